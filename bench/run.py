@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""Yeoul and its peers in turn, in one call, with ratios.
+
+usage: run.py [--yeoul PROGRAM] [--events N] [--runs N] [--setup] [WORKLOAD …]
+Without workloads: all of them. Results are appended to results.jsonl in the folder of the benchmarks."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DIRECTORY = os.environ.get("YEOUL_BENCH_DIR", os.path.expanduser("~/.cache/yeoul-bench"))
+PYTHON = os.path.join(DIRECTORY, "venv", "bin", "python")
+ALONE = ("w7", "w8", "w9", "idle")
+BESIDE = ("w1", "w2", "w4", "w5")
+PEERS = ("chdb", "duckdb")
+PACKAGES = ("chdb", "duckdb")
+
+
+def setup():
+    """A venv with the peers, outside of the checkout."""
+    if not os.path.exists(PYTHON):
+        subprocess.run([sys.executable, "-m", "venv", os.path.join(DIRECTORY, "venv")], check=True)
+    probe = subprocess.run([PYTHON, "-c", "import chdb, duckdb"], capture_output=True)
+    if probe.returncode != 0:
+        print("installing the peers:", ", ".join(PACKAGES), flush=True)
+        subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+
+
+def figures(command):
+    """The JSON that a command prints in its last line; None when it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(HERE))
+    lines = done.stdout.strip().splitlines()
+    if done.returncode != 0 or not lines:
+        print(f"  failed ({done.returncode}): {' '.join(command)}", flush=True)
+        return None
+    return json.loads(lines[-1])
+
+
+def of_yeoul(arguments, workload):
+    return figures([arguments.yeoul, "bench", workload, "--json", "--events", str(arguments.events), "--dir", DIRECTORY])
+
+
+def of_peer(arguments, workload, peer):
+    return figures([PYTHON, os.path.join(HERE, "peer.py"), peer, workload, "--events", str(arguments.events),
+                    "--dir", DIRECTORY])
+
+
+def keep(result):
+    with open(os.path.join(DIRECTORY, "results.jsonl"), "a") as results:
+        results.write(json.dumps(dict(result, at=time.strftime("%Y-%m-%dT%H:%M:%S"), cores=os.cpu_count())) + "\n")
+
+
+def show(result):
+    parts = [f"  {result['who']:<20}"]
+    if "events_per_s" in result:
+        parts.append(f"{result['events_per_s']:>14,.0f}/s")
+    for key, unit in (("cpu_s", "s cpu"), ("peak_mib", "MiB"), ("bytes_per_row", "bytes/row")):
+        if key in result:
+            parts.append(f"{result[key]:,} {unit}")
+    times = result.get("ms", {})
+    parts += [f"{name} {value} ms" for name, value in times.items() if len(times) <= 4 or name == "geometric_mean"]
+    parts += [result[key] for key in ("check", "note") if result.get(key)]
+    print("  ".join(parts), flush=True)
+
+
+def better(results):
+    """The best of several runs: the least disturbed one."""
+    results = [result for result in results if result]
+    if not results:
+        return None
+    if "events_per_s" in results[0]:
+        return max(results, key=lambda result: result["events_per_s"])
+    return min(results, key=lambda result: result.get("ms", {}).get("geometric_mean", 0))
+
+
+def ratios(ours, theirs):
+    found = []
+    if "events_per_s" in ours and "events_per_s" in theirs:
+        found.append(("rate", ours["events_per_s"] / theirs["events_per_s"]))
+    if "bytes_per_row" in ours and "bytes_per_row" in theirs:
+        found.append(("bytes/row (less is better)", ours["bytes_per_row"] / theirs["bytes_per_row"]))
+    if "peak_mib" in ours and "peak_mib" in theirs:
+        found.append(("memory (less is better)", ours["peak_mib"] / theirs["peak_mib"]))
+    for name, value in ours.get("ms", {}).items():
+        other = theirs.get("ms", {}).get(name)
+        if other and name != "close":
+            found.append((name + " (time, less is better)", value / other))
+    return found
+
+
+def compared(arguments, workload):
+    ours, peers = [], {peer: [] for peer in PEERS}
+    for _ in range(arguments.runs):
+        ours.append(of_yeoul(arguments, workload))
+        for peer in PEERS:
+            peers[peer].append(of_peer(arguments, workload, peer))
+    ours = better(ours)
+    if ours is None:
+        return False
+    show(ours)
+    keep(ours)
+    for results in peers.values():
+        theirs = better(results)
+        if theirs is None:
+            continue
+        show(theirs)
+        keep(theirs)
+        for name, ratio in ratios(ours, theirs):
+            print(f"    yeoul is {ratio:.2f} × {theirs['who']}: {name}")
+        if ours.get("check") and theirs.get("check") and ours["check"] != theirs["check"]:
+            print(f"    THE ANSWERS DIFFER: {ours['check']} and {theirs['check']}")
+    return True
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", choices=[*BESIDE, *ALONE, []])
+    parser.add_argument("--yeoul", default="yeoul", help="the program to measure")
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--runs", type=int, default=1, help="how often each is run in turn; the best counts")
+    parser.add_argument("--setup", action="store_true", help="only install the peers")
+    arguments = parser.parse_args()
+    os.makedirs(DIRECTORY, exist_ok=True)
+    workloads = arguments.workloads or [*BESIDE, *ALONE]
+    if arguments.setup or any(workload in BESIDE for workload in workloads):
+        setup()
+    if arguments.setup:
+        return 0
+    sound = True
+    for workload in workloads:
+        print(workload, flush=True)
+        if workload in BESIDE:
+            sound &= compared(arguments, workload)
+        else:
+            result = of_yeoul(arguments, workload)
+            sound &= result is not None
+            if result:
+                show(result)
+                keep(result)
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

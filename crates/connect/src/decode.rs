@@ -1,0 +1,84 @@
+//! The decode workers all sources share.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use yeoul_format::{Decoded, Decoder, FormatError};
+
+/// Decoders a worker keeps with what they learned. One per file being read; a source reads few at a
+/// time.
+const DECODERS_KEPT: usize = 16;
+
+/// What a worker is asked.
+struct Job {
+    /// The decoder as it was after the header; workers clone it.
+    decoder: Arc<Decoder>,
+    bytes: Vec<u8>,
+    reply: Sender<Result<Decoded, FormatError>>,
+}
+
+/// Threads that decode blocks. They end when the pool is dropped.
+pub(crate) struct DecodePool {
+    jobs: Option<Sender<Job>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl DecodePool {
+    /// A pool of `count` workers.
+    pub(crate) fn start(count: usize) -> std::io::Result<Self> {
+        // One block waits for each worker; a source that is faster waits itself.
+        let (jobs, queue) = bounded::<Job>(count);
+        let workers = (0..count).map(|number| {
+            let queue = queue.clone();
+            let name = format!("decode-{number}");
+            std::thread::Builder::new().name(name).spawn(move || work(&queue))
+        });
+        let workers = workers.collect::<Result<_, _>>()?;
+        Ok(Self { jobs: Some(jobs), workers })
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// Decodes `bytes` on a worker. Waits for a free place, and gives where the rows will come.
+    pub(crate) fn decode(
+        &self,
+        decoder: &Arc<Decoder>,
+        bytes: Vec<u8>,
+    ) -> Receiver<Result<Decoded, FormatError>> {
+        let (reply, rows) = bounded(1);
+        if let Some(jobs) = &self.jobs {
+            // When all workers are gone the receiver says so.
+            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, reply }));
+        }
+        rows
+    }
+}
+
+impl Drop for DecodePool {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            drop(worker.join());
+        }
+    }
+}
+
+fn work(queue: &Receiver<Job>) {
+    let mut kept: Vec<(Arc<Decoder>, Decoder)> = Vec::new();
+    for job in queue {
+        let place = kept.iter().position(|(of, _)| Arc::ptr_eq(of, &job.decoder));
+        let place = place.unwrap_or_else(|| {
+            if kept.len() == DECODERS_KEPT {
+                kept.remove(0);
+            }
+            kept.push((Arc::clone(&job.decoder), Decoder::clone(&job.decoder)));
+            kept.len() - 1
+        });
+        // A source that has gone does not wait for its rows.
+        drop(job.reply.send(kept[place].1.decode(&job.bytes)));
+    }
+}

@@ -1,0 +1,49 @@
+//! Why a source cannot be opened or cannot go on.
+
+use std::fmt;
+
+use yeoul_engine::EngineError;
+
+/// A source's failure, for people. It stays failed until the program starts again or its stream is
+/// made anew: correct what the message names.
+#[derive(Clone, Debug)]
+pub struct ConnectError {
+    /// The stream it feeds.
+    pub stream: String,
+    /// What is wrong, lowercase, no full stop.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+impl ConnectError {
+    pub(crate) fn new(stream: &str, message: impl Into<String>) -> Self {
+        Self { stream: stream.to_owned(), message: message.into(), hint: None }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// What the engine says to a delivery.
+    pub(crate) fn refused(stream: &str, error: &EngineError) -> Self {
+        let message = match &error.detail {
+            Some(detail) => format!("{}: {detail}", error.message),
+            None => error.message.clone(),
+        };
+        Self { stream: stream.to_owned(), message, hint: error.hint.clone() }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "source of \"{}\": {}", self.stream, self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "\nhint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}

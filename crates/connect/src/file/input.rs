@@ -1,0 +1,76 @@
+//! The bytes of a text file, decompressed.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use super::plan::Packing;
+
+/// Compressed bytes read at once.
+const PACKED_BYTES: usize = 256 << 10;
+
+/// Which file an open one is, whatever its name is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// The identity and the length of what is at `path`; `None` when nothing is.
+    pub(super) fn at(path: &Path) -> io::Result<Option<(Self, u64)>> {
+        match std::fs::metadata(path) {
+            Ok(m) => Ok(Some((Self { device: m.dev(), inode: m.ino() }, m.len()))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// An open text file.
+pub(super) enum Input {
+    Plain(File),
+    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+    Zstd(Box<zstd::Decoder<'static, BufReader<File>>>),
+}
+
+impl Input {
+    pub(super) fn open(path: &Path, packing: Packing) -> io::Result<(Self, Identity)> {
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
+        let identity = Identity { device: metadata.dev(), inode: metadata.ino() };
+        let input = match packing {
+            Packing::Plain => Self::Plain(file),
+            Packing::Gzip => {
+                let packed = BufReader::with_capacity(PACKED_BYTES, file);
+                Self::Gzip(Box::new(MultiGzDecoder::new(packed)))
+            }
+            Packing::Zstd => {
+                let packed = BufReader::with_capacity(PACKED_BYTES, file);
+                Self::Zstd(Box::new(zstd::Decoder::with_buffer(packed)?))
+            }
+        };
+        Ok((input, identity))
+    }
+
+    /// Reads up to `count` bytes behind `buffer`; 0 at the end.
+    pub(super) fn read(&mut self, buffer: &mut Vec<u8>, count: usize) -> io::Result<usize> {
+        let limit = u64::try_from(count).unwrap_or(u64::MAX);
+        match self {
+            Self::Plain(file) => file.by_ref().take(limit).read_to_end(buffer),
+            Self::Gzip(file) => file.by_ref().take(limit).read_to_end(buffer),
+            Self::Zstd(file) => file.by_ref().take(limit).read_to_end(buffer),
+        }
+    }
+
+    /// Goes to the byte `offset` at once, if it can.
+    pub(super) fn seek(&mut self, offset: u64) -> io::Result<bool> {
+        match self {
+            Self::Plain(file) => file.seek(SeekFrom::Start(offset)).map(|_| true),
+            Self::Gzip(_) | Self::Zstd(_) => Ok(false),
+        }
+    }
+}

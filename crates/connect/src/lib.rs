@@ -1,0 +1,29 @@
+//! Where deliveries come from: sources, one folder each.
+//!
+//! ```text
+//!   spec ──registry──▶ Source ──blocks──▶ decode workers ──in order──▶ Engine::submit ──▶ receipt
+//! ```
+//!
+//! What must hold:
+//! - Every delivery says where its partition of the source stands before and after it, so a row is
+//!   stored exactly once however often the process dies.
+//! - Deliveries of a partition are submitted in their order, decoded on as many workers as there are
+//!   cores.
+//! - Memory is bounded: a source waits when its blocks in flight are not taken.
+//! - What cannot be decoded is delivered as a dead letter with its place, or ends the source if the
+//!   stream refuses bad rows.
+//!
+//! A new source is a folder with an `open` function and one line in `registry`.
+//!
+//! Not here: listeners (`serve`), formats (`format`), what happens to rows (`engine`).
+
+mod decode;
+mod error;
+mod file;
+mod registry;
+mod source;
+mod sources;
+
+pub use error::ConnectError;
+pub use source::SourceStatus;
+pub use sources::Sources;

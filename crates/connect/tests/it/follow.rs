@@ -1,0 +1,64 @@
+//! Files that grow, come, are cut and are replaced.
+
+use crate::shop::{Shop, line};
+
+fn lines(ids: std::ops::Range<usize>) -> String {
+    ids.map(line).collect()
+}
+
+#[test]
+fn growing_new_cut_and_replaced_files() {
+    let mut shop = Shop::new();
+    shop.write("a.json", lines(0..3));
+    shop.create("path = '*.json', follow = 'true'");
+    let sources = shop.start().expect("starts");
+    shop.wait_for(3);
+    assert!(sources.is_drained(), "a source without end holds nobody up");
+
+    // Half a record waits for its other half.
+    let next = line(3);
+    shop.append("a.json", &next[..10]);
+    shop.append("b.json", lines(100..102));
+    shop.wait_for(5);
+    shop.append("a.json", &next[10..]);
+    shop.wait_for(6);
+
+    // Cut to nothing and written again.
+    shop.write("a.json", "");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    shop.append("a.json", lines(4..6));
+    shop.wait_for(8);
+
+    // Moved away (out of the pattern), with a last record that has no line end, and replaced.
+    shop.append("b.json", line(102).trim_end());
+    std::fs::rename(shop.path("b.json"), shop.path("b.old")).expect("moves");
+    shop.write("b.json", lines(103..110));
+    shop.wait_for(16);
+    sources.stop();
+
+    // While nobody looks: one grows, one is cut.
+    shop.append("b.json", line(110));
+    shop.write("a.json", line(6));
+    shop.restart();
+    let sources = shop.start().expect("starts");
+    shop.wait_for(18);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(shop.rows("SELECT count(*), count(DISTINCT id) FROM events"), ["18|18"]);
+    assert_eq!(sources.statuses()[0].error, None);
+    sources.stop();
+}
+
+#[test]
+fn csv_header_may_come_later() {
+    let shop = Shop::new();
+    shop.create("path = 'e.csv', follow = 'true'");
+    let sources = shop.start().expect("waits for the file");
+    shop.append("e.csv", "name,");
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    shop.append("e.csv", "id\nx,1\ny,");
+    shop.wait_for(1);
+    shop.append("e.csv", "2\n");
+    shop.wait_for(2);
+    assert_eq!(shop.rows("SELECT name, id FROM events ORDER BY id"), ["x|1", "y|2"]);
+    sources.stop();
+}

@@ -1,0 +1,6 @@
+//! Files into an engine: formats, compression, places, restarts, followed and replayed files.
+
+mod bulk;
+mod follow;
+mod replay;
+mod shop;

@@ -1,0 +1,311 @@
+//! From a statement to a relation: its columns, its trees, and how they are read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use yeoul_batch::{Combine, CommitId, TreeId};
+use yeoul_flow::{Graph, TreeShape};
+use yeoul_sql::{
+    Column, CreateStream, CreateTable, CreateView, PartitionUnit, RelationKind, Statement,
+};
+use yeoul_store::{PartitionBy, Rule, TreeSpec};
+
+use super::graph;
+use super::{Body, Catalog, Relation, RelationId, StreamBody, TableBody, ViewBody};
+use crate::error::{EngineError, ErrorKind};
+use crate::planning::Planning;
+use crate::scan::{NewestRow, TreeView, ViewRows};
+
+/// The hidden column of a table's written rows: true removes the key.
+const DELETED: &str = "_deleted";
+/// The hidden column of a table's tree: the later write wins.
+const VERSION: &str = "_version";
+
+const HOUR_US: i64 = 3_600_000_000;
+const DAY_US: i64 = 24 * HOUR_US;
+/// Keys of an event without `unique_within` are remembered for as long as a time can say.
+const FOREVER_US: i64 = i64::MAX;
+
+/// The numbers a new relation is given.
+pub(crate) struct Definer<'a> {
+    /// What there is already.
+    pub catalog: &'a Catalog,
+    /// Plans the queries of views.
+    pub planning: &'a Planning,
+    /// The relation's number.
+    pub id: RelationId,
+    /// The commit that creates it.
+    pub created: CommitId,
+}
+
+impl Definer<'_> {
+    /// The relation that `statement`, written as `sql`, creates. `tree` gives numbers to its trees.
+    pub(crate) fn relation(
+        &self,
+        statement: &Statement,
+        sql: &str,
+        tree: &mut dyn FnMut() -> TreeId,
+    ) -> Result<Relation, EngineError> {
+        match statement {
+            Statement::CreateStream(create) => self.stream(create, sql, tree()),
+            Statement::CreateTable(create) => self.table(create, sql, tree()),
+            Statement::CreateView(create) => self.view(create, sql, tree),
+            _ => Err(EngineError::new(ErrorKind::Internal, "the statement creates nothing")),
+        }
+    }
+
+    fn stream(
+        &self,
+        create: &CreateStream,
+        sql: &str,
+        tree: TreeId,
+    ) -> Result<Relation, EngineError> {
+        let schema = schema_of(&create.columns);
+        let options = &create.options;
+        let event_time = create.watermark.as_ref().map(|w| w.column);
+        let partition = match options.partition_by {
+            Some(by) => Some(PartitionBy { column: by.column, width_us: width(by.unit) }),
+            None => match (options.retention, event_time) {
+                (Some(_), Some(column)) => Some(PartitionBy { column, width_us: DAY_US }),
+                (Some(_), None) => {
+                    return Err(EngineError::new(
+                        ErrorKind::Input,
+                        format!("stream \"{}\" has a retention but no time to go by", create.name.value),
+                    )
+                    .with_hint("add WATERMARK FOR a time column, or partition_by = 'day(column)'"));
+                }
+                (None, _) => None,
+            },
+        };
+        let spec = TreeSpec {
+            id: tree,
+            name: create.name.value.clone(),
+            schema: Arc::clone(&schema),
+            key: options.order_by.clone(),
+            rule: Rule::Keep,
+            partition,
+            retention_us: options.retention.map(|r| r.0),
+        };
+        let unique = (!options.unique_key.is_empty()).then(|| {
+            let within = options.unique_within.map_or(FOREVER_US, |w| w.0);
+            (options.unique_key.clone(), within)
+        });
+        let body = StreamBody {
+            event_time,
+            delay_us: create.watermark.as_ref().map_or(0, |w| w.delay.0),
+            lateness_us: options.lateness.0,
+            unique,
+            on_error: options.on_error,
+            connector: options.connector.clone(),
+        };
+        Ok(self.relation_of(&create.name.value, RelationKind::Stream, sql, schema, vec![spec], TreeView::Keep, Body::Stream(body)))
+    }
+
+    fn table(
+        &self,
+        create: &CreateTable,
+        sql: &str,
+        tree: TreeId,
+    ) -> Result<Relation, EngineError> {
+        let schema = schema_of(&create.columns);
+        let stored = table_schema(&schema);
+        let key = create.primary_key.clone();
+        let spec = TreeSpec {
+            id: tree,
+            name: create.name.value.clone(),
+            schema: Arc::clone(&stored),
+            key: key.clone(),
+            rule: Rule::Latest,
+            partition: None,
+            retention_us: None,
+        };
+        let keys = key
+            .iter()
+            .map(|&c| (schema.field(c).name().clone(), schema.field(c).name().clone()))
+            .collect();
+        let rule = Arc::new(NewestRow::new(stored, Arc::clone(&schema), key.clone()));
+        let body = TableBody { primary_key: key, connector: create.connector.clone() };
+        Ok(self.relation_of(
+            &create.name.value,
+            RelationKind::Table,
+            sql,
+            schema,
+            vec![spec],
+            TreeView::Merged { rule, keys },
+            Body::Table(body),
+        ))
+    }
+
+    fn view(
+        &self,
+        create: &CreateView,
+        sql: &str,
+        tree: &mut dyn FnMut() -> TreeId,
+    ) -> Result<Relation, EngineError> {
+        let plan = self.planning.view(create, self.catalog)?;
+        let (graph, sources) = graph::build(&plan)?;
+        let graph = Arc::new(graph);
+        let name = &create.name.value;
+        let schema = Arc::clone(&plan.schema);
+        let mut trees = vec![view_tree(tree(), name, &graph)];
+        for (number, (_, aggregate)) in graph.state_trees().iter().enumerate() {
+            trees.push(state_tree(tree(), format!("{name}.{}", number + 1), aggregate));
+        }
+        let view = match graph.tree() {
+            TreeShape::Keep { .. } => TreeView::Keep,
+            TreeShape::Bag(states) => TreeView::Merged {
+                rule: Arc::new(ViewRows::new(Arc::clone(&graph), Arc::clone(states))),
+                keys: schema
+                    .fields()
+                    .iter()
+                    .zip(states.schema().fields())
+                    .map(|(out, key)| (out.name().clone(), key.name().clone()))
+                    .collect(),
+            },
+            TreeShape::Combine(states) => TreeView::Merged {
+                rule: Arc::new(ViewRows::new(Arc::clone(&graph), Arc::clone(states))),
+                keys: key_names(&graph::plain_keys(&plan), states.schema()),
+            },
+        };
+        let sources = sources
+            .into_iter()
+            .map(|(name, columns)| {
+                let relation = self.catalog.get(&name).ok_or_else(|| {
+                    EngineError::new(ErrorKind::NotFound, format!("\"{name}\" does not exist"))
+                })?;
+                Ok((relation.id, columns))
+            })
+            .collect::<Result<Vec<_>, EngineError>>()?;
+        let body = ViewBody { plan, reader: graph, sources };
+        Ok(self.relation_of(name, RelationKind::View, sql, schema, trees, view, Body::View(body)))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one value, named at every call")]
+    fn relation_of(
+        &self,
+        name: &str,
+        kind: RelationKind,
+        sql: &str,
+        schema: SchemaRef,
+        trees: Vec<TreeSpec>,
+        view: TreeView,
+        body: Body,
+    ) -> Relation {
+        Relation {
+            id: self.id,
+            name: name.to_owned(),
+            kind,
+            sql: sql.to_owned(),
+            created: self.created,
+            schema,
+            trees,
+            view,
+            body,
+        }
+    }
+}
+
+fn schema_of(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()))
+}
+
+/// A table's columns with the hidden two of its tree.
+fn table_schema(schema: &SchemaRef) -> SchemaRef {
+    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new(VERSION, DataType::UInt64, false)));
+    fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, false)));
+    Arc::new(Schema::new(fields))
+}
+
+fn width(unit: PartitionUnit) -> i64 {
+    match unit {
+        PartitionUnit::Hour => HOUR_US,
+        PartitionUnit::Day => DAY_US,
+        PartitionUnit::Month => 30 * DAY_US,
+    }
+}
+
+fn view_tree(id: TreeId, name: &str, graph: &Graph) -> TreeSpec {
+    match graph.tree() {
+        TreeShape::Keep { schema } => TreeSpec {
+            id,
+            name: name.to_owned(),
+            schema: Arc::clone(schema),
+            key: Vec::new(),
+            rule: Rule::Keep,
+            partition: None,
+            retention_us: None,
+        },
+        TreeShape::Bag(states) | TreeShape::Combine(states) => {
+            state_tree(id, name.to_owned(), states)
+        }
+    }
+}
+
+/// A tree of aggregate states, sorted by what things are before by when they happened: a lookup names
+/// the thing, and the windows of one thing then lie together.
+fn state_tree(id: TreeId, name: String, states: &Arc<yeoul_flow::Aggregate>) -> TreeSpec {
+    let schema = Arc::clone(states.schema());
+    let is_window = |column: &usize| {
+        let name = schema.field(*column).name();
+        name == "window_start" || name == "window_end"
+    };
+    let (windows, things): (Vec<usize>, Vec<usize>) =
+        (0..states.key_len()).partition(|column| is_window(column));
+    let rule: Arc<dyn Combine> = Arc::<yeoul_flow::Aggregate>::clone(states);
+    TreeSpec {
+        id,
+        name,
+        key: things.into_iter().chain(windows).collect(),
+        schema,
+        rule: Rule::Combine(rule),
+        partition: None,
+        retention_us: None,
+    }
+}
+
+fn key_names(plain: &HashMap<String, usize>, states: &SchemaRef) -> HashMap<String, String> {
+    plain.iter().map(|(out, &key)| (out.clone(), states.field(key).name().clone())).collect()
+}
+
+/// The stream `yeoul.dead_letters`: what could not be decoded, with its bytes.
+pub(crate) fn dead_letters(id: RelationId, tree: TreeId) -> Relation {
+    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("stream", DataType::Utf8View, false),
+        Field::new("source", DataType::Utf8View, false),
+        Field::new("partition", DataType::Utf8View, false),
+        Field::new("position", DataType::Utf8View, false),
+        Field::new("received_at", time, false),
+        Field::new("reason", DataType::Utf8View, false),
+        Field::new("raw", DataType::Binary, false),
+    ]));
+    let spec = TreeSpec {
+        id: tree,
+        name: "yeoul.dead_letters".to_owned(),
+        schema: Arc::clone(&schema),
+        key: vec![0, 4],
+        rule: Rule::Keep,
+        partition: None,
+        retention_us: None,
+    };
+    Relation {
+        id,
+        name: "yeoul.dead_letters".to_owned(),
+        kind: RelationKind::System,
+        sql: String::new(),
+        created: CommitId(0),
+        schema,
+        trees: vec![spec],
+        view: TreeView::Keep,
+        body: Body::Stream(StreamBody {
+            event_time: Some(4),
+            delay_us: 0,
+            lateness_us: 0,
+            unique: None,
+            on_error: yeoul_sql::OnError::DeadLetter,
+            connector: yeoul_sql::Connector::Http,
+        }),
+    }
+}

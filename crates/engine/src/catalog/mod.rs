@@ -1,0 +1,212 @@
+//! What there is: streams, tables and views, as one immutable value per commit.
+
+mod define;
+mod graph;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use yeoul_batch::{CommitId, TreeId};
+use yeoul_flow::Graph;
+use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan};
+use yeoul_store::TreeSpec;
+
+pub(crate) use define::{Definer, dead_letters};
+pub(crate) use graph::build as build_graph;
+
+use crate::error::{EngineError, ErrorKind};
+use crate::scan::TreeView;
+
+/// The number of a relation. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RelationId(pub u32);
+
+/// A stream, table or view.
+#[derive(Debug)]
+pub(crate) struct Relation {
+    /// Its number.
+    pub id: RelationId,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// The statement that created it; empty for those of the system.
+    pub sql: String,
+    /// The commit that created it.
+    pub created: CommitId,
+    /// The columns people see.
+    pub schema: SchemaRef,
+    /// Its trees: its own first, then those of operators inside a view.
+    pub trees: Vec<TreeSpec>,
+    /// How rows of its own tree become its rows.
+    pub view: TreeView,
+    /// What only its kind has.
+    pub body: Body,
+}
+
+/// What only one kind of relation has.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// A stream.
+    Stream(StreamBody),
+    /// A table.
+    Table(TableBody),
+    /// A view.
+    View(ViewBody),
+}
+
+/// What a stream has.
+#[derive(Debug)]
+pub(crate) struct StreamBody {
+    /// The column of the event time.
+    pub event_time: Option<usize>,
+    /// How far the watermark stays behind the newest event, in microseconds.
+    pub delay_us: i64,
+    /// How far behind the watermark a row may be before it is listed as too late, in microseconds.
+    pub lateness_us: i64,
+    /// The columns that name an event, and how long names are remembered, in microseconds.
+    pub unique: Option<(Vec<usize>, i64)>,
+    /// What becomes of an event that cannot be decoded.
+    pub on_error: OnError,
+    /// Where events come from.
+    pub connector: Connector,
+}
+
+/// What a table has.
+#[derive(Debug)]
+pub(crate) struct TableBody {
+    /// The columns of its key.
+    pub primary_key: Vec<usize>,
+    /// Where rows come from.
+    pub connector: Connector,
+}
+
+/// What a view has.
+#[derive(Debug)]
+pub(crate) struct ViewBody {
+    /// The plan it is kept by.
+    pub plan: ViewPlan,
+    /// Its operators, for reading: stepping is done on a graph of the commit thread's own.
+    pub reader: Arc<Graph>,
+    /// The relations it reads, in the order of the graph's sources, and the columns of each.
+    pub sources: Vec<(RelationId, Vec<usize>)>,
+}
+
+impl Relation {
+    /// The tree that holds its rows.
+    pub(crate) fn tree(&self) -> TreeId {
+        self.trees[0].id
+    }
+
+    /// Whether rows are only ever added.
+    pub(crate) fn append_only(&self) -> bool {
+        match &self.body {
+            Body::Stream(_) => true,
+            Body::Table(_) => false,
+            Body::View(view) => view.reader.append_only(),
+        }
+    }
+}
+
+/// All relations at one commit.
+#[derive(Clone, Default)]
+pub(crate) struct Catalog {
+    by_name: BTreeMap<String, Arc<Relation>>,
+    by_id: HashMap<RelationId, Arc<Relation>>,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.by_name.keys()).finish()
+    }
+}
+
+impl Catalog {
+    /// The relation of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Relation>> {
+        self.by_name.get(name)
+    }
+
+    /// The relation of this number.
+    pub(crate) fn by_id(&self, id: RelationId) -> Option<&Arc<Relation>> {
+        self.by_id.get(&id)
+    }
+
+    /// All of them, by name.
+    pub(crate) fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
+        self.by_name.values()
+    }
+
+    /// All of them in order of creation, so that what a view reads comes before the view.
+    pub(crate) fn in_order(&self) -> Vec<Arc<Relation>> {
+        let mut all: Vec<_> = self.by_name.values().cloned().collect();
+        all.sort_by_key(|relation| relation.id);
+        all
+    }
+
+    /// The views that read `id` directly.
+    pub(crate) fn readers_of(&self, id: RelationId) -> Vec<Arc<Relation>> {
+        let reads = |relation: &&Arc<Relation>| match &relation.body {
+            Body::View(view) => view.sources.iter().any(|(source, _)| *source == id),
+            _ => false,
+        };
+        self.by_name.values().filter(reads).cloned().collect()
+    }
+
+    /// With one more.
+    #[must_use]
+    pub(crate) fn with(&self, relation: Arc<Relation>) -> Self {
+        let mut next = self.clone();
+        next.by_id.insert(relation.id, Arc::clone(&relation));
+        next.by_name.insert(relation.name.clone(), relation);
+        next
+    }
+
+    /// Without these.
+    #[must_use]
+    pub(crate) fn without(&self, ids: &[RelationId]) -> Self {
+        let mut next = self.clone();
+        for id in ids {
+            if let Some(relation) = next.by_id.remove(id) {
+                next.by_name.remove(&relation.name);
+            }
+        }
+        next
+    }
+
+    /// The stream or table that takes rows under this name.
+    pub(crate) fn writable(&self, name: &str) -> Result<&Arc<Relation>, EngineError> {
+        let takes = |relation: &Arc<Relation>| {
+            !matches!(relation.body, Body::View(_)) && relation.kind != RelationKind::System
+        };
+        match self.get(name) {
+            Some(relation) if takes(relation) => Ok(relation),
+            Some(relation) => Err(EngineError::new(
+                ErrorKind::Input,
+                format!("{} \"{name}\" takes no rows", relation.kind),
+            )
+            .with_sqlstate("42809")
+            .with_hint("send rows to a stream or table that it reads")),
+            None => {
+                let names: Vec<&str> = self
+                    .relations()
+                    .filter(|relation| takes(relation))
+                    .map(|relation| relation.name.as_str())
+                    .collect();
+                let known = if names.is_empty() {
+                    "there are none yet".to_owned()
+                } else {
+                    format!("there are {}", names.join(", "))
+                };
+                Err(EngineError::new(
+                    ErrorKind::NotFound,
+                    format!("stream or table \"{name}\" does not exist"),
+                )
+                .with_detail(known)
+                .with_hint(format!("CREATE STREAM {name} (…) makes one")))
+            }
+        }
+    }
+}

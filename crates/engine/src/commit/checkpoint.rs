@@ -1,0 +1,103 @@
+//! The state of one commit as a checkpoint will write it, if it is that commit's turn. Made with every
+//! commit, so it only shares; the writing happens when the store asks, in the background.
+
+use std::sync::{Arc, Weak};
+
+use yeoul_store::{SeenRunMeta, Store, StoreError};
+
+use crate::catalog::{Catalog, RelationId};
+use crate::duplicates::Duplicates;
+use crate::meta::{Meta, RelationMeta, VERSION};
+
+use super::sources::Sources;
+use super::state::State;
+use super::stream::StreamState;
+use super::views::Build;
+
+/// See the module.
+pub(crate) struct MetaAt {
+    catalog: Arc<Catalog>,
+    sources: Arc<Sources>,
+    next_relation: u32,
+    next_tree: u32,
+    building: Vec<RelationId>,
+    newest_us: Vec<(RelationId, i64)>,
+    duplicates: Option<Arc<Duplicates>>,
+    store: Weak<Store>,
+}
+
+impl MetaAt {
+    pub(crate) fn new(state: &State) -> Self {
+        let unready = |build: &Build| !matches!(build, Build::Ready);
+        Self {
+            catalog: Arc::clone(&state.catalog),
+            sources: Arc::clone(&state.sources),
+            next_relation: state.next_relation,
+            next_tree: state.next_tree,
+            building: state
+                .views
+                .iter()
+                .filter(|(_, view)| unready(&view.build))
+                .map(|(id, _)| *id)
+                .collect(),
+            newest_us: state
+                .streams
+                .iter()
+                .filter_map(|(id, stream)| Some((*id, StreamState::newest_us(stream)?)))
+                .collect(),
+            duplicates: state.duplicates.clone(),
+            store: Arc::downgrade(&state.store),
+        }
+    }
+
+    fn meta(&self) -> Meta {
+        let relations = self
+            .catalog
+            .in_order()
+            .iter()
+            .map(|relation| RelationMeta {
+                id: relation.id.0,
+                name: relation.name.clone(),
+                sql: relation.sql.clone(),
+                trees: relation.trees.iter().map(|tree| tree.id.0).collect(),
+                created: relation.created.0,
+                building: self.building.contains(&relation.id),
+                newest_us: self
+                    .newest_us
+                    .iter()
+                    .find(|(id, _)| *id == relation.id)
+                    .map(|(_, newest)| *newest),
+            })
+            .collect();
+        Meta {
+            version: VERSION,
+            next_relation: self.next_relation,
+            next_tree: self.next_tree,
+            relations,
+            sources: self.sources.to_meta(),
+        }
+    }
+}
+
+impl yeoul_store::Meta for MetaAt {
+    fn encode(&self) -> Vec<u8> {
+        self.meta().encode()
+    }
+
+    fn seen_runs(
+        &self,
+        carried: &[SeenRunMeta],
+        _number: &mut dyn FnMut() -> u64,
+    ) -> Result<Vec<SeenRunMeta>, StoreError> {
+        match (&self.duplicates, self.store.upgrade()) {
+            (Some(duplicates), Some(store)) => duplicates.checkpoint_runs(&store),
+            _ => Ok(carried.to_vec()),
+        }
+    }
+
+    fn checkpointed(&self) {
+        if let Some(duplicates) = &self.duplicates {
+            duplicates.checkpointed();
+        }
+    }
+}

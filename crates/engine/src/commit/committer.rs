@@ -1,0 +1,364 @@
+//! The loop of the commit thread.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use yeoul_batch::CommitId;
+
+use super::prepare::Prepared;
+use super::queue::{Job, Queued, Reply, WriteOutcome};
+use super::sources::{SourceKey, Turn};
+use super::state::{Rows, State, fail};
+use super::stream::without;
+use super::table::as_written;
+use super::views::Build;
+use crate::catalog::{Body, RelationId};
+use crate::delivery::Receipt;
+use crate::error::{EngineError, ErrorKind};
+use crate::meta::Counts;
+use crate::record::{CommitRecord, DeliveryRecord, TableRecord};
+use crate::shared::Shared;
+
+/// How often an idle commit thread looks at the clock (for the `interval` sync policy).
+const IDLE: Duration = Duration::from_millis(50);
+
+/// See the module.
+pub(crate) struct Committer {
+    pub shared: Arc<Shared>,
+    pub state: State,
+    receiver: Receiver<Queued>,
+    /// A job taken from the queue that does not belong into the commit being gathered.
+    pending: Option<Queued>,
+    last_start: Option<Instant>,
+    mask: Vec<bool>,
+}
+
+/// A write to a table waiting for its commit.
+struct Write {
+    relation: RelationId,
+    rows: RecordBatch,
+    encoded: Bytes,
+    computed_at: Option<CommitId>,
+    reply: Reply<WriteOutcome>,
+}
+
+/// A commit being put together.
+#[derive(Default)]
+struct Draft {
+    record: CommitRecord,
+    rows: Rows,
+    receipts: Vec<(Receipt, Reply<Receipt>)>,
+    writes: Vec<Reply<WriteOutcome>>,
+}
+
+impl Committer {
+    /// A committer that goes on from `state`.
+    pub(crate) fn new(shared: Arc<Shared>, state: State, receiver: Receiver<Queued>) -> Self {
+        Self { shared, state, receiver, pending: None, last_start: None, mask: Vec::new() }
+    }
+
+    /// Works until it is stopped or everybody who could send a job is gone.
+    pub(crate) fn run(mut self) {
+        loop {
+            let next = match self.pending.take() {
+                Some(queued) => Ok(queued),
+                None => self.receiver.recv_timeout(IDLE),
+            };
+            match next {
+                Ok(queued) => {
+                    if !self.take(queued) {
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn idle(&mut self) {
+        let now_us = self.shared.clock.now_us();
+        if let Err(error) = self.state.store.sync_log_if_due(now_us) {
+            tracing::error!("cannot make the log durable: {error}");
+        }
+    }
+
+    /// Does one job, or gathers a commit that begins with it. False when it was the last.
+    fn take(&mut self, queued: Queued) -> bool {
+        match queued.job {
+            Job::Delivery(..) | Job::Write { .. } => self.gather(queued),
+            Job::Create { statement, sql, name, if_not_exists, reply } => {
+                let outcome = self.create(&statement, &sql, &name, if_not_exists);
+                reply(outcome);
+            }
+            Job::Drop { kind, names, if_exists, cascade, reply } => {
+                reply(self.drop_relations(kind, &names, if_exists, cascade));
+            }
+            Job::Backfill { view, inputs, rows, reply } => {
+                let outcome = self.state.backfill(view, &inputs, rows);
+                let outcome = outcome.and_then(|batches| self.commit_batches(batches));
+                if let (Err(error), Some(view)) = (&outcome, self.state.views.get_mut(&view)) {
+                    fail(view, error);
+                }
+                reply(outcome);
+            }
+            Job::Built { view, reply } => reply(self.built(view)),
+            Job::BuildFailed { view, error } => {
+                if let Some(view) = self.state.views.get_mut(&view) {
+                    fail(view, &error);
+                }
+                self.refresh();
+            }
+            Job::Checkpoint { reply } => {
+                reply(self.state.store.checkpoint().map(|_| ()).map_err(EngineError::from));
+            }
+            Job::Stop { reply } => {
+                reply(Ok(()));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes jobs until the commit is full or its time is up, and commits them.
+    fn gather(&mut self, first: Queued) {
+        let options = &self.shared.options;
+        let (interval, rows_max) = (options.commit_interval, options.commit_rows);
+        let now = Instant::now();
+        let until = self.last_start.map_or(now, |last| (last + interval).max(now));
+        let mut rows = rows_of(&first.job);
+        let mut jobs = vec![first];
+        while rows < rows_max {
+            let next = match self.receiver.try_recv() {
+                Ok(next) => Ok(next),
+                Err(_) => self.receiver.recv_deadline(until),
+            };
+            match next {
+                Ok(next) if matches!(next.job, Job::Delivery(..) | Job::Write { .. }) => {
+                    rows += rows_of(&next.job);
+                    jobs.push(next);
+                }
+                Ok(next) => {
+                    self.pending = Some(next);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let start = Instant::now();
+        self.last_start = Some(start);
+        self.commit(jobs);
+        self.shared.metrics.commit_took(start.elapsed());
+    }
+
+    fn commit(&mut self, jobs: Vec<Queued>) {
+        let now_us = self.shared.clock.now_us();
+        let duplicates = self.state.duplicates.clone();
+        let guard = duplicates.as_ref().map(|duplicates| duplicates.commit_guard());
+        let mut draft = Draft::default();
+        let mut rooms = Vec::with_capacity(jobs.len());
+        for queued in jobs {
+            let (job, room) = queued.split();
+            rooms.push(room);
+            match job {
+                Job::Delivery(prepared, reply) => match self.admit(prepared, now_us, &mut draft) {
+                    Ok(receipt) => draft.receipts.push((receipt, reply)),
+                    Err(error) => reply(Err(error)),
+                },
+                Job::Write { relation, rows, encoded, computed_at, reply } => {
+                    let write = Write { relation, rows, encoded, computed_at, reply };
+                    self.admit_write(write, &mut draft);
+                }
+                _ => unreachable!("only deliveries and writes are gathered"),
+            }
+        }
+        let Draft { record, rows, receipts, writes } = draft;
+        let outcome = if record == CommitRecord::default() {
+            Ok(self.state.commit)
+        } else {
+            let commit = self.state.commit.next();
+            let logged = self.state.store.append_log(&record.encode(commit, now_us));
+            drop(guard);
+            logged.map_err(EngineError::from).and_then(|()| self.apply(commit, rows))
+        };
+        drop(rooms);
+        for (receipt, reply) in receipts {
+            reply(outcome.clone().map(|commit| Receipt { commit, ..receipt }));
+        }
+        for reply in writes {
+            reply(outcome.clone().map(WriteOutcome::Done));
+        }
+    }
+
+    /// Decides what of a delivery is stored, and notes it in the draft.
+    fn admit(
+        &mut self,
+        delivery: Prepared,
+        now_us: i64,
+        draft: &mut Draft,
+    ) -> Result<Receipt, EngineError> {
+        let id = delivery.relation.id;
+        if self.state.catalog.by_id(id).is_none() {
+            let name = &delivery.relation.name;
+            return Err(EngineError::new(ErrorKind::NotFound, format!("\"{name}\" was dropped")));
+        }
+        let key = SourceKey {
+            relation: id,
+            source: Arc::clone(&delivery.source),
+            partition: Arc::clone(&delivery.partition),
+        };
+        let rows = delivery.rows.num_rows() as u64;
+        if self.state.sources.turn(&key, delivery.position)? == Turn::Repeated {
+            return Ok(Receipt { duplicates: rows, ..Receipt::default() });
+        }
+        let repeated = match delivery.idempotency {
+            Some(hash) => self.is_repeated(hash, now_us)?,
+            None => false,
+        };
+        let (accepted, dropped) = if repeated {
+            (delivery.rows.slice(0, 0), Vec::new())
+        } else {
+            self.unique_rows(&delivery, now_us)?
+        };
+        let late = match self.state.streams.get_mut(&id) {
+            Some(stream) if accepted.num_rows() > 0 => stream.observe(&accepted)?,
+            _ => 0,
+        };
+        let stored = accepted.num_rows() as u64;
+        let dead = delivery.dead.as_ref().filter(|_| !repeated);
+        let dead_letters = dead.map_or(0, |(batch, _)| batch.num_rows() as u64);
+        let counts = Counts {
+            received: rows + dead_letters,
+            stored,
+            duplicates: rows - stored,
+            dead_letters,
+            late: u64::from(late),
+        };
+        Arc::make_mut(&mut self.state.sources).note(key, delivery.position, counts);
+        self.shared.metrics.delivered(counts);
+        let dead = dead.cloned();
+        draft.record.deliveries.push(DeliveryRecord {
+            relation: id.0,
+            source: delivery.source.to_string(),
+            partition: delivery.partition.to_string(),
+            position: delivery.position,
+            idempotency: delivery.idempotency,
+            dropped,
+            received: u32::try_from(rows).expect("a delivery's rows were counted in u32"),
+            late,
+            rows: delivery.encoded.filter(|_| stored > 0),
+            dead: dead.as_ref().map(|(_, bytes)| bytes.clone()),
+        });
+        draft.rows.dead.extend(dead.map(|(batch, _)| batch));
+        match &delivery.relation.body {
+            Body::Table(_) => {
+                draft.rows.tables.push((id, as_written(&accepted, &delivery.relation)?));
+            }
+            _ => draft.rows.streams.push((id, accepted)),
+        }
+        Ok(Receipt {
+            accepted: stored,
+            duplicates: rows - stored,
+            late: u64::from(late),
+            dead_letters,
+            commit: CommitId(0),
+        })
+    }
+
+    /// Whether a client's key for a whole delivery was there within the hour.
+    fn is_repeated(&mut self, hash: u128, now_us: i64) -> Result<bool, EngineError> {
+        let Some(duplicates) = &self.state.duplicates else { return Ok(false) };
+        duplicates.requests()?.lock().probe_and_insert(&[hash], now_us, &mut self.mask)?;
+        Ok(self.mask == [true])
+    }
+
+    /// The rows of a delivery that were not there before, and the numbers of the others.
+    fn unique_rows(
+        &mut self,
+        delivery: &Prepared,
+        now_us: i64,
+    ) -> Result<(RecordBatch, Vec<u32>), EngineError> {
+        let Some(stream) = self.state.streams.get(&delivery.relation.id) else {
+            return Ok((delivery.rows.clone(), Vec::new()));
+        };
+        let dropped = stream.duplicates(delivery.keys.as_deref(), now_us, &mut self.mask)?;
+        Ok((without(&delivery.rows, &dropped)?, dropped))
+    }
+
+    fn admit_write(&mut self, write: Write, draft: &mut Draft) {
+        let Some(changed) = self.state.tables.get(&write.relation) else {
+            let gone = EngineError::new(ErrorKind::NotFound, "the table was dropped");
+            return (write.reply)(Err(gone));
+        };
+        let in_draft = draft.rows.tables.iter().any(|(id, _)| *id == write.relation);
+        if write.computed_at.is_some_and(|at| at < *changed || in_draft) {
+            return (write.reply)(Ok(WriteOutcome::Stale));
+        }
+        let record = TableRecord { relation: write.relation.0, rows: write.encoded };
+        draft.record.tables.push(record);
+        draft.rows.tables.push((write.relation, write.rows));
+        draft.writes.push(write.reply);
+    }
+
+    /// Makes a logged commit visible.
+    fn apply(&mut self, commit: CommitId, rows: Rows) -> Result<CommitId, EngineError> {
+        let batches = self.state.apply(commit, rows)?;
+        self.publish(commit, batches)?;
+        Ok(commit)
+    }
+
+    /// Makes batches visible at `commit`.
+    pub(crate) fn publish(
+        &mut self,
+        commit: CommitId,
+        batches: Vec<(yeoul_batch::TreeId, RecordBatch)>,
+    ) -> Result<(), EngineError> {
+        self.state.commit = commit;
+        self.state.publish(batches)?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Shows readers the state as it is.
+    pub(crate) fn refresh(&self) {
+        let world = self.state.world(self.state.store.snapshot());
+        self.shared.world.store(Arc::new(world));
+    }
+
+    fn built(&mut self, id: RelationId) -> Result<(), EngineError> {
+        if let Some(view) = self.state.views.get_mut(&id) {
+            if let Build::Running(_) = view.build {
+                view.build = Build::Ready;
+            }
+            for tree in &view.relation.trees {
+                self.state.store.set_building(tree.id, false);
+            }
+        }
+        self.commit_batches(Vec::new())?;
+        self.start_waiting();
+        Ok(())
+    }
+
+    /// A commit without rows of its own: what is published follows from earlier ones, so replay makes
+    /// it again.
+    pub(crate) fn commit_batches(
+        &mut self,
+        batches: Vec<(yeoul_batch::TreeId, RecordBatch)>,
+    ) -> Result<(), EngineError> {
+        let commit = self.state.commit.next();
+        let now_us = self.shared.clock.now_us();
+        self.state.store.append_log(&CommitRecord::default().encode(commit, now_us))?;
+        self.publish(commit, batches)
+    }
+}
+
+fn rows_of(job: &Job) -> usize {
+    match job {
+        Job::Delivery(prepared, _) => prepared.rows.num_rows().max(1),
+        Job::Write { rows, .. } => rows.num_rows().max(1),
+        _ => 0,
+    }
+}

@@ -1,0 +1,366 @@
+//! Creating and dropping relations: commits of their own.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use yeoul_batch::{CommitId, TreeId};
+use yeoul_sql::{ObjectKind, RelationKind, Statement};
+
+use super::committer::Committer;
+use super::state::State;
+use super::stream::StreamState;
+use super::views::{Build, BuildStatus, ViewState};
+use crate::build::BuildTask;
+use crate::catalog::{Body, Definer, Relation, RelationId, build_graph};
+use crate::error::{EngineError, ErrorKind};
+use crate::planning::Planning;
+use crate::record::CommitRecord;
+
+/// A change of the catalog as the log has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Definition {
+    /// A relation is created.
+    Create {
+        /// Its number.
+        id: u32,
+        /// Its statement.
+        sql: String,
+        /// Its trees.
+        trees: Vec<u32>,
+    },
+    /// Relations are dropped.
+    Drop {
+        /// Their numbers.
+        ids: Vec<u32>,
+    },
+}
+
+impl Definition {
+    fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).expect("plain data always becomes JSON").into()
+    }
+
+    /// What the log says.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
+        serde_json::from_slice(bytes).map_err(|e| {
+            EngineError::new(ErrorKind::Internal, format!("a definition in the log is malformed: {e}"))
+        })
+    }
+}
+
+impl State {
+    /// The relation that `statement` creates, with fresh numbers for its trees (or with `trees`, when
+    /// it was created before).
+    pub(crate) fn define(
+        &mut self,
+        planning: &Planning,
+        statement: &Statement,
+        sql: &str,
+        id: RelationId,
+        created: CommitId,
+        trees: Option<&[u32]>,
+    ) -> Result<Relation, EngineError> {
+        let mut next = self.next_tree;
+        let mut given = trees.map(|trees| trees.iter().copied());
+        let mut tree = || match given.as_mut().and_then(Iterator::next) {
+            Some(number) => {
+                next = next.max(number + 1);
+                TreeId(number)
+            }
+            None => {
+                next += 1;
+                TreeId(next - 1)
+            }
+        };
+        let catalog = Arc::clone(&self.catalog);
+        let definer = Definer { catalog: &catalog, planning, id, created };
+        let relation = definer.relation(statement, sql, &mut tree)?;
+        self.next_tree = next;
+        self.next_relation = self.next_relation.max(id.0 + 1);
+        Ok(relation)
+    }
+
+    /// Adds a new relation: its trees, its state, and for a view how it is to be built.
+    pub(crate) fn install(
+        &mut self,
+        relation: Relation,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        let relation = Arc::new(relation);
+        for tree in &relation.trees {
+            self.store.create_tree(tree.clone())?;
+        }
+        let stream = match &relation.body {
+            Body::Stream(body) => {
+                let seen = self.open_seen(relation.id, body)?;
+                Some(StreamState::new(body, None, seen))
+            }
+            _ => None,
+        };
+        self.add(Arc::clone(&relation), stream);
+        let mut batches = Vec::new();
+        if let Body::View(body) = &relation.body {
+            let (graph, _) = build_graph(&body.plan)?;
+            let build = self.first_build(&relation);
+            let mut view = ViewState { relation: Arc::clone(&relation), graph, build };
+            if view.is_stepped() {
+                self.begin(&mut view, &mut batches)?;
+            }
+            self.views.insert(relation.id, view);
+        }
+        Ok(batches)
+    }
+
+    /// Puts a view's operators over nothing, and lets the views it reads tell it their changes.
+    pub(crate) fn begin(
+        &mut self,
+        view: &mut ViewState,
+        batches: &mut Vec<(TreeId, RecordBatch)>,
+    ) -> Result<(), EngineError> {
+        let snapshot = self.store.snapshot();
+        view.begin(batches, &snapshot, &self.workers)?;
+        if let Body::View(body) = &view.relation.body {
+            for (source, _) in &body.sources {
+                if let Some(source) = self.views.get_mut(source) {
+                    source.graph.follow(true);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How a new view has to be built: not at all when its sources are empty.
+    fn first_build(&self, relation: &Relation) -> Build {
+        let Body::View(body) = &relation.body else { return Build::Ready };
+        let snapshot = self.store.snapshot();
+        let mut empty = true;
+        for (source, _) in &body.sources {
+            let unready = self.views.get(source).is_some_and(|v| !matches!(v.build, Build::Ready));
+            if unready {
+                return Build::Waiting(Arc::new(BuildStatus::default()));
+            }
+            let stored = self
+                .catalog
+                .by_id(*source)
+                .and_then(|source| snapshot.tree(source.tree()))
+                .is_some_and(|tree| tree.rows() > 0);
+            let global = self.catalog.by_id(*source).is_some_and(|source| has_row_over_nothing(source));
+            empty &= !stored && !global;
+        }
+        if empty { Build::Ready } else { Build::Waiting(Arc::new(BuildStatus::default())) }
+    }
+
+    /// Applies a definition of a replayed commit.
+    pub(crate) fn replay_definition(
+        &mut self,
+        planning: &Planning,
+        commit: CommitId,
+        definition: &Definition,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        match definition {
+            Definition::Create { id, sql, trees } => {
+                let statement = planning.statement(sql)?;
+                let id = RelationId(*id);
+                let relation = self.define(planning, &statement, sql, id, commit, Some(trees))?;
+                self.install(relation)
+            }
+            Definition::Drop { ids } => {
+                let ids: Vec<RelationId> = ids.iter().map(|id| RelationId(*id)).collect();
+                self.remove(&ids)?;
+                Ok(Vec::new())
+            }
+        }
+    }
+}
+
+/// Whether a relation has a row even when nothing was stored: a view that aggregates without groups.
+fn has_row_over_nothing(relation: &Relation) -> bool {
+    match (&relation.body, &relation.view) {
+        (Body::View(_), crate::scan::TreeView::Merged { rule, .. }) => rule.key().is_empty(),
+        _ => false,
+    }
+}
+
+impl Committer {
+    /// `None` when it is there already and that is fine.
+    pub(crate) fn create(
+        &mut self,
+        statement: &Statement,
+        sql: &str,
+        name: &str,
+        if_not_exists: bool,
+    ) -> Result<Option<CommitId>, EngineError> {
+        if let Some(there) = self.state.catalog.get(name) {
+            if if_not_exists {
+                return Ok(None);
+            }
+            return Err(EngineError::new(
+                ErrorKind::Conflict,
+                format!("{} \"{name}\" exists already", there.kind),
+            )
+            .with_hint(format!("DROP it first, or say IF NOT EXISTS")));
+        }
+        let commit = self.state.commit.next();
+        let id = self.state.take_relation();
+        let shared = Arc::clone(&self.shared);
+        let relation =
+            self.state.define(&shared.planning, statement, sql, id, commit, None)?;
+        let definition = Definition::Create {
+            id: id.0,
+            sql: sql.to_owned(),
+            trees: relation.trees.iter().map(|tree| tree.id.0).collect(),
+        };
+        self.log_definition(&definition, commit)?;
+        let batches = self.state.install(relation)?;
+        self.publish(commit, batches)?;
+        self.start_waiting();
+        Ok(Some(commit))
+    }
+
+    fn log_definition(
+        &mut self,
+        definition: &Definition,
+        commit: CommitId,
+    ) -> Result<(), EngineError> {
+        let record =
+            CommitRecord { definitions: vec![definition.encode()], ..CommitRecord::default() };
+        let now_us = self.shared.clock.now_us();
+        self.state.store.append_log(&record.encode(commit, now_us))?;
+        Ok(())
+    }
+
+    /// `None` when there was nothing to drop and that is fine.
+    pub(crate) fn drop_relations(
+        &mut self,
+        kind: ObjectKind,
+        names: &[String],
+        if_exists: bool,
+        cascade: bool,
+    ) -> Result<Option<CommitId>, EngineError> {
+        let mut ids = Vec::new();
+        for name in names {
+            match self.state.catalog.get(name).cloned() {
+                Some(relation) => {
+                    check_kind(kind, &relation)?;
+                    self.collect(&relation, cascade, &mut ids)?;
+                }
+                None if if_exists => {}
+                None => {
+                    let message = format!("\"{name}\" does not exist");
+                    return Err(EngineError::new(ErrorKind::NotFound, message));
+                }
+            }
+        }
+        if ids.is_empty() {
+            return Ok(None);
+        }
+        let commit = self.state.commit.next();
+        let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
+        self.log_definition(&definition, commit)?;
+        self.state.remove(&ids)?;
+        self.publish(commit, Vec::new())?;
+        Ok(Some(commit))
+    }
+
+    /// `relation` and, with `cascade`, all that is built on it, the latest first.
+    fn collect(
+        &self,
+        relation: &Arc<Relation>,
+        cascade: bool,
+        ids: &mut Vec<RelationId>,
+    ) -> Result<(), EngineError> {
+        let readers = self.state.catalog.readers_of(relation.id);
+        let open: Vec<_> = readers.iter().filter(|reader| !ids.contains(&reader.id)).collect();
+        if !open.is_empty() && !cascade {
+            let names: Vec<&str> = open.iter().map(|reader| reader.name.as_str()).collect();
+            return Err(EngineError::new(
+                ErrorKind::Conflict,
+                format!("{} \"{}\" is read by {}", relation.kind, relation.name, names.join(", ")),
+            )
+            .with_sqlstate("2BP01")
+            .with_hint("drop those first, or say CASCADE"));
+        }
+        for reader in &readers {
+            self.collect(reader, cascade, ids)?;
+        }
+        if !ids.contains(&relation.id) {
+            ids.push(relation.id);
+        }
+        Ok(())
+    }
+
+    /// Begins to build every view that waits for nothing any more.
+    pub(crate) fn start_waiting(&mut self) {
+        let waiting: Vec<RelationId> = self
+            .state
+            .views
+            .iter()
+            .filter(|(_, view)| matches!(view.build, Build::Waiting(_)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            if let Err(error) = self.start(id) {
+                if let Some(view) = self.state.views.get_mut(&id) {
+                    super::state::fail(view, &error);
+                }
+            }
+        }
+        self.refresh();
+    }
+
+    /// From this commit on the view is stepped; what was stored before is given to it beside.
+    fn start(&mut self, id: RelationId) -> Result<(), EngineError> {
+        let Some(view) = self.state.views.get(&id) else { return Ok(()) };
+        let Body::View(body) = &view.relation.body else { return Ok(()) };
+        let unready = |source: &RelationId| {
+            self.state.views.get(source).is_some_and(|v| !matches!(v.build, Build::Ready))
+        };
+        if body.sources.iter().any(|(source, _)| unready(source)) {
+            return Ok(());
+        }
+        let Build::Waiting(status) = view.build.clone() else { return Ok(()) };
+        let Some(mut view) = self.state.views.remove(&id) else { return Ok(()) };
+        view.build = Build::Running(Arc::clone(&status));
+        let mut batches = Vec::new();
+        let begun = self.state.begin(&mut view, &mut batches);
+        let relation = Arc::clone(&view.relation);
+        self.state.views.insert(id, view);
+        begun?;
+        for tree in &relation.trees {
+            self.state.store.set_building(tree.id, true);
+        }
+        let snapshot = self.state.store.snapshot();
+        self.commit_batches(batches)?;
+        let catalog = Arc::clone(&self.state.catalog);
+        self.shared.start_build(BuildTask { relation, catalog, snapshot, status })
+    }
+}
+
+fn check_kind(kind: ObjectKind, relation: &Relation) -> Result<(), EngineError> {
+    let fits = matches!(
+        (kind, relation.kind),
+        (ObjectKind::Stream | ObjectKind::Table, RelationKind::Stream)
+            | (ObjectKind::Table, RelationKind::Table)
+            | (ObjectKind::View, RelationKind::View)
+    );
+    if fits {
+        return Ok(());
+    }
+    let name = &relation.name;
+    let word = match relation.kind {
+        RelationKind::Stream => "STREAM",
+        RelationKind::Table => "TABLE",
+        RelationKind::View => "MATERIALIZED VIEW",
+        RelationKind::System => {
+            return Err(EngineError::new(
+                ErrorKind::Input,
+                format!("system table \"{name}\" cannot be dropped"),
+            ));
+        }
+    };
+    Err(EngineError::new(ErrorKind::Input, format!("\"{name}\" is a {}", relation.kind))
+        .with_sqlstate("42809")
+        .with_hint(format!("DROP {word} {name} drops it")))
+}

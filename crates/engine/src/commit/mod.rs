@@ -1,0 +1,30 @@
+//! The commit thread: gathers what arrived, makes it one numbered step, and answers.
+//!
+//! ```text
+//!   queue ─▶ gather (≤ commit_interval, ≤ commit_rows) ─▶ check, drop duplicates ─▶ log, sync
+//!                                                       ─▶ step views ─▶ publish ─▶ receipts
+//! ```
+//!
+//! What must hold: nothing is visible or answered before the log has it; the same code applies a live
+//! commit and a replayed one; when the log fails, every later job is answered with that failure.
+
+mod checkpoint;
+mod committer;
+mod define;
+mod prepare;
+mod queue;
+mod sources;
+mod state;
+mod stream;
+mod table;
+mod views;
+
+pub(crate) use committer::Committer;
+pub(crate) use define::Definition;
+pub(crate) use prepare::{Prepared, prepare};
+pub(crate) use queue::{Job, Queue, Queued, Reply, WriteOutcome};
+pub(crate) use sources::{SourceKey, Sources};
+pub(crate) use state::{DEAD_LETTERS, Rows as CommitRows, State};
+pub(crate) use stream::{StreamState, without};
+pub(crate) use table::{as_written, with_deleted, written_schema};
+pub(crate) use views::{Build, BuildStatus, ViewState};

@@ -1,0 +1,155 @@
+//! What the caller's thread does for a delivery before it is queued, so that the commit thread need not:
+//! hashes of the unique key, and the bytes for the log.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{BinaryArray, TimestampMicrosecondArray};
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_128;
+use yeoul_batch::hash128;
+use yeoul_store::encode_batch;
+
+use crate::catalog::{Body, Relation};
+use crate::delivery::{DeadLetter, Delivery, Position};
+use crate::error::{EngineError, ErrorKind};
+
+/// A delivery ready for the commit thread.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub relation: Arc<Relation>,
+    pub source: Arc<str>,
+    pub partition: Arc<str>,
+    pub position: Option<Position>,
+    pub idempotency: Option<u128>,
+    /// In the relation's schema.
+    pub rows: RecordBatch,
+    /// For the log; `None` when there are no rows.
+    pub encoded: Option<Bytes>,
+    /// Hashes of the unique key, one per row, when the stream has one.
+    pub keys: Option<Vec<u128>>,
+    /// In the schema of `yeoul.dead_letters`; `None` when there are none.
+    pub dead: Option<(RecordBatch, Bytes)>,
+}
+
+impl Prepared {
+    /// About how many bytes it holds in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.get_array_memory_size()
+            + self.encoded.as_ref().map_or(0, Bytes::len)
+            + self.dead.as_ref().map_or(0, |(rows, _)| rows.get_array_memory_size())
+    }
+}
+
+/// Checks a delivery against its relation and does the work that needs no order.
+pub(crate) fn prepare(
+    delivery: Delivery,
+    relation: Arc<Relation>,
+    dead_letters: &Relation,
+    now_us: i64,
+) -> Result<Prepared, EngineError> {
+    check_columns(&delivery.rows, &relation)?;
+    let rows = delivery.rows.num_rows();
+    if u32::try_from(rows + delivery.dead_letters.len()).is_err() {
+        return Err(EngineError::new(ErrorKind::Limit, format!("a delivery of {rows} rows"))
+            .with_hint("send fewer rows at once"));
+    }
+    let keys = match &relation.body {
+        Body::Stream(stream) => match &stream.unique {
+            Some((columns, _)) => Some(key_hashes(&delivery.rows, columns, &relation)?),
+            None => None,
+        },
+        _ => None,
+    };
+    let encoded = if rows == 0 { None } else { Some(encode_batch(&delivery.rows)?) };
+    let dead = if delivery.dead_letters.is_empty() {
+        None
+    } else {
+        let batch = dead_batch(&delivery, dead_letters, now_us)?;
+        let bytes = encode_batch(&batch)?;
+        Some((batch, bytes))
+    };
+    let idempotency = delivery.idempotency_key.as_ref().map(|key| {
+        let name = format!("{}\u{0}{key}", relation.name);
+        xxh3_128(name.as_bytes())
+    });
+    Ok(Prepared {
+        relation,
+        source: delivery.source,
+        partition: delivery.partition,
+        position: delivery.position,
+        idempotency,
+        rows: delivery.rows,
+        encoded,
+        keys,
+        dead,
+    })
+}
+
+fn key_hashes(
+    rows: &RecordBatch,
+    columns: &[usize],
+    relation: &Relation,
+) -> Result<Vec<u128>, EngineError> {
+    if rows.num_rows() == 0 {
+        return Ok(Vec::new());
+    }
+    let columns: Vec<ArrayRef> = columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
+    let hashes = hash128(&columns)?;
+    debug_assert_eq!(hashes.len(), rows.num_rows(), "one hash per row of {}", relation.name);
+    Ok(hashes)
+}
+
+/// A row must bring what its relation declares: types, and values where NULL is not allowed.
+fn check_columns(rows: &RecordBatch, relation: &Relation) -> Result<(), EngineError> {
+    let expected = &relation.schema;
+    let same_types = rows.num_columns() == expected.fields().len()
+        && rows
+            .columns()
+            .iter()
+            .zip(expected.fields())
+            .all(|(column, field)| column.data_type() == field.data_type());
+    if !same_types {
+        return Err(EngineError::new(
+            ErrorKind::Internal,
+            format!("rows for \"{}\" have other columns than it", relation.name),
+        )
+        .with_detail(format!("expected {:?}, found {:?}", expected, rows.schema())));
+    }
+    for (column, field) in rows.columns().iter().zip(expected.fields()) {
+        if !field.is_nullable() && column.null_count() > 0 {
+            return Err(EngineError::new(
+                ErrorKind::Input,
+                format!("column \"{}\" of \"{}\" must not be null", field.name(), relation.name),
+            )
+            .with_sqlstate("23502")
+            .with_hint("give it a value in every row"));
+        }
+    }
+    Ok(())
+}
+
+fn dead_batch(
+    delivery: &Delivery,
+    relation: &Relation,
+    now_us: i64,
+) -> Result<RecordBatch, EngineError> {
+    let letters = &delivery.dead_letters;
+    let same = |text: &str| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(text, letters.len())))
+    };
+    let each = |text: fn(&DeadLetter) -> &str| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(letters.iter().map(text)))
+    };
+    let at: TimestampMicrosecondArray = Int64Array::from(vec![now_us; letters.len()]).reinterpret_cast();
+    let columns: Vec<ArrayRef> = vec![
+        same(delivery.stream.name()),
+        same(&delivery.source),
+        same(&delivery.partition),
+        each(|letter| &letter.position),
+        Arc::new(at.with_timezone("UTC")),
+        each(|letter| &letter.reason),
+        Arc::new(BinaryArray::from_iter_values(letters.iter().map(|letter| &letter.raw))),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&relation.schema), columns)?)
+}

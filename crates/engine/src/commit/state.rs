@@ -1,0 +1,229 @@
+//! What the commit thread knows, and how a commit changes it. Live commits and replayed ones go
+//! through [`State::apply`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use hashbrown::HashMap;
+use yeoul_batch::{CommitId, TreeId, Updates};
+use yeoul_flow::Workers;
+use yeoul_store::{Publication, Snapshot, Store};
+
+use super::checkpoint::MetaAt;
+use super::sources::Sources;
+use super::stream::StreamState;
+use super::table;
+use super::views::{Build, BuildStatus, Changes, ViewState};
+use crate::catalog::{Body, Catalog, Relation, RelationId, StreamBody};
+use crate::duplicates::{Duplicates, SharedSeen};
+use crate::error::EngineError;
+use crate::world::World;
+
+/// The relation and the tree of `yeoul.dead_letters`, there from the start.
+pub(crate) const DEAD_LETTERS: RelationId = RelationId(0);
+
+/// Rows that a commit brings, duplicates already gone.
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// Of streams.
+    pub streams: Vec<(RelationId, RecordBatch)>,
+    /// Written rows of tables, with `_deleted`.
+    pub tables: Vec<(RelationId, RecordBatch)>,
+    /// Dead letters.
+    pub dead: Vec<RecordBatch>,
+}
+
+/// See the module.
+pub(crate) struct State {
+    pub store: Arc<Store>,
+    pub workers: Workers,
+    pub commit: CommitId,
+    pub catalog: Arc<Catalog>,
+    pub streams: HashMap<RelationId, StreamState>,
+    /// The last commit that changed each table.
+    pub tables: HashMap<RelationId, CommitId>,
+    /// In order of creation, so that what a view reads is stepped before it.
+    pub views: BTreeMap<RelationId, ViewState>,
+    pub sources: Arc<Sources>,
+    pub next_relation: u32,
+    pub next_tree: u32,
+    /// `None` when nothing is written.
+    pub duplicates: Option<Arc<Duplicates>>,
+}
+
+impl State {
+    /// A number for a new relation.
+    pub(crate) fn take_relation(&mut self) -> RelationId {
+        self.next_relation += 1;
+        RelationId(self.next_relation - 1)
+    }
+
+    /// A number for a new tree.
+    pub(crate) fn take_tree(&mut self) -> TreeId {
+        self.next_tree += 1;
+        TreeId(self.next_tree - 1)
+    }
+
+    /// Steps everything by `rows`; what is to be published for it.
+    pub(crate) fn apply(
+        &mut self,
+        commit: CommitId,
+        rows: Rows,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        let mut batches = Vec::new();
+        let mut changes = Changes::new();
+        for (id, batch) in rows.streams {
+            if let (Some(relation), true) = (self.catalog.by_id(id), batch.num_rows() > 0) {
+                batches.push((relation.tree(), batch.clone()));
+                changes.entry(id).or_default().push(Updates::inserts(batch));
+            }
+        }
+        if let Some(relation) = self.catalog.by_id(DEAD_LETTERS) {
+            batches.extend(rows.dead.into_iter().map(|batch| (relation.tree(), batch)));
+        }
+        self.apply_tables(commit, rows.tables, &mut changes, &mut batches)?;
+        self.step_views(&mut changes, &mut batches);
+        Ok(batches)
+    }
+
+    fn apply_tables(
+        &mut self,
+        commit: CommitId,
+        written: Vec<(RelationId, RecordBatch)>,
+        changes: &mut Changes,
+        batches: &mut Vec<(TreeId, RecordBatch)>,
+    ) -> Result<(), EngineError> {
+        let mut by_table: BTreeMap<RelationId, Vec<RecordBatch>> = BTreeMap::new();
+        for (id, batch) in written {
+            if batch.num_rows() > 0 {
+                by_table.entry(id).or_default().push(batch);
+            }
+        }
+        let snapshot = self.store.snapshot();
+        for (id, written) in by_table {
+            let Some(relation) = self.catalog.by_id(id) else { continue };
+            let Body::Table(body) = &relation.body else { continue };
+            let Some(before) = snapshot.tree(relation.tree()) else { continue };
+            let followed = !self.catalog.readers_of(id).is_empty();
+            let change = table::change(relation, body, &written, before, commit, followed)?;
+            batches.push((relation.tree(), change.stored));
+            if let Some(updates) = change.updates {
+                changes.entry(id).or_default().push(updates);
+            }
+            self.tables.insert(id, commit);
+        }
+        Ok(())
+    }
+
+    /// A view that cannot go on (its query divides by zero, a sum does not fit) is marked as failed
+    /// and says so when asked; rows are taken all the same.
+    fn step_views(&mut self, changes: &mut Changes, batches: &mut Vec<(TreeId, RecordBatch)>) {
+        if changes.is_empty() {
+            return;
+        }
+        let snapshot = self.store.snapshot();
+        for view in self.views.values_mut().filter(|view| view.is_stepped()) {
+            if let Err(error) = view.step(changes, batches, &snapshot, &self.workers) {
+                fail(view, &error);
+            }
+        }
+    }
+
+    /// Gives a view that is being built some rows of its sources.
+    pub(crate) fn backfill(
+        &mut self,
+        id: RelationId,
+        inputs: &[(yeoul_flow::SourceIndex, Updates)],
+        rows: u64,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        let snapshot = self.store.snapshot();
+        let mut batches = Vec::new();
+        if let Some(view) = self.views.get_mut(&id) {
+            view.feed(inputs, &mut batches, &snapshot, &self.workers)?;
+            view.progress(rows);
+        }
+        Ok(batches)
+    }
+
+    /// The duplicate index of a stream, if it has one.
+    pub(crate) fn open_seen(
+        &self,
+        id: RelationId,
+        body: &StreamBody,
+    ) -> Result<Option<SharedSeen>, EngineError> {
+        match (&body.unique, &self.duplicates) {
+            (Some((_, within_us)), Some(duplicates)) => duplicates.index(id, *within_us).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes `relation` part of the state; its trees exist already.
+    pub(crate) fn add(&mut self, relation: Arc<Relation>, stream: Option<StreamState>) {
+        let id = relation.id;
+        if let Some(stream) = stream {
+            self.streams.insert(id, stream);
+        }
+        if let Body::Table(_) = relation.body {
+            self.tables.insert(id, self.commit);
+        }
+        self.catalog = Arc::new(self.catalog.with(relation));
+    }
+
+    /// Takes relations out of the state and drops their trees.
+    pub(crate) fn remove(&mut self, ids: &[RelationId]) -> Result<(), EngineError> {
+        for id in ids {
+            let Some(relation) = self.catalog.by_id(*id).cloned() else { continue };
+            for tree in &relation.trees {
+                self.store.drop_tree(tree.id)?;
+            }
+            if let (Some(_), Some(duplicates)) = (self.streams.remove(id), &self.duplicates) {
+                duplicates.forget(*id);
+            }
+            self.tables.remove(id);
+            self.views.remove(id);
+        }
+        self.catalog = Arc::new(self.catalog.without(ids));
+        Arc::make_mut(&mut self.sources).drop_relations(ids);
+        Ok(())
+    }
+
+    /// Makes `batches` visible at the state's commit.
+    pub(crate) fn publish(&self, batches: Vec<(TreeId, RecordBatch)>) -> Result<(), EngineError> {
+        let meta: Arc<dyn yeoul_store::Meta> = Arc::new(MetaAt::new(self));
+        self.store.publish(Publication { commit: self.commit, batches, meta })?;
+        Ok(())
+    }
+
+    /// What readers see of this state, over `snapshot`.
+    pub(crate) fn world(&self, snapshot: Arc<Snapshot>) -> World {
+        let unready = self
+            .views
+            .iter()
+            .filter(|(_, view)| !matches!(view.build, Build::Ready))
+            .map(|(id, view)| (*id, view.build.clone()))
+            .collect();
+        let watermarks =
+            self.streams.iter().filter_map(|(id, s)| Some((*id, s.watermark_us()?))).collect();
+        World {
+            catalog: Arc::clone(&self.catalog),
+            snapshot,
+            sources: Arc::clone(&self.sources),
+            unready,
+            watermarks,
+        }
+    }
+}
+
+/// Marks a view as failed for `error`.
+pub(crate) fn fail(view: &mut ViewState, error: &EngineError) {
+    tracing::error!(view = view.relation.name, "the view stops: {error}");
+    let status = match &view.build {
+        Build::Running(status) | Build::Waiting(status) | Build::Failed(status) => {
+            Arc::clone(status)
+        }
+        Build::Ready => Arc::new(BuildStatus::default()),
+    };
+    *status.failed.lock() = Some(error.message.clone());
+    view.build = Build::Failed(status);
+}

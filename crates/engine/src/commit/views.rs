@@ -1,0 +1,175 @@
+//! Stepping the views, and what is known of those that are still being built.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::{ArrayRef, RecordBatch};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use yeoul_batch::{TreeId, Updates};
+use yeoul_flow::{Graph, SourceIndex, StateReader, StateTree, StepOutput, Workers};
+use yeoul_store::{Snapshot, TreeSpec};
+
+use crate::catalog::{Relation, RelationId, ViewBody};
+use crate::error::{EngineError, ErrorKind};
+
+/// How far the building of a view is; shared with whoever wants to know.
+#[derive(Debug, Default)]
+pub(crate) struct BuildStatus {
+    /// Rows given to the view.
+    pub done: AtomicU64,
+    /// Rows its sources held when building began.
+    pub total: AtomicU64,
+    /// Why it failed, if it did.
+    pub failed: Mutex<Option<String>>,
+}
+
+/// Where a view stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Build {
+    /// It is complete.
+    Ready,
+    /// It is given the stored rows of its sources; live commits are stepped as well.
+    Running(Arc<BuildStatus>),
+    /// It waits for a view that it reads to be complete.
+    Waiting(Arc<BuildStatus>),
+    /// It could not be built. It stays, empty, until it is dropped.
+    Failed(Arc<BuildStatus>),
+}
+
+/// A view of the commit thread.
+pub(crate) struct ViewState {
+    pub relation: Arc<Relation>,
+    pub graph: Graph,
+    pub build: Build,
+}
+
+/// The updates of a commit, by relation.
+pub(crate) type Changes = HashMap<RelationId, Vec<Updates>>;
+
+impl ViewState {
+    /// Whether live commits are stepped.
+    pub(crate) fn is_stepped(&self) -> bool {
+        matches!(self.build, Build::Ready | Build::Running(_))
+    }
+
+    fn body(&self) -> &ViewBody {
+        match &self.relation.body {
+            crate::catalog::Body::View(body) => body,
+            _ => unreachable!("a view state is made of a view"),
+        }
+    }
+
+    /// What a commit's changes are for the sources of this view.
+    fn inputs(&self, changes: &Changes) -> Result<Vec<(SourceIndex, Updates)>, EngineError> {
+        let mut inputs = Vec::new();
+        for (index, (source, columns)) in self.body().sources.iter().enumerate() {
+            for updates in changes.get(source).into_iter().flatten() {
+                let rows = updates.rows().project(columns)?;
+                inputs.push((SourceIndex(index), updates.with_rows(rows)));
+            }
+        }
+        Ok(inputs)
+    }
+
+    /// Steps the view by a commit's changes. What is to be stored goes to `batches`; its own change,
+    /// when somebody follows it, to `changes`.
+    pub(crate) fn step(
+        &mut self,
+        changes: &mut Changes,
+        batches: &mut Vec<(TreeId, RecordBatch)>,
+        snapshot: &Arc<Snapshot>,
+        workers: &Workers,
+    ) -> Result<(), EngineError> {
+        let inputs = self.inputs(changes)?;
+        if inputs.is_empty() {
+            return Ok(());
+        }
+        let change = self.feed(&inputs, batches, snapshot, workers)?;
+        if let Some(change) = change {
+            changes.entry(self.relation.id).or_default().push(change);
+        }
+        Ok(())
+    }
+
+    /// Steps the view by given inputs; its change, when it is followed.
+    pub(crate) fn feed(
+        &mut self,
+        inputs: &[(SourceIndex, Updates)],
+        batches: &mut Vec<(TreeId, RecordBatch)>,
+        snapshot: &Arc<Snapshot>,
+        workers: &Workers,
+    ) -> Result<Option<Updates>, EngineError> {
+        let reader = States { trees: &self.relation.trees, snapshot };
+        let output = self
+            .graph
+            .step(inputs, workers, &reader)
+            .map_err(|error| failed(&self.relation.name, &error))?;
+        Ok(store(&self.relation, output, batches))
+    }
+
+    /// What the view holds over nothing: see [`Graph::initial`].
+    pub(crate) fn begin(
+        &mut self,
+        batches: &mut Vec<(TreeId, RecordBatch)>,
+        snapshot: &Arc<Snapshot>,
+        workers: &Workers,
+    ) -> Result<(), EngineError> {
+        let reader = States { trees: &self.relation.trees, snapshot };
+        let output = self
+            .graph
+            .initial(workers, &reader)
+            .map_err(|error| failed(&self.relation.name, &error))?;
+        store(&self.relation, output, batches);
+        Ok(())
+    }
+
+    /// Adds what the building has done.
+    pub(crate) fn progress(&self, rows: u64) {
+        if let Build::Running(status) = &self.build {
+            status.done.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+}
+
+fn store(
+    relation: &Relation,
+    output: StepOutput,
+    batches: &mut Vec<(TreeId, RecordBatch)>,
+) -> Option<Updates> {
+    let own = relation.trees[0].id;
+    batches.extend(output.deltas.into_iter().filter(|b| b.num_rows() > 0).map(|b| (own, b)));
+    for (StateTree(number), batch) in output.inner {
+        if batch.num_rows() > 0 {
+            batches.push((relation.trees[number as usize].id, batch));
+        }
+    }
+    output.change
+}
+
+fn failed(view: &str, error: &yeoul_flow::FlowError) -> EngineError {
+    EngineError::new(ErrorKind::Input, format!("view \"{view}\": {error}"))
+}
+
+/// Reads the states of a view's operators as they were at the last published commit.
+struct States<'a> {
+    trees: &'a [TreeSpec],
+    snapshot: &'a Arc<Snapshot>,
+}
+
+impl StateReader for States<'_> {
+    fn get_many(
+        &self,
+        StateTree(number): StateTree,
+        keys: &[ArrayRef],
+    ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>> {
+        let spec = &self.trees[number as usize];
+        match self.snapshot.tree(spec.id) {
+            Some(tree) => {
+                let keys: Vec<ArrayRef> = spec.key.iter().map(|&k| Arc::clone(&keys[k])).collect();
+                Ok(yeoul_store::get_many(tree, &keys)?)
+            }
+            None => Ok(RecordBatch::new_empty(Arc::clone(&spec.schema))),
+        }
+    }
+}

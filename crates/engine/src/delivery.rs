@@ -1,0 +1,113 @@
+//! What a source hands to the commit thread, and what it gets back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+use yeoul_batch::CommitId;
+
+use crate::engine::StreamHandle;
+use crate::error::EngineError;
+
+/// A row that could not be decoded: kept with its bytes, so that it can be mended and put back.
+#[derive(Clone, Debug)]
+pub struct DeadLetter {
+    /// The bytes as they came (cut to the limit of the decoder).
+    pub raw: Bytes,
+    /// Why, for people: lowercase, no full stop.
+    pub reason: String,
+    /// Where inside the delivery or the source: "line 3", "events.csv.gz:1204", "topic/2@991".
+    pub position: String,
+}
+
+/// Where one partition of a source stands: it has delivered everything before `to`.
+///
+/// A delivery whose `to` is at or before the stored position is a repetition and is dropped whole;
+/// one whose `from` is behind it leaves a gap and is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Where this delivery begins (a row number, a byte offset, a log offset: the source's own unit).
+    pub from: u64,
+    /// Where the next one begins.
+    pub to: u64,
+}
+
+/// Decoded rows of one stream from one partition of a source.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The stream they go to.
+    pub stream: StreamHandle,
+    /// The source's name: "http", "sql", "file".
+    pub source: Arc<str>,
+    /// The partition of the source: a file, a topic partition; empty for sources without.
+    pub partition: Arc<str>,
+    /// Where the partition stands afterwards, for sources that can be read again.
+    pub position: Option<Position>,
+    /// A client's key for the whole delivery: a second delivery with the same key within an hour is
+    /// answered as duplicates.
+    pub idempotency_key: Option<String>,
+    /// The rows, in the schema of [`StreamHandle::schema`].
+    pub rows: RecordBatch,
+    /// What could not be decoded.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+impl Delivery {
+    /// Rows from a source without positions.
+    #[must_use]
+    pub fn new(stream: StreamHandle, source: &str, rows: RecordBatch) -> Self {
+        Self {
+            stream,
+            source: source.into(),
+            partition: "".into(),
+            position: None,
+            idempotency_key: None,
+            rows,
+            dead_letters: Vec::new(),
+        }
+    }
+}
+
+/// What became of a delivery. `accepted + duplicates + dead_letters` is what was received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Rows stored.
+    pub accepted: u64,
+    /// Rows dropped because their key was stored before, within `unique_within`.
+    pub duplicates: u64,
+    /// Of the accepted, how many were behind the watermark.
+    pub late: u64,
+    /// Rows kept in `yeoul.dead_letters`.
+    pub dead_letters: u64,
+    /// The commit that holds them.
+    pub commit: CommitId,
+}
+
+/// Why a delivery was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The queue is full: come back after this long.
+    #[error("the ingest queue is full")]
+    Busy {
+        /// How long to wait before the next try.
+        retry_after: Duration,
+    },
+    /// It can never be taken as it is.
+    #[error(transparent)]
+    Refused(#[from] EngineError),
+}
+
+/// The promise of a [`Receipt`].
+#[derive(Debug)]
+pub struct Ticket {
+    pub(crate) receiver: Receiver<Result<Receipt, EngineError>>,
+}
+
+impl Ticket {
+    /// Waits until the commit is durable under the policy. For plain threads.
+    pub fn wait(self) -> Result<Receipt, EngineError> {
+        self.receiver.recv().unwrap_or_else(|_| Err(EngineError::stopped()))
+    }
+}

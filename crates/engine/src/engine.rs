@@ -1,0 +1,351 @@
+//! The engine object and what it says of itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use arrow::datatypes::SchemaRef;
+use crossbeam_channel::unbounded;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use yeoul_batch::{Clock, CommitId};
+use yeoul_sql::Connector;
+use yeoul_store::Media;
+
+use crate::catalog::{Body, Relation};
+use crate::commit::{Committer, DEAD_LETTERS, Job, Prepared, Queue, SourceKey, State, prepare};
+use crate::delivery::{Delivery, Receipt, SubmitError, Ticket};
+use crate::error::{EngineError, ErrorKind};
+use crate::metrics::Metrics;
+use crate::open;
+use crate::options::EngineOptions;
+use crate::planning::Planning;
+use crate::runtime;
+use crate::session::Session;
+use crate::shared::Shared;
+
+/// A stream or table that takes rows, resolved once.
+#[derive(Clone, Debug)]
+pub struct StreamHandle(pub(crate) Arc<Relation>);
+
+impl StreamHandle {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The columns its deliveries must have.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.0.schema
+    }
+
+    /// The column of the event time, for a stream that has one.
+    #[must_use]
+    pub fn event_time(&self) -> Option<usize> {
+        match &self.0.body {
+            Body::Stream(stream) => stream.event_time,
+            _ => None,
+        }
+    }
+
+    /// Whether a delivery with an event that cannot be decoded is refused as a whole.
+    #[must_use]
+    pub fn refuses_bad_rows(&self) -> bool {
+        matches!(&self.0.body, Body::Stream(s) if s.on_error == yeoul_sql::OnError::Fail)
+    }
+}
+
+/// A stream or table that is fed by a connector.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// Where the rows go.
+    pub stream: StreamHandle,
+    /// Where they come from.
+    pub connector: Connector,
+}
+
+/// How far recovery is.
+#[derive(Clone, Copy, Debug)]
+pub struct Recovery {
+    /// Bytes of log replayed.
+    pub done_bytes: u64,
+    /// Bytes of log to replay.
+    pub total_bytes: u64,
+}
+
+/// Whether the engine works.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The newest commit.
+    pub commit: CommitId,
+    /// Why it does not take rows any more, if so.
+    pub poisoned: Option<String>,
+    /// Views that are still being built.
+    pub building: Vec<String>,
+}
+
+/// The engine. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Engine {
+    /// Opens the data folder `dir`, creating it if missing, and recovers what it holds.
+    pub fn open(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        options: EngineOptions,
+        progress: &mut dyn FnMut(Recovery),
+    ) -> Result<Self, EngineError> {
+        Self::open_media(open::media(dir, false)?, clock, options, progress)
+    }
+
+    /// Opens an engine over any place for bytes: how tests let the disk fail.
+    pub fn open_media(
+        media: Arc<dyn Media>,
+        clock: Arc<dyn Clock>,
+        options: EngineOptions,
+        progress: &mut dyn FnMut(Recovery),
+    ) -> Result<Self, EngineError> {
+        Self::start(media, clock, options, false, progress)
+    }
+
+    /// Opens a stopped engine's folder for reading: no lock is taken and nothing is written.
+    pub fn open_read_only(
+        dir: &Path,
+        clock: Arc<dyn Clock>,
+        options: EngineOptions,
+    ) -> Result<Self, EngineError> {
+        if !dir.is_dir() {
+            let message = format!("data folder \"{}\" does not exist", dir.display());
+            return Err(EngineError::new(ErrorKind::NotFound, message));
+        }
+        Self::start(open::media(dir, true)?, clock, options, true, &mut |_| {})
+    }
+
+    fn start(
+        media: Arc<dyn Media>,
+        clock: Arc<dyn Clock>,
+        options: EngineOptions,
+        read_only: bool,
+        progress: &mut dyn FnMut(Recovery),
+    ) -> Result<Self, EngineError> {
+        let session = runtime::session_state(&options)?;
+        let planning = Planning::new(session, options.secrets.clone())?;
+        let session = planning.planner.state().clone();
+        let state = open::open(media, &options, &planning, read_only, progress)?;
+        let (queue, receiver) = Queue::new(options.queue_bytes_max);
+        let (builds, tasks) = unbounded();
+        let runtime = runtime::query_runtime(options.query_threads)?;
+        let world = state.world(state.store.snapshot());
+        let shared = Arc::new(Shared {
+            clock,
+            options,
+            store: Arc::clone(&state.store),
+            planning,
+            session,
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            queue,
+            builds: Mutex::new(Some(builds)),
+            world: ArcSwap::from_pointee(world),
+            metrics: Metrics::default(),
+            catalog_context: std::sync::OnceLock::new(),
+            read_only,
+        });
+        let mut threads = Vec::new();
+        if !read_only {
+            let builder = Arc::clone(&shared);
+            threads.push(spawn("build", move || crate::build::run(&builder, &tasks))?);
+            threads.push(start_committer(&shared, state, receiver)?);
+        }
+        Ok(Self { shared, threads: Arc::new(Mutex::new(threads)) })
+    }
+
+    /// The stream (or table) named `name`; the error lists the ones there are.
+    pub fn stream(&self, name: &str) -> Result<StreamHandle, EngineError> {
+        let world = self.shared.world.load();
+        world.catalog.writable(name).map(|relation| StreamHandle(Arc::clone(relation)))
+    }
+
+    /// The streams and tables that a connector feeds.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceSpec> {
+        let world = self.shared.world.load();
+        let spec = |relation: &Arc<Relation>| {
+            let connector = match &relation.body {
+                Body::Stream(stream) => &stream.connector,
+                Body::Table(table) => &table.connector,
+                Body::View(_) => return None,
+            };
+            (*connector != Connector::Http).then(|| SourceSpec {
+                stream: StreamHandle(Arc::clone(relation)),
+                connector: connector.clone(),
+            })
+        };
+        world.catalog.in_order().iter().filter_map(spec).collect()
+    }
+
+    fn prepared(&self, delivery: Delivery) -> Result<Prepared, EngineError> {
+        self.shared.check_writable()?;
+        let world = self.shared.world.load();
+        let letters = world.catalog.by_id(DEAD_LETTERS).ok_or_else(EngineError::stopped)?;
+        let relation = Arc::clone(&delivery.stream.0);
+        prepare(delivery, relation, letters, self.shared.clock.now_us())
+    }
+
+    /// Takes a delivery if the queue has room. Never waits.
+    pub fn try_submit(&self, delivery: Delivery) -> Result<Ticket, SubmitError> {
+        let prepared = self.prepared(delivery)?;
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let reply = Box::new(move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        match self.shared.queue.try_deliver(prepared, reply) {
+            Ok(()) => Ok(Ticket { receiver }),
+            Err(Some(_)) => Err(self.busy()),
+            Err(None) => Err(EngineError::stopped().into()),
+        }
+    }
+
+    fn busy(&self) -> SubmitError {
+        SubmitError::Busy { retry_after: Duration::from_secs(1) }
+    }
+
+    /// Takes a delivery, waiting for room in the queue. For plain threads.
+    pub fn submit(&self, delivery: Delivery) -> Result<Ticket, EngineError> {
+        let prepared = self.prepared(delivery)?;
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let reply = Box::new(move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        futures::executor::block_on(self.shared.queue.deliver(prepared, reply, None))?;
+        Ok(Ticket { receiver })
+    }
+
+    /// Takes a delivery and waits for its receipt, without blocking a thread; `wait_for_room` bounds how
+    /// long it waits for room in the queue. Must be called on a tokio runtime with timers.
+    pub async fn ingest(
+        &self,
+        delivery: Delivery,
+        wait_for_room: Duration,
+    ) -> Result<Receipt, SubmitError> {
+        let prepared = self.prepared(delivery)?;
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        if !self.shared.queue.deliver(prepared, reply, Some(wait_for_room)).await? {
+            return Err(self.busy());
+        }
+        let outcome = receiver.await.unwrap_or_else(|_| Err(EngineError::stopped()));
+        Ok(outcome?)
+    }
+
+    /// Where a partition of a source stands (0 when it never delivered).
+    #[must_use]
+    pub fn position(&self, stream: &str, source: &str, partition: &str) -> u64 {
+        let world = self.shared.world.load();
+        let Some(relation) = world.catalog.get(stream) else { return 0 };
+        let key = SourceKey {
+            relation: relation.id,
+            source: source.into(),
+            partition: partition.into(),
+        };
+        world.sources.get(&key).position
+    }
+
+    /// Where SQL is spoken. One per connection.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.shared))
+    }
+
+    /// Whether it works.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let world = self.shared.world.load();
+        let building = world
+            .unready
+            .keys()
+            .filter_map(|id| world.catalog.by_id(*id))
+            .map(|relation| relation.name.clone())
+            .collect();
+        Health {
+            commit: world.commit(),
+            poisoned: self.shared.store.poisoned().map(str::to_owned),
+            building,
+        }
+    }
+
+    /// Counters and gauges in the Prometheus text format.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let stats = self.shared.store.stats();
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        let gauges = [
+            ("yeoul_commit", "The newest commit.", stats.commit.0 as f64),
+            ("yeoul_checkpoint_commit", "The commit of the manifest.", stats.checkpoint_commit.0 as f64),
+            ("yeoul_memory_layer_bytes", "Rows and states not yet in parts.", (stats.live_bytes + stats.frozen_bytes) as f64),
+            ("yeoul_log_bytes", "Length of the log.", stats.log_bytes as f64),
+            ("yeoul_part_bytes_written", "Bytes written to parts.", stats.part_bytes_written as f64),
+            ("yeoul_publish_blocked_us", "Time that commits waited for memory.", stats.blocked_us as f64),
+            ("yeoul_queue_fullness", "How full the ingest queue is, 0 to 1.", self.shared.queue.fullness()),
+        ];
+        self.shared.metrics.text(&gauges)
+    }
+
+    /// Writes everything in memory to parts. Returns when it is durable.
+    pub fn checkpoint(&self) -> Result<(), EngineError> {
+        self.shared.check_writable()?;
+        self.shared.ask(|reply| Job::Checkpoint { reply })
+    }
+
+    /// Stops taking deliveries, commits what was taken, writes a checkpoint, ends the threads.
+    pub fn shutdown(&self) -> Result<(), EngineError> {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return Ok(());
+        }
+        self.shared.queue.close();
+        self.shared.builds.lock().take();
+        let done = self.shared.ask(|reply| Job::Checkpoint { reply });
+        let stopped = self.shared.ask(|reply| Job::Stop { reply });
+        if let Some(runtime) = self.shared.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+        for thread in threads {
+            // A thread that panicked has said so; the rest still has to stop.
+            let _ = thread.join();
+        }
+        done.and(stopped)
+    }
+}
+
+fn start_committer(
+    shared: &Arc<Shared>,
+    state: State,
+    receiver: crossbeam_channel::Receiver<crate::commit::Queued>,
+) -> Result<JoinHandle<()>, EngineError> {
+    let shared = Arc::clone(shared);
+    spawn("commit", move || {
+        let mut committer = Committer::new(shared, state, receiver);
+        committer.start_waiting();
+        committer.run();
+    })
+}
+
+fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+        EngineError::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}"))
+    })
+}

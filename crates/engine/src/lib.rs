@@ -1,0 +1,43 @@
+//! The facade: one object that takes deliveries, keeps views, and answers SQL over snapshots.
+//!
+//! ```text
+//!   Delivery ──submit──▶ queue ──▶ commit thread: dedup ▶ log ▶ views ▶ snapshot ──▶ Receipt
+//!                                                                        │
+//!   Session ──execute──▶ plan ──────────────── pinned snapshot ◀─────────┘ ──▶ Answer
+//! ```
+//!
+//! What must hold: a receipt is given only after its commit is durable under the policy; a query sees
+//! every stream, table and view at one commit; the catalog changes only on the commit thread, as a
+//! commit of its own; recovery runs the code of live commits.
+//!
+//! Not here: sockets, wire protocols, decoding of foreign bytes, flags, the wall clock.
+
+mod build;
+mod catalog;
+mod commit;
+mod convert;
+mod delivery;
+mod duplicates;
+mod engine;
+mod error;
+mod meta;
+mod metrics;
+mod open;
+mod options;
+mod planning;
+mod record;
+mod runtime;
+mod scan;
+mod session;
+mod shared;
+mod system;
+mod world;
+
+pub use delivery::{DeadLetter, Delivery, Position, Receipt, SubmitError, Ticket};
+pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle};
+pub use error::{EngineError, ErrorKind};
+pub use options::{EngineOptions, Secrets};
+pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session};
+pub use yeoul_batch::{Clock, CommitId, EventTime};
+pub use yeoul_sql::{Compression, Connector, CopyFormat, FileFormat, FileOptions, Speed};
+pub use yeoul_store::SyncPolicy;

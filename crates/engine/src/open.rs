@@ -1,0 +1,242 @@
+//! Opening a data folder: the catalog from the manifest, the trees, the log behind it.
+//!
+//! What must hold: replay goes through [`State::apply`] and [`State::install`], the code of live
+//! commits; views that were not complete are built anew from fresh trees.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use yeoul_batch::CommitId;
+use yeoul_flow::Workers;
+use yeoul_store::{
+    DiskMedia, LogOptions, LogRecord, Media, Opening, Store, StoreOptions, decode_batch,
+};
+
+use crate::catalog::{Body, Catalog, Relation, RelationId, build_graph, dead_letters};
+use crate::commit::{
+    Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, SourceKey, Sources, State,
+    StreamState, ViewState, as_written, without, written_schema,
+};
+use crate::duplicates::Duplicates;
+use crate::engine::Recovery;
+use crate::error::{EngineError, ErrorKind};
+use crate::meta::{Counts, Meta, RelationMeta};
+use crate::options::EngineOptions;
+use crate::planning::Planning;
+use crate::record::{CommitRecord, DeliveryRecord};
+
+/// The tree of `yeoul.dead_letters`.
+const DEAD_LETTERS_TREE: u32 = 0;
+
+/// The data folder as a place for bytes.
+pub(crate) fn media(dir: &Path, read_only: bool) -> Result<Arc<dyn Media>, EngineError> {
+    let media = if read_only { DiskMedia::read_only(dir) } else { DiskMedia::open(dir) };
+    Ok(Arc::new(media?))
+}
+
+/// Opens the store in `media` and brings its state to the last commit.
+pub(crate) fn open(
+    media: Arc<dyn Media>,
+    options: &EngineOptions,
+    planning: &Planning,
+    read_only: bool,
+    progress: &mut dyn FnMut(Recovery),
+) -> Result<State, EngineError> {
+    let store_options = StoreOptions {
+        log: LogOptions { sync: options.sync, ..LogOptions::default() },
+        memory_bytes_max: options.memory_bytes_max,
+        read_only,
+        ..StoreOptions::default()
+    };
+    let (store, mut opening) = Store::open(Arc::clone(&media), store_options)?;
+    if let Some(torn) = opening.torn() {
+        tracing::warn!("the last record of the log was not complete and is cut: {torn:?}");
+    }
+    let store = Arc::new(store);
+    let duplicates = if read_only {
+        None
+    } else {
+        let memory = options.seen_bytes_max;
+        Some(Arc::new(Duplicates::open(media, opening.seen_runs(), memory)?))
+    };
+    let mut state = State {
+        store: Arc::clone(&store),
+        workers: Workers::new(options.workers),
+        commit: opening.commit(),
+        catalog: Arc::new(Catalog::default()),
+        streams: Default::default(),
+        tables: Default::default(),
+        views: Default::default(),
+        sources: Arc::new(Sources::default()),
+        next_relation: DEAD_LETTERS.0 + 1,
+        next_tree: DEAD_LETTERS_TREE + 1,
+        duplicates,
+    };
+    load(&mut state, &opening, planning)?;
+    replay(&mut state, &mut opening, planning, progress)?;
+    if !read_only {
+        store.start()?;
+    }
+    Ok(state)
+}
+
+/// The catalog as of the manifest.
+fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(), EngineError> {
+    let letters = dead_letters(DEAD_LETTERS, yeoul_batch::TreeId(DEAD_LETTERS_TREE));
+    if opening.meta().is_empty() {
+        state.store.create_tree(letters.trees[0].clone())?;
+        state.add(Arc::new(letters), None);
+        return Ok(());
+    }
+    let meta = Meta::decode(opening.meta())?;
+    state.store.attach_tree(letters.trees[0].clone())?;
+    state.add(Arc::new(letters), None);
+    state.sources = Arc::new(Sources::from_meta(&meta.sources));
+    state.next_relation = meta.next_relation;
+    state.next_tree = meta.next_tree;
+    for known in meta.relations.iter().filter(|known| known.id != DEAD_LETTERS.0) {
+        load_relation(state, known, planning)?;
+    }
+    Ok(())
+}
+
+/// A relation of the manifest. A view that was not complete gets fresh trees and waits to be built.
+fn load_relation(
+    state: &mut State,
+    known: &RelationMeta,
+    planning: &Planning,
+) -> Result<(), EngineError> {
+    let statement = planning.statement(&known.sql)?;
+    let trees = (!known.building).then_some(known.trees.as_slice());
+    let id = RelationId(known.id);
+    let created = CommitId(known.created);
+    let relation = state.define(planning, &statement, &known.sql, id, created, trees)?;
+    let relation = Arc::new(relation);
+    for tree in &relation.trees {
+        if known.building {
+            state.store.create_tree(tree.clone())?;
+        } else {
+            state.store.attach_tree(tree.clone())?;
+        }
+    }
+    let stream = match &relation.body {
+        Body::Stream(body) => {
+            let seen = state.open_seen(relation.id, body)?;
+            Some(StreamState::new(body, known.newest_us, seen))
+        }
+        _ => None,
+    };
+    state.add(Arc::clone(&relation), stream);
+    if let Body::View(body) = &relation.body {
+        let (graph, _) = build_graph(&body.plan)?;
+        let build = if known.building {
+            Build::Waiting(Arc::new(BuildStatus::default()))
+        } else {
+            Build::Ready
+        };
+        let view = ViewState { relation: Arc::clone(&relation), graph, build };
+        if view.is_stepped() {
+            for (source, _) in &body.sources {
+                if let Some(source) = state.views.get_mut(source) {
+                    source.graph.follow(true);
+                }
+            }
+        }
+        state.views.insert(relation.id, view);
+    }
+    Ok(())
+}
+
+fn replay(
+    state: &mut State,
+    opening: &mut Opening,
+    planning: &Planning,
+    progress: &mut dyn FnMut(Recovery),
+) -> Result<(), EngineError> {
+    loop {
+        let next = opening.replay().next();
+        let Some(record) = next else { return Ok(()) };
+        replay_record(state, &record?, planning)?;
+        let at = opening.progress();
+        progress(Recovery { done_bytes: at.bytes_read, total_bytes: at.bytes_total });
+    }
+}
+
+fn replay_record(
+    state: &mut State,
+    logged: &LogRecord,
+    planning: &Planning,
+) -> Result<(), EngineError> {
+    let record = CommitRecord::decode(logged)?;
+    let mut rows = CommitRows::default();
+    for delivery in &record.deliveries {
+        replay_delivery(state, delivery, logged.at_us, &mut rows)?;
+    }
+    for written in &record.tables {
+        let id = RelationId(written.relation);
+        let relation = relation(state, id)?;
+        let batch = decode_batch(&written_schema(&relation), written.rows.clone())?;
+        rows.tables.push((id, batch));
+    }
+    let mut batches = state.apply(logged.commit, rows)?;
+    for definition in &record.definitions {
+        let definition = Definition::decode(definition)?;
+        batches.extend(state.replay_definition(planning, logged.commit, &definition)?);
+    }
+    state.commit = logged.commit;
+    state.publish(batches)
+}
+
+fn relation(state: &State, id: RelationId) -> Result<Arc<Relation>, EngineError> {
+    state.catalog.by_id(id).cloned().ok_or_else(|| {
+        EngineError::new(ErrorKind::Internal, format!("the log has rows of unknown relation {}", id.0))
+            .with_hint("restore the data folder from a backup")
+    })
+}
+
+fn replay_delivery(
+    state: &mut State,
+    delivery: &DeliveryRecord,
+    at_us: i64,
+    rows: &mut CommitRows,
+) -> Result<(), EngineError> {
+    let id = RelationId(delivery.relation);
+    let relation = relation(state, id)?;
+    let mut stored = 0;
+    if let Some(encoded) = &delivery.rows {
+        let all = decode_batch(&relation.schema, encoded.clone())?;
+        let accepted = without(&all, &delivery.dropped)?;
+        stored = accepted.num_rows() as u64;
+        if let Some(stream) = state.streams.get_mut(&id) {
+            stream.replay(&relation, &accepted, at_us)?;
+        }
+        match &relation.body {
+            Body::Table(_) => rows.tables.push((id, as_written(&accepted, &relation)?)),
+            _ => rows.streams.push((id, accepted)),
+        }
+    }
+    let mut dead_letters = 0;
+    if let Some(encoded) = &delivery.dead {
+        let letters = self::relation(state, DEAD_LETTERS)?;
+        let batch = decode_batch(&letters.schema, encoded.clone())?;
+        dead_letters = batch.num_rows() as u64;
+        rows.dead.push(batch);
+    }
+    let counts = Counts {
+        received: u64::from(delivery.received) + dead_letters,
+        stored,
+        duplicates: u64::from(delivery.received) - stored,
+        dead_letters,
+        late: u64::from(delivery.late),
+    };
+    let key = SourceKey {
+        relation: id,
+        source: delivery.source.as_str().into(),
+        partition: delivery.partition.as_str().into(),
+    };
+    Arc::make_mut(&mut state.sources).note(key, delivery.position, counts);
+    if let (Some(key), Some(duplicates)) = (delivery.idempotency, &state.duplicates) {
+        duplicates.requests()?.lock().insert(&[key], at_us)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Where the engine's catalog meets the planner: names are looked up among definitions (for views) or
+//! in a world (for queries).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use datafusion::common::TableReference;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::TableSource;
+use yeoul_sql::{CreateView, Planner, RelationKind, Statement, ViewPlan};
+
+use crate::catalog::{Body, Catalog, Relation};
+use crate::error::{EngineError, ErrorKind};
+use crate::options::Secrets;
+use crate::scan::TreeProvider;
+use crate::system;
+use crate::world::World;
+
+/// Plans statements.
+pub(crate) struct Planning {
+    pub planner: Planner,
+    secrets: Secrets,
+}
+
+impl Planning {
+    /// A planner with the functions and settings of `state`.
+    pub(crate) fn new(state: SessionState, secrets: Secrets) -> Result<Self, EngineError> {
+        let planner = Planner::new(state).map_err(|e| EngineError::sql(&e, ""))?;
+        Ok(Self { planner, secrets })
+    }
+
+    /// The one statement of `sql`, which was accepted before.
+    pub(crate) fn statement(&self, sql: &str) -> Result<Statement, EngineError> {
+        let mut statements = yeoul_sql::parse_with(sql, &|name| self.secrets.get(name))
+            .map_err(|e| EngineError::sql(&e, sql))?;
+        match statements.pop() {
+            Some(statement) => Ok(statement.node),
+            None => Err(EngineError::new(ErrorKind::Internal, "a stored definition is empty")),
+        }
+    }
+
+    /// The plan by which a view is kept.
+    pub(crate) fn view(
+        &self,
+        create: &CreateView,
+        catalog: &Catalog,
+    ) -> Result<ViewPlan, EngineError> {
+        self.planner
+            .view(&create.query, &create.columns, &Definitions(catalog))
+            .map_err(|e| EngineError::sql(&e, create.query.text.as_str()))
+    }
+}
+
+/// What `sql` wants to know about a relation.
+fn described(relation: &Relation) -> yeoul_sql::Relation {
+    let (primary_key, event_time) = match &relation.body {
+        Body::Stream(stream) => (Vec::new(), stream.event_time),
+        Body::Table(table) => (table.primary_key.clone(), None),
+        Body::View(_) => (Vec::new(), None),
+    };
+    yeoul_sql::Relation {
+        kind: relation.kind,
+        schema: Arc::clone(&relation.schema),
+        primary_key,
+        event_time,
+        append_only: relation.append_only(),
+    }
+}
+
+fn visible_names(catalog: &Catalog) -> Vec<String> {
+    catalog
+        .relations()
+        .filter(|relation| relation.kind != RelationKind::System)
+        .map(|relation| relation.name.clone())
+        .collect()
+}
+
+/// Names as definitions only: enough to plan and lower, not to run.
+pub(crate) struct Definitions<'a>(pub &'a Catalog);
+
+impl yeoul_sql::Catalog for Definitions<'_> {
+    fn relation(&self, name: &str) -> Option<yeoul_sql::Relation> {
+        let relation = self.0.get(name)?;
+        (relation.kind != RelationKind::System).then(|| described(relation))
+    }
+
+    fn names(&self) -> Vec<String> {
+        visible_names(self.0)
+    }
+
+    fn source(&self, _name: &TableReference) -> Option<Arc<dyn TableSource>> {
+        None
+    }
+}
+
+/// Names as tables of one world.
+pub(crate) struct Readable<'a> {
+    world: &'a Arc<World>,
+    shared: &'a crate::shared::Shared,
+    /// One provider per relation, so that a query that names it twice reads it once planned.
+    made: RefCell<HashMap<String, Arc<dyn TableSource>>>,
+    /// Why a named relation cannot be read.
+    refused: RefCell<Option<EngineError>>,
+}
+
+impl<'a> Readable<'a> {
+    /// The names of `world`.
+    pub(crate) fn new(world: &'a Arc<World>, shared: &'a crate::shared::Shared) -> Self {
+        Self { world, shared, made: RefCell::default(), refused: RefCell::default() }
+    }
+
+    /// Why a relation that planning asked for cannot be read, if one cannot.
+    pub(crate) fn refusal(self) -> Result<(), EngineError> {
+        self.refused.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn provider(&self, name: &TableReference) -> Option<Arc<dyn TableSource>> {
+        let full = match name.schema() {
+            None | Some("public") => name.table().to_owned(),
+            Some(schema) => format!("{schema}.{}", name.table()),
+        };
+        if let Some(made) = self.made.borrow().get(&full) {
+            return Some(Arc::clone(made));
+        }
+        let source = match self.world.catalog.get(&full) {
+            Some(relation) => {
+                if let Err(error) = self.world.readable(relation) {
+                    self.refused.borrow_mut().get_or_insert(error);
+                }
+                provider_as_source(Arc::new(provider(self.world, relation)?))
+            }
+            None => provider_as_source(system::table(&full, self.world, self.shared)?),
+        };
+        self.made.borrow_mut().insert(full, Arc::clone(&source));
+        Some(source)
+    }
+}
+
+/// A relation of a world as a table.
+pub(crate) fn provider(world: &Arc<World>, relation: &Relation) -> Option<TreeProvider> {
+    let tree = world.snapshot.tree(relation.tree())?;
+    Some(TreeProvider::new(
+        Arc::clone(&relation.schema),
+        Arc::clone(tree),
+        relation.view.clone(),
+        Arc::clone(&world.snapshot),
+    ))
+}
+
+impl yeoul_sql::Catalog for Readable<'_> {
+    fn relation(&self, name: &str) -> Option<yeoul_sql::Relation> {
+        Definitions(&self.world.catalog).relation(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        visible_names(&self.world.catalog)
+    }
+
+    fn source(&self, name: &TableReference) -> Option<Arc<dyn TableSource>> {
+        self.provider(name)
+    }
+}

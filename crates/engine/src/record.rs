@@ -1,0 +1,236 @@
+//! What a commit's log record says: the engine's sections and their bytes.
+//!
+//! ```text
+//!   delivery header │ rows │ dead letters │ delivery header │ rows │ … │ table rows │ … │ definition
+//! ```
+//!
+//! `docs/format/commit.md` specifies them field by field. A delivery's rows are logged as they were
+//! encoded by the thread that decoded them; rows that turned out to be duplicates are listed in the
+//! header by number, so that nothing is encoded twice and replay asks nobody what was a duplicate.
+//!
+//! Not here: framing and checksums (the store), the catalog.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use yeoul_batch::CommitId;
+use yeoul_store::{LogRecord, Section};
+
+use crate::delivery::Position;
+use crate::error::{EngineError, ErrorKind};
+
+/// Section kinds. Never renumbered.
+const DELIVERY: u8 = 1;
+const ROWS: u8 = 2;
+const DEAD: u8 = 3;
+const TABLE: u8 = 4;
+const DEFINITION: u8 = 5;
+
+/// One delivery as the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DeliveryRecord {
+    /// The relation the rows go to.
+    pub relation: u32,
+    /// The source's name.
+    pub source: String,
+    /// The source's partition.
+    pub partition: String,
+    /// Where the partition stands afterwards.
+    pub position: Option<Position>,
+    /// The hash of the client's key for the whole delivery.
+    pub idempotency: Option<u128>,
+    /// Rows dropped as duplicates, ascending.
+    pub dropped: Vec<u32>,
+    /// Rows received, dead letters not counted.
+    pub received: u32,
+    /// Of the stored rows, how many were behind the watermark.
+    pub late: u32,
+    /// The encoded rows, `None` when there are none.
+    pub rows: Option<Bytes>,
+    /// The encoded dead letters, `None` when there are none.
+    pub dead: Option<Bytes>,
+}
+
+/// Rows written to a table by SQL or by changes of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableRecord {
+    /// The table.
+    pub relation: u32,
+    /// Encoded rows: the table's columns and `_deleted`.
+    pub rows: Bytes,
+}
+
+/// All that a commit does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CommitRecord {
+    /// Deliveries in order.
+    pub deliveries: Vec<DeliveryRecord>,
+    /// Writes to tables in order.
+    pub tables: Vec<TableRecord>,
+    /// Changes of the catalog, as JSON.
+    pub definitions: Vec<Bytes>,
+}
+
+impl CommitRecord {
+    /// The record to log.
+    pub(crate) fn encode(&self, commit: CommitId, at_us: i64) -> LogRecord {
+        let mut sections = Vec::new();
+        for d in &self.deliveries {
+            sections.push(Section { kind: DELIVERY, id: d.relation, bytes: header(d) });
+            if let Some(rows) = &d.rows {
+                sections.push(Section { kind: ROWS, id: d.relation, bytes: rows.clone() });
+            }
+            if let Some(dead) = &d.dead {
+                sections.push(Section { kind: DEAD, id: d.relation, bytes: dead.clone() });
+            }
+        }
+        for t in &self.tables {
+            sections.push(Section { kind: TABLE, id: t.relation, bytes: t.rows.clone() });
+        }
+        for definition in &self.definitions {
+            sections.push(Section { kind: DEFINITION, id: 0, bytes: definition.clone() });
+        }
+        LogRecord { commit, at_us, sections }
+    }
+
+    /// What a logged record says.
+    pub(crate) fn decode(record: &LogRecord) -> Result<Self, EngineError> {
+        let mut out = Self::default();
+        for section in &record.sections {
+            match section.kind {
+                DELIVERY => out.deliveries.push(parse_header(section.id, section.bytes.clone())?),
+                ROWS | DEAD => {
+                    let last = out.deliveries.last_mut().ok_or_else(|| damaged("rows"))?;
+                    if last.relation != section.id {
+                        return Err(damaged("rows of another stream"));
+                    }
+                    let slot = if section.kind == ROWS { &mut last.rows } else { &mut last.dead };
+                    *slot = Some(section.bytes.clone());
+                }
+                TABLE => out
+                    .tables
+                    .push(TableRecord { relation: section.id, rows: section.bytes.clone() }),
+                DEFINITION => out.definitions.push(section.bytes.clone()),
+                other => {
+                    return Err(EngineError::new(
+                        ErrorKind::Internal,
+                        format!("commit {} has a section of unknown kind {other}", record.commit),
+                    )
+                    .with_hint("the log was written by a newer version of the program"));
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+fn damaged(what: &str) -> EngineError {
+    EngineError::new(ErrorKind::Internal, format!("a log record is malformed: {what}"))
+}
+
+fn header(d: &DeliveryRecord) -> Bytes {
+    let mut out = BytesMut::with_capacity(64 + d.source.len() + d.partition.len() + 4 * d.dropped.len());
+    put_text(&mut out, &d.source);
+    put_text(&mut out, &d.partition);
+    let flags = u8::from(d.position.is_some()) | (u8::from(d.idempotency.is_some()) << 1);
+    out.put_u8(flags);
+    if let Some(position) = d.position {
+        out.put_u64_le(position.from);
+        out.put_u64_le(position.to);
+    }
+    if let Some(key) = d.idempotency {
+        out.put_u128_le(key);
+    }
+    out.put_u32_le(d.received);
+    out.put_u32_le(d.late);
+    out.put_u32_le(u32::try_from(d.dropped.len()).expect("fewer dropped rows than u32 rows"));
+    for row in &d.dropped {
+        out.put_u32_le(*row);
+    }
+    out.freeze()
+}
+
+fn put_text(out: &mut BytesMut, text: &str) {
+    out.put_u32_le(u32::try_from(text.len()).expect("names are shorter than 4 GiB"));
+    out.put_slice(text.as_bytes());
+}
+
+fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, EngineError> {
+    let source = take_text(&mut bytes)?;
+    let partition = take_text(&mut bytes)?;
+    let flags = bytes.try_get_u8().map_err(|_| damaged("flags"))?;
+    let word = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| damaged("position"));
+    let position = if flags & 1 == 0 {
+        None
+    } else {
+        Some(Position { from: word(&mut bytes)?, to: word(&mut bytes)? })
+    };
+    let idempotency = if flags & 2 == 0 {
+        None
+    } else {
+        Some(bytes.try_get_u128_le().map_err(|_| damaged("idempotency key"))?)
+    };
+    let mut count = || bytes.try_get_u32_le().map_err(|_| damaged("count"));
+    let (received, late, dropped_len) = (count()?, count()?, count()?);
+    if bytes.remaining() != dropped_len as usize * 4 {
+        return Err(damaged("dropped rows"));
+    }
+    let dropped = (0..dropped_len).map(|_| bytes.get_u32_le()).collect();
+    Ok(DeliveryRecord {
+        relation,
+        source,
+        partition,
+        position,
+        idempotency,
+        dropped,
+        received,
+        late,
+        rows: None,
+        dead: None,
+    })
+}
+
+fn take_text(bytes: &mut Bytes) -> Result<String, EngineError> {
+    let len = bytes.try_get_u32_le().map_err(|_| damaged("text length"))? as usize;
+    if bytes.remaining() < len {
+        return Err(damaged("text"));
+    }
+    String::from_utf8(bytes.split_to(len).to_vec()).map_err(|_| damaged("text encoding"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> CommitRecord {
+        CommitRecord {
+            deliveries: vec![DeliveryRecord {
+                relation: 7,
+                source: "file".into(),
+                partition: "a.csv".into(),
+                position: Some(Position { from: 3, to: 9 }),
+                idempotency: Some(42),
+                dropped: vec![0, 5],
+                received: 6,
+                late: 1,
+                rows: Some(Bytes::from_static(b"rows")),
+                dead: None,
+            }],
+            tables: vec![TableRecord { relation: 8, rows: Bytes::from_static(b"t") }],
+            definitions: vec![Bytes::from_static(b"{}")],
+        }
+    }
+
+    #[test]
+    fn a_record_survives_the_log() {
+        let record = sample();
+        let logged = record.encode(CommitId(5), 17);
+        assert_eq!(CommitRecord::decode(&logged).expect("decodes"), record);
+    }
+
+    #[test]
+    fn a_cut_header_is_an_error_and_never_a_panic() {
+        let whole = header(&sample().deliveries[0]);
+        for len in 0..whole.len() {
+            assert!(parse_header(7, whole.slice(..len)).is_err(), "cut at {len}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Where queries run: threads of their own and a memory pool with a limit.
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionState;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::SessionConfig;
+
+use crate::error::{EngineError, ErrorKind};
+use crate::options::EngineOptions;
+
+/// The settings, functions and limits that every query starts from.
+pub(crate) fn session_state(options: &EngineOptions) -> Result<SessionState, EngineError> {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(options.query_threads)
+        .with_information_schema(false)
+        .with_batch_size(8192);
+    let settings = config.options_mut();
+    settings.catalog.default_catalog = "yeoul".to_owned();
+    settings.catalog.default_schema = "public".to_owned();
+    settings.execution.time_zone = Some("UTC".to_owned());
+    settings.execution.parquet.pushdown_filters = true;
+    settings.execution.parquet.reorder_filters = true;
+    settings.sql_parser.dialect = datafusion::common::config::Dialect::PostgreSQL;
+    let pool = Arc::new(FairSpillPool::new(options.query_bytes_max));
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+    Ok(SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .build())
+}
+
+/// The threads.
+pub(crate) fn query_runtime(threads: usize) -> Result<tokio::runtime::Runtime, EngineError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads.max(1))
+        .thread_name("query")
+        .enable_time()
+        .build()
+        .map_err(|error| {
+            EngineError::new(ErrorKind::Unavailable, format!("cannot start query threads: {error}"))
+        })
+}

@@ -1,0 +1,231 @@
+//! The operator that makes one row of the rows that share a key: the reading side of the merge rules
+//! `latest` and `combine`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{SchemaRef, UInt64Type};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
+    Partitioning, PlanProperties,
+};
+use futures::{StreamExt, TryStreamExt};
+use hashbrown::HashTable;
+use yeoul_batch::{KeyCodec, hash64};
+
+/// Rows handed on at once.
+const OUTPUT_ROWS: usize = 8192;
+
+/// What becomes of the rows of one key.
+pub(crate) trait MergeRule: fmt::Debug + Send + Sync {
+    /// The rule's name in a plan.
+    fn name(&self) -> &'static str;
+
+    /// How many leading columns of the input are the key.
+    fn key(&self) -> &[usize];
+
+    /// The columns of the result.
+    fn schema(&self) -> SchemaRef;
+
+    /// The result for the rows of a set of whole keys. `global` says that the input is everything,
+    /// which matters to an aggregate without groups: it has a row even over nothing.
+    fn merge(&self, batches: Vec<RecordBatch>, global: bool) -> Result<RecordBatch>;
+}
+
+/// Keeps the row with the highest `_version` of each key, unless it is `_deleted`. The input's last
+/// two columns are `_version` and `_deleted`; they are not passed on.
+#[derive(Debug)]
+pub(crate) struct NewestRow {
+    key: Vec<usize>,
+    input: SchemaRef,
+    output: SchemaRef,
+}
+
+impl NewestRow {
+    pub(crate) fn new(input: SchemaRef, output: SchemaRef, key: Vec<usize>) -> Self {
+        Self { key, input, output }
+    }
+}
+
+impl MergeRule for NewestRow {
+    fn name(&self) -> &'static str {
+        "newest"
+    }
+
+    fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.output)
+    }
+
+    fn merge(&self, batches: Vec<RecordBatch>, _global: bool) -> Result<RecordBatch> {
+        let all = arrow::compute::concat_batches(&self.input, &batches)?;
+        drop(batches);
+        let rows = all.num_rows();
+        let keys: Vec<_> = self.key.iter().map(|&c| Arc::clone(all.column(c))).collect();
+        let hashes = hash64(&keys, rows)?;
+        let codec = KeyCodec::new(&self.input, &self.key)?;
+        let encoded = codec.encode_columns(&keys)?;
+        let width = self.input.fields().len();
+        let versions = all.column(width - 2).as_primitive::<UInt64Type>().values();
+        let deleted = all.column(width - 1).as_boolean();
+        let mut newest: HashTable<u32> = HashTable::with_capacity(rows);
+        for row in 0..rows {
+            let index = u32::try_from(row)
+                .map_err(|_| DataFusionError::ResourcesExhausted("table too large".into()))?;
+            let entry = newest.entry(
+                hashes[row],
+                |&other| encoded.row(other as usize) == encoded.row(row),
+                |&other| hashes[other as usize],
+            );
+            match entry {
+                hashbrown::hash_table::Entry::Vacant(slot) => {
+                    slot.insert(index);
+                }
+                hashbrown::hash_table::Entry::Occupied(mut slot) => {
+                    if versions[*slot.get() as usize] <= versions[row] {
+                        *slot.get_mut() = index;
+                    }
+                }
+            }
+        }
+        let mut chosen: Vec<u32> =
+            newest.into_iter().filter(|&row| !deleted.value(row as usize)).collect();
+        chosen.sort_unstable();
+        let visible: Vec<usize> = (0..self.output.fields().len()).collect();
+        Ok(take_record_batch(&all.project(&visible)?, &UInt32Array::from(chosen))?)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct MergeExec {
+    input: Arc<dyn ExecutionPlan>,
+    rule: Arc<dyn MergeRule>,
+    projection: Option<Vec<usize>>,
+    properties: Arc<PlanProperties>,
+}
+
+impl MergeExec {
+    /// Merges the rows of `input` under `rule` and passes on the columns of `projection`.
+    pub(crate) fn new(
+        input: Arc<dyn ExecutionPlan>,
+        rule: Arc<dyn MergeRule>,
+        projection: Option<Vec<usize>>,
+    ) -> Result<Self> {
+        let schema = match &projection {
+            Some(columns) => Arc::new(rule.schema().project(columns)?),
+            None => rule.schema(),
+        };
+        let partitions =
+            if rule.key().is_empty() { 1 } else { input.output_partitioning().partition_count() };
+        let properties = Arc::new(PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(partitions),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        ));
+        Ok(Self { input, rule, projection, properties })
+    }
+}
+
+impl DisplayAs for MergeExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MergeExec: rule={}", self.rule.name())
+    }
+}
+
+impl ExecutionPlan for MergeExec {
+    fn name(&self) -> &'static str {
+        "MergeExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        if self.rule.key().is_empty() {
+            return vec![Distribution::SinglePartition];
+        }
+        let schema = self.input.schema();
+        let keys = self
+            .rule
+            .key()
+            .iter()
+            .map(|&c| Arc::new(Column::new(schema.field(c).name(), c)) as Arc<dyn PhysicalExpr>)
+            .collect();
+        vec![Distribution::KeyPartitioned(keys)]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = children.swap_remove(0);
+        Ok(Arc::new(Self::new(input, Arc::clone(&self.rule), self.projection.clone())?))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let mut input = self.input.execute(partition, Arc::clone(&context))?;
+        let rule = Arc::clone(&self.rule);
+        let projection = self.projection.clone();
+        let global = rule.key().is_empty();
+        let mut memory =
+            MemoryConsumer::new("merging states of a view or table").register(context.memory_pool());
+        let result = async move {
+            let mut batches = Vec::new();
+            while let Some(batch) = input.next().await.transpose()? {
+                memory.try_grow(batch.get_array_memory_size())?;
+                batches.push(batch);
+            }
+            let merged = rule.merge(batches, global)?;
+            memory.try_resize(merged.get_array_memory_size())?;
+            let merged = match &projection {
+                Some(columns) => merged.project(columns)?,
+                None => merged,
+            };
+            let slices = slices(&merged);
+            Ok::<_, DataFusionError>(futures::stream::iter(slices.into_iter().map(move |slice| {
+                let _held = &memory;
+                Ok(slice)
+            })))
+        };
+        let stream = futures::stream::once(result).try_flatten();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+}
+
+fn slices(batch: &RecordBatch) -> Vec<RecordBatch> {
+    (0..batch.num_rows())
+        .step_by(OUTPUT_ROWS)
+        .map(|at| batch.slice(at, OUTPUT_ROWS.min(batch.num_rows() - at)))
+        .collect()
+}

@@ -1,0 +1,22 @@
+//! How DataFusion reads a tree of a pinned snapshot.
+//!
+//! ```text
+//!   keep      Union( memory batches, parts )
+//!   latest    Merge[newest row per key]( Union(…) )
+//!   combine   Merge[states merged, then finished]( Union(…) )
+//! ```
+//!
+//! Parts are read by DataFusion's own Parquet source, which prunes row groups and pages by statistics
+//! and Bloom filters; we hand it the file, its cached footer and the predicate. A predicate goes below
+//! a merge only if it looks at key columns, for only then does it take or leave all rows of a key.
+//!
+//! What must hold: every plan keeps the snapshot it reads alive until it ends.
+
+mod merge;
+mod part;
+mod provider;
+mod view;
+
+pub(crate) use merge::NewestRow;
+pub(crate) use provider::{TreeProvider, TreeView};
+pub(crate) use view::ViewRows;

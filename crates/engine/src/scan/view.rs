@@ -1,0 +1,49 @@
+//! The reading side of a view: states of equal keys are merged, then finished into rows.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{DataFusionError, Result};
+use yeoul_batch::Combine;
+use yeoul_flow::{Aggregate, Graph};
+
+use super::merge::MergeRule;
+
+/// The rows of a view from the states in its tree.
+#[derive(Debug)]
+pub(crate) struct ViewRows {
+    graph: Arc<Graph>,
+    states: Arc<Aggregate>,
+    key: Vec<usize>,
+}
+
+impl ViewRows {
+    pub(crate) fn new(graph: Arc<Graph>, states: Arc<Aggregate>) -> Self {
+        let key = (0..states.key_len()).collect();
+        Self { graph, states, key }
+    }
+}
+
+impl MergeRule for ViewRows {
+    fn name(&self) -> &'static str {
+        "combine"
+    }
+
+    fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.graph.schema())
+    }
+
+    fn merge(&self, batches: Vec<RecordBatch>, global: bool) -> Result<RecordBatch> {
+        if batches.is_empty() && !global {
+            return Ok(RecordBatch::new_empty(self.schema()));
+        }
+        let states = self.states.combine(&batches, true)?;
+        drop(batches);
+        self.graph.finish(&states).map_err(|e| DataFusionError::External(Box::new(e)))
+    }
+}

@@ -1,0 +1,304 @@
+//! SQL in, answers out.
+//!
+//! ```text
+//!   text ─parse─▶ statements ─┬─ query ────▶ world pinned ─▶ plan ─▶ rows, on the query threads
+//!                             ├─ change ───▶ rows computed ─▶ commit thread ─▶ done
+//!                             └─ definition ─────────────────▶ commit thread ─▶ done
+//! ```
+
+mod catalog_query;
+mod change;
+mod query;
+mod show;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::ScalarValue;
+use futures::Stream;
+use tokio::sync::watch;
+use yeoul_batch::CommitId;
+use yeoul_sql::{CopyFormat, Name, Spanned, Statement, Transaction};
+
+use crate::commit::Job;
+use crate::error::EngineError;
+use crate::shared::Shared;
+
+/// Rows of an answer as they come. Ends with an error when the query is cancelled, times out or
+/// runs out of memory.
+pub type RowStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, EngineError>> + Send>>;
+
+/// What a statement gives.
+pub enum Answer {
+    /// Rows.
+    Rows {
+        /// Their columns.
+        schema: SchemaRef,
+        /// The commit they show.
+        commit: CommitId,
+        /// The rows.
+        rows: RowStream,
+    },
+    /// Rows for `COPY … TO STDOUT`, to be written in `format`.
+    CopyOut {
+        /// Their columns.
+        schema: SchemaRef,
+        /// How they are written.
+        format: CopyFormat,
+        /// The rows.
+        rows: RowStream,
+    },
+    /// It is done. `tag` is PostgreSQL's command tag: "INSERT 0 3", "CREATE MATERIALIZED VIEW", "SET".
+    Done {
+        /// The command tag.
+        tag: String,
+        /// The commit that holds it, when it changed something.
+        commit: Option<CommitId>,
+    },
+    /// It waits for rows: `COPY … FROM STDIN`.
+    CopyIn(CopyIn),
+}
+
+/// A statement that waits for rows.
+pub struct CopyIn {
+    session: Session,
+    table: Name,
+    columns: Vec<Name>,
+    schema: SchemaRef,
+    format: CopyFormat,
+}
+
+impl CopyIn {
+    /// The columns that each row must bring, in this order.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// How the rows are written.
+    #[must_use]
+    pub fn format(&self) -> &CopyFormat {
+        &self.format
+    }
+
+    /// Inserts rows of [`CopyIn::schema`]; answers after they are durable. May be called repeatedly.
+    pub async fn write(&mut self, rows: RecordBatch) -> Result<u64, EngineError> {
+        let count = rows.num_rows() as u64;
+        self.session.insert_rows(&self.table.value, &self.columns, vec![rows], false, None).await?;
+        Ok(count)
+    }
+}
+
+/// A prepared statement.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The types of `$1`, `$2`, …
+    pub parameters: Vec<DataType>,
+    /// The columns of its answer; `None` when it gives none.
+    pub schema: Option<SchemaRef>,
+    statement: Option<Arc<Spanned<Statement>>>,
+    /// The text of a statement about the catalogs of PostgreSQL.
+    catalog_text: Option<Arc<str>>,
+}
+
+/// Ends the running statement of a session from another thread.
+#[derive(Clone, Debug)]
+pub struct CancelHandle(Arc<watch::Sender<u64>>);
+
+impl CancelHandle {
+    /// Ends it, if one is running.
+    pub fn cancel(&self) {
+        self.0.send_modify(|count| *count += 1);
+    }
+}
+
+/// A connection's state: settings and the running query.
+#[derive(Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+    cancel: Arc<watch::Sender<u64>>,
+    settings: Arc<show::Settings>,
+}
+
+static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        NEXT_SESSION.fetch_add(1, Ordering::Relaxed);
+        Self {
+            shared,
+            cancel: Arc::new(watch::Sender::new(0)),
+            settings: Arc::new(show::Settings::default()),
+        }
+    }
+
+    /// Runs every statement of `sql` in order and stops at the first error. Each statement sees the
+    /// newest commit at its start.
+    pub async fn execute(&self, sql: &str) -> Vec<Result<Answer, EngineError>> {
+        if catalog_query::is_one(sql) {
+            return vec![self.catalog_query(sql, Vec::new()).await];
+        }
+        let statements = match self.parse(sql) {
+            Ok(statements) => statements,
+            Err(error) => return vec![Err(error)],
+        };
+        let mut answers = Vec::with_capacity(statements.len());
+        for statement in &statements {
+            let answer = self.statement(statement, Vec::new()).await;
+            let failed = answer.is_err();
+            answers.push(answer);
+            if failed {
+                break;
+            }
+        }
+        answers
+    }
+
+    fn parse(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, EngineError> {
+        let secrets = &self.shared.options.secrets;
+        yeoul_sql::parse_with(sql, &|name| secrets.get(name)).map_err(|e| EngineError::sql(&e, sql))
+    }
+
+    /// Plans one statement. `types` are the parameter types the client claims (`None` = infer).
+    pub async fn prepare(
+        &self,
+        sql: &str,
+        types: &[Option<DataType>],
+    ) -> Result<Prepared, EngineError> {
+        if catalog_query::is_one(sql) {
+            return self.prepare_catalog_query(sql).await;
+        }
+        let mut statements = self.parse(sql)?;
+        if statements.len() > 1 {
+            return Err(EngineError::new(
+                crate::error::ErrorKind::Input,
+                "a prepared statement holds one statement",
+            )
+            .with_sqlstate("42601")
+            .with_hint("send the statements one by one"));
+        }
+        let Some(statement) = statements.pop() else {
+            return Ok(Prepared {
+                parameters: Vec::new(),
+                schema: None,
+                statement: None,
+                catalog_text: None,
+            });
+        };
+        let (parameters, schema) = self.describe(&statement, types)?;
+        Ok(Prepared {
+            parameters,
+            schema,
+            statement: Some(Arc::new(statement)),
+            catalog_text: None,
+        })
+    }
+
+    /// Runs a prepared statement.
+    pub async fn run(
+        &self,
+        prepared: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Answer, EngineError> {
+        if let Some(text) = &prepared.catalog_text {
+            return self.catalog_query(text, parameters).await;
+        }
+        match &prepared.statement {
+            Some(statement) => self.statement(statement, parameters).await,
+            None => Ok(done("")),
+        }
+    }
+
+    /// The handle that cancels this session's running statement.
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        CancelHandle(Arc::clone(&self.cancel))
+    }
+
+    async fn statement(
+        &self,
+        statement: &Spanned<Statement>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Answer, EngineError> {
+        match &statement.node {
+            Statement::Query(query) => self.query(query, parameters).await,
+            Statement::CopyTo(copy) => {
+                let Answer::Rows { schema, rows, .. } = self.query(&copy.query, parameters).await?
+                else {
+                    return Ok(done("COPY 0"));
+                };
+                Ok(Answer::CopyOut { schema, format: copy.format.clone(), rows })
+            }
+            Statement::CreateStream(_) => self.create(statement, "CREATE STREAM").await,
+            Statement::CreateTable(_) => self.create(statement, "CREATE TABLE").await,
+            Statement::CreateView(_) => self.create(statement, "CREATE MATERIALIZED VIEW").await,
+            Statement::Drop(drop) => self.drop_relations(drop).await,
+            Statement::Insert(insert) => self.insert(insert, parameters).await,
+            Statement::Update(update) => self.update(update, parameters).await,
+            Statement::Delete(delete) => self.delete(delete, parameters).await,
+            Statement::CopyFrom(copy) => self.copy_in(copy),
+            Statement::Explain(explain) => self.explain(explain).await,
+            Statement::Show(show) => self.show(show).await,
+            Statement::Describe(name) => self.describe_relation(name),
+            Statement::Set(set) => {
+                self.settings.set(set)?;
+                Ok(done(if set.value.is_some() { "SET" } else { "RESET" }))
+            }
+            Statement::Transaction(transaction) => Ok(done(match transaction {
+                Transaction::Begin => "BEGIN",
+                Transaction::Commit => "COMMIT",
+                Transaction::Rollback => "ROLLBACK",
+            })),
+            Statement::Discard(_) => Ok(done("DISCARD ALL")),
+            Statement::Deallocate(_) => Ok(done("DEALLOCATE")),
+        }
+    }
+
+    async fn create(
+        &self,
+        statement: &Spanned<Statement>,
+        tag: &str,
+    ) -> Result<Answer, EngineError> {
+        self.shared.check_writable()?;
+        let (name, if_not_exists) = match &statement.node {
+            Statement::CreateStream(c) => (&c.name, c.if_not_exists),
+            Statement::CreateTable(c) => (&c.name, c.if_not_exists),
+            Statement::CreateView(c) => (&c.name, c.if_not_exists),
+            _ => return Ok(done(tag)),
+        };
+        let job = |reply| Job::Create {
+            statement: Box::new(statement.node.clone()),
+            sql: statement.sql().to_owned(),
+            name: name.value.clone(),
+            if_not_exists,
+            reply,
+        };
+        let commit = self.shared.ask_async(job).await?;
+        Ok(Answer::Done { tag: tag.to_owned(), commit })
+    }
+
+    async fn drop_relations(&self, drop: &yeoul_sql::Drop) -> Result<Answer, EngineError> {
+        self.shared.check_writable()?;
+        let job = |reply| Job::Drop {
+            kind: drop.kind,
+            names: drop.names.iter().map(|name| name.value.clone()).collect(),
+            if_exists: drop.if_exists,
+            cascade: drop.cascade,
+            reply,
+        };
+        let commit = self.shared.ask_async(job).await?;
+        let tag = match drop.kind {
+            yeoul_sql::ObjectKind::Stream => "DROP STREAM",
+            yeoul_sql::ObjectKind::Table => "DROP TABLE",
+            yeoul_sql::ObjectKind::View => "DROP MATERIALIZED VIEW",
+        };
+        Ok(Answer::Done { tag: tag.to_owned(), commit })
+    }
+}
+
+fn done(tag: &str) -> Answer {
+    Answer::Done { tag: tag.to_owned(), commit: None }
+}

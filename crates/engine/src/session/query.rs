@@ -1,0 +1,193 @@
+//! Queries: planned over one world, run on the query threads, handed over batch by batch.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::mpsc;
+use yeoul_sql::{Explain, ExplainTarget, Query, QueryPlan, Spanned, Statement};
+
+use super::{Answer, RowStream, Session};
+use crate::error::{EngineError, ErrorKind};
+use crate::planning::{Definitions, Readable};
+use crate::world::World;
+
+/// Batches that may wait for a slow reader.
+const READY_BATCHES: usize = 4;
+
+impl Session {
+    fn plan(
+        &self,
+        query: &Query,
+        world: &Arc<World>,
+        types: &[Option<DataType>],
+    ) -> Result<QueryPlan, EngineError> {
+        let readable = Readable::new(world, &self.shared);
+        let planned = self.shared.planning.planner.query(query, &readable, types);
+        readable.refusal()?;
+        planned.map_err(|e| EngineError::sql(&e, query.text.as_str()))
+    }
+
+    /// Parameter types and answer columns of a statement.
+    pub(super) fn describe(
+        &self,
+        statement: &Spanned<Statement>,
+        types: &[Option<DataType>],
+    ) -> Result<(Vec<DataType>, Option<SchemaRef>), EngineError> {
+        let world = self.shared.world.load_full();
+        let query = match &statement.node {
+            Statement::Query(query) => query,
+            Statement::Insert(insert) => &insert.source,
+            Statement::Update(update) => &self.update_query(update, &world)?,
+            Statement::Delete(delete) => &self.delete_query(delete, &world)?,
+            Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_) => {
+                return Ok((Vec::new(), Some(self.fixed_schema(&statement.node)?)));
+            }
+            _ => return Ok((Vec::new(), None)),
+        };
+        let plan = self.plan(query, &world, types)?;
+        let parameters = plan.parameters.iter().map(|f| f.data_type().clone()).collect();
+        let gives_rows = matches!(statement.node, Statement::Query(_));
+        Ok((parameters, gives_rows.then_some(plan.schema)))
+    }
+
+    /// Answers a query.
+    pub(super) async fn query(
+        &self,
+        query: &Query,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Answer, EngineError> {
+        let world = self.shared.world.load_full();
+        let (schema, rows) = self.rows(query, &world, parameters)?;
+        Ok(Answer::Rows { schema, commit: world.commit(), rows })
+    }
+
+    /// The rows of a query over `world`.
+    pub(super) fn rows(
+        &self,
+        query: &Query,
+        world: &Arc<World>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<(SchemaRef, RowStream), EngineError> {
+        let types: Vec<_> = parameters.iter().map(|p| Some(p.data_type())).collect();
+        let planned = self.plan(query, world, &types)?;
+        let mut plan = planned.plan;
+        if !parameters.is_empty() {
+            plan = plan.with_param_values(ParamValues::from(parameters))?;
+        }
+        Ok((planned.schema, self.run_plan(plan)))
+    }
+
+    /// All rows of a query over `world`.
+    pub(super) async fn collect(
+        &self,
+        query: &Query,
+        world: &Arc<World>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<(SchemaRef, Vec<RecordBatch>), EngineError> {
+        let (schema, rows) = self.rows(query, world, parameters)?;
+        Ok((schema, rows.try_collect().await?))
+    }
+
+    /// Runs a plan on the query threads.
+    pub(super) fn run_plan(&self, plan: LogicalPlan) -> RowStream {
+        let context = SessionContext::new_with_state(self.shared.session.clone());
+        self.run_in(context, plan)
+    }
+
+    /// Runs a plan of a context on the query threads.
+    pub(super) fn run_in(&self, context: SessionContext, plan: LogicalPlan) -> RowStream {
+        let (sender, receiver) = mpsc::channel(READY_BATCHES);
+        let mut cancelled = self.cancel.subscribe();
+        let timeout = self.settings.timeout(self.shared.options.query_timeout);
+        let shared = Arc::clone(&self.shared);
+        shared.metrics.queries.fetch_add(1, Ordering::Relaxed);
+        let metrics = Arc::clone(&self.shared);
+        self.shared.handle.spawn(async move {
+            let error = tokio::select! {
+                outcome = drive(context, plan, &sender) => outcome.err(),
+                _ = cancelled.changed() => Some(
+                    EngineError::new(ErrorKind::Cancelled, "the query was cancelled"),
+                ),
+                () = tokio::time::sleep(timeout) => Some(
+                    EngineError::new(
+                        ErrorKind::Cancelled,
+                        format!("the query ran longer than {timeout:?}"),
+                    )
+                    .with_hint("ask for less, or SET statement_timeout to more"),
+                ),
+            };
+            if let Some(error) = error {
+                metrics.metrics.query_errors.fetch_add(1, Ordering::Relaxed);
+                let _ = sender.send(Err(error)).await;
+            }
+        });
+        Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|batch| (batch, receiver))
+        }))
+    }
+
+    /// How a query is answered, or how a view would be kept.
+    pub(super) async fn explain(&self, explain: &Explain) -> Result<Answer, EngineError> {
+        let world = self.shared.world.load_full();
+        let text = match &explain.target {
+            ExplainTarget::View(create) => {
+                let planner = &self.shared.planning.planner;
+                let catalog = Definitions(&world.catalog);
+                let plan = planner
+                    .view(&create.query, &create.columns, &catalog)
+                    .map_err(|e| EngineError::sql(&e, create.query.text.as_str()))?;
+                plan.to_string()
+            }
+            ExplainTarget::Query(query) => {
+                let plan = self.plan(query, &world, &[])?.plan;
+                self.explain_plan(plan, explain).await?
+            }
+        };
+        Ok(self.lines("plan", &text, world.commit()))
+    }
+
+    async fn explain_plan(
+        &self,
+        plan: LogicalPlan,
+        explain: &Explain,
+    ) -> Result<String, EngineError> {
+        let plan = datafusion::logical_expr::LogicalPlanBuilder::from(plan)
+            .explain(explain.verbose, explain.analyze)?
+            .build()?;
+        let batches: Vec<RecordBatch> = self.run_plan(plan).try_collect().await?;
+        let mut text = String::new();
+        for batch in &batches {
+            let last = batch.column(batch.num_columns() - 1);
+            let lines = arrow::compute::cast(last, &DataType::Utf8)?;
+            let lines = arrow::array::AsArray::as_string::<i32>(&lines);
+            for line in lines.iter().flatten() {
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// Runs the plan and sends its batches; stops when nobody takes them any more.
+async fn drive(
+    context: SessionContext,
+    plan: LogicalPlan,
+    sender: &mpsc::Sender<Result<RecordBatch, EngineError>>,
+) -> Result<(), EngineError> {
+    let frame = context.execute_logical_plan(plan).await?;
+    let mut stream = frame.execute_stream().await?;
+    while let Some(batch) = stream.next().await {
+        if sender.send(Ok(batch?)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+

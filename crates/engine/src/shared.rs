@@ -1,0 +1,91 @@
+//! What the threads of an engine share.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::Sender;
+use datafusion::execution::SessionState;
+use datafusion::prelude::SessionContext;
+use parking_lot::Mutex;
+use yeoul_batch::Clock;
+use yeoul_store::Store;
+
+use crate::build::BuildTask;
+use crate::commit::{Job, Queue, Reply};
+use crate::error::{EngineError, ErrorKind};
+use crate::metrics::Metrics;
+use crate::options::EngineOptions;
+use crate::planning::Planning;
+use crate::world::World;
+
+/// See the module.
+pub(crate) struct Shared {
+    pub clock: Arc<dyn Clock>,
+    pub options: EngineOptions,
+    pub store: Arc<Store>,
+    pub planning: Planning,
+    /// What queries are run in: functions, limits, memory pool.
+    pub session: SessionState,
+    /// Where queries run; `None` once the engine has been shut down.
+    pub runtime: Mutex<Option<tokio::runtime::Runtime>>,
+    pub handle: tokio::runtime::Handle,
+    pub queue: Queue,
+    /// `None` once the engine is stopping.
+    pub builds: Mutex<Option<Sender<BuildTask>>>,
+    pub world: ArcSwap<World>,
+    pub metrics: Metrics,
+    /// Where queries about the catalogs of PostgreSQL run; made with the first of them.
+    pub catalog_context: OnceLock<SessionContext>,
+    /// Opened for reading only: nothing is taken.
+    pub read_only: bool,
+}
+
+impl Shared {
+    /// Hands a view to the thread that builds.
+    pub(crate) fn start_build(&self, task: BuildTask) -> Result<(), EngineError> {
+        let builds = self.builds.lock();
+        let sender = builds.as_ref().ok_or_else(EngineError::stopped)?;
+        sender.send(task).map_err(|_| EngineError::stopped())
+    }
+}
+
+impl Shared {
+    /// Refuses when nothing may be written.
+    pub(crate) fn check_writable(&self) -> Result<(), EngineError> {
+        if self.read_only {
+            return Err(EngineError::new(
+                ErrorKind::Unavailable,
+                "the data folder is open for reading only",
+            )
+            .with_sqlstate("25006")
+            .with_hint("start it with \"yeoul run\" to write to it"));
+        }
+        Ok(())
+    }
+
+    /// Gives the commit thread a job and waits for its answer.
+    pub(crate) fn ask<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, EngineError> {
+        let (sender, answer) = crossbeam_channel::bounded(1);
+        let reply = Box::new(move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        self.queue.send(job(reply))?;
+        answer.recv().unwrap_or_else(|_| Err(EngineError::stopped()))
+    }
+
+    /// The same without blocking a thread.
+    pub(crate) async fn ask_async<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(Reply<T>) -> Job,
+    ) -> Result<T, EngineError> {
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        let reply = Box::new(move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        self.queue.send(job(reply))?;
+        answer.await.unwrap_or_else(|_| Err(EngineError::stopped()))
+    }
+}

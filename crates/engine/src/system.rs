@@ -1,0 +1,191 @@
+//! The tables under `yeoul.`: what the engine says of itself, made when they are asked for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array,
+};
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
+use yeoul_sql::RelationKind;
+
+use crate::catalog::{Body, Relation};
+use crate::commit::Build;
+use crate::shared::Shared;
+use crate::world::World;
+
+/// The names of the tables made here.
+pub(crate) const NAMES: [&str; 7] = [
+    "yeoul.streams",
+    "yeoul.tables",
+    "yeoul.views",
+    "yeoul.sources",
+    "yeoul.parts",
+    "yeoul.commits",
+    "yeoul.settings",
+];
+
+/// The system table of this name.
+pub(crate) fn table(
+    name: &str,
+    world: &Arc<World>,
+    shared: &Shared,
+) -> Option<Arc<dyn TableProvider>> {
+    let batch = match name {
+        "yeoul.streams" => streams(world, RelationKind::Stream),
+        "yeoul.tables" => streams(world, RelationKind::Table),
+        "yeoul.views" => views(world),
+        "yeoul.sources" => sources(world),
+        "yeoul.parts" => parts(world),
+        "yeoul.commits" => commits(world),
+        "yeoul.settings" => settings(shared),
+        _ => return None,
+    };
+    let table = MemTable::try_new(batch.schema(), vec![vec![batch]]);
+    Some(Arc::new(table.expect("the batch has its own schema")))
+}
+
+fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true)))
+        .expect("columns of one length")
+}
+
+fn texts<T: AsRef<str>>(values: impl IntoIterator<Item = T>) -> ArrayRef {
+    Arc::new(StringViewArray::from_iter_values(values))
+}
+
+fn numbers(values: impl IntoIterator<Item = u64>) -> ArrayRef {
+    let signed = values.into_iter().map(|v| i64::try_from(v).unwrap_or(i64::MAX));
+    Arc::new(Int64Array::from_iter_values(signed))
+}
+
+fn of_kind(world: &World, kind: RelationKind) -> Vec<&Arc<Relation>> {
+    world.catalog.relations().filter(|relation| relation.kind == kind).collect()
+}
+
+fn rows(world: &World, relation: &Relation) -> u64 {
+    world.snapshot.tree(relation.tree()).map_or(0, |tree| tree.rows())
+}
+
+fn tree_sizes(world: &World, relations: &[&Arc<Relation>]) -> (ArrayRef, ArrayRef, ArrayRef) {
+    let tree = |r: &&Arc<Relation>| world.snapshot.tree(r.tree());
+    let memory = relations.iter().map(|r| tree(r).map_or(0, |t| t.memory_bytes() as u64));
+    let disk = relations.iter().map(|r| tree(r).map_or(0, |t| t.part_bytes()));
+    let parts = relations.iter().map(|r| tree(r).map_or(0, |t| t.parts().len() as u64));
+    (numbers(memory), numbers(disk), numbers(parts))
+}
+
+fn streams(world: &World, kind: RelationKind) -> RecordBatch {
+    let relations = of_kind(world, kind);
+    let (memory, disk, parts) = tree_sizes(world, &relations);
+    let watermarks: TimestampMicrosecondArray =
+        relations.iter().map(|r| world.watermarks.get(&r.id).copied()).collect();
+    batch(vec![
+        ("name", texts(relations.iter().map(|r| &r.name))),
+        ("rows", numbers(relations.iter().map(|r| rows(world, r)))),
+        ("memory_bytes", memory),
+        ("disk_bytes", disk),
+        ("parts", parts),
+        ("watermark", Arc::new(watermarks.with_timezone("UTC"))),
+        ("created_commit", numbers(relations.iter().map(|r| r.created.0))),
+        ("definition", texts(relations.iter().map(|r| &r.sql))),
+    ])
+}
+
+fn views(world: &World) -> RecordBatch {
+    let views = of_kind(world, RelationKind::View);
+    let (memory, disk, parts) = tree_sizes(world, &views);
+    let status = |r: &Relation| match world.unready.get(&r.id) {
+        None | Some(Build::Ready) => ("ready", 0, 0, None),
+        Some(Build::Running(s)) => {
+            ("building", s.done.load(Ordering::Relaxed), s.total.load(Ordering::Relaxed), None)
+        }
+        Some(Build::Waiting(_)) => ("waiting", 0, 0, None),
+        Some(Build::Failed(s)) => ("failed", 0, 0, s.failed.lock().clone()),
+    };
+    let statuses: Vec<_> = views.iter().map(|r| status(r)).collect();
+    let reads = |r: &Relation| match &r.body {
+        Body::View(view) => {
+            let names = view.sources.iter().filter_map(|(id, _)| world.catalog.by_id(*id));
+            names.map(|r| r.name.clone()).collect::<Vec<_>>().join(", ")
+        }
+        _ => String::new(),
+    };
+    batch(vec![
+        ("name", texts(views.iter().map(|r| &r.name))),
+        ("status", texts(statuses.iter().map(|s| s.0))),
+        ("built_rows", numbers(statuses.iter().map(|s| s.1))),
+        ("source_rows", numbers(statuses.iter().map(|s| s.2))),
+        ("error", Arc::new(statuses.iter().map(|s| s.3.clone()).collect::<StringViewArray>())),
+        ("reads", texts(views.iter().map(|r| reads(r)))),
+        ("memory_bytes", memory),
+        ("disk_bytes", disk),
+        ("parts", parts),
+        ("created_commit", numbers(views.iter().map(|r| r.created.0))),
+        ("definition", texts(views.iter().map(|r| &r.sql))),
+    ])
+}
+
+fn sources(world: &World) -> RecordBatch {
+    let all: Vec<_> = world
+        .sources
+        .iter()
+        .map(|(key, state)| {
+            let name = world.catalog.by_id(key.relation).map_or("", |r| r.name.as_str());
+            (name.to_owned(), key, state)
+        })
+        .collect();
+    batch(vec![
+        ("stream", texts(all.iter().map(|s| &s.0))),
+        ("source", texts(all.iter().map(|s| s.1.source.as_ref()))),
+        ("partition", texts(all.iter().map(|s| s.1.partition.as_ref()))),
+        ("position", numbers(all.iter().map(|s| s.2.position))),
+        ("received", numbers(all.iter().map(|s| s.2.counts.received))),
+        ("stored", numbers(all.iter().map(|s| s.2.counts.stored))),
+        ("duplicates", numbers(all.iter().map(|s| s.2.counts.duplicates))),
+        ("dead_letters", numbers(all.iter().map(|s| s.2.counts.dead_letters))),
+        ("late", numbers(all.iter().map(|s| s.2.counts.late))),
+    ])
+}
+
+fn parts(world: &World) -> RecordBatch {
+    let all: Vec<_> = world
+        .snapshot
+        .trees()
+        .iter()
+        .flat_map(|tree| tree.parts().iter().map(move |part| (&tree.spec().name, part)))
+        .collect();
+    batch(vec![
+        ("tree", texts(all.iter().map(|p| p.0))),
+        ("path", texts(all.iter().map(|p| p.1.path()))),
+        ("partition", Arc::new(Int64Array::from_iter_values(all.iter().map(|p| p.1.meta().partition)))),
+        ("rows", numbers(all.iter().map(|p| p.1.meta().rows))),
+        ("bytes", numbers(all.iter().map(|p| p.1.meta().bytes))),
+        ("level", numbers(all.iter().map(|p| u64::from(p.1.meta().level)))),
+    ])
+}
+
+fn commits(world: &World) -> RecordBatch {
+    batch(vec![("commit", Arc::new(UInt64Array::from(vec![world.commit().0])))])
+}
+
+fn settings(shared: &Shared) -> RecordBatch {
+    let o = &shared.options;
+    let all = [
+        ("commit_interval", format!("{:?}", o.commit_interval)),
+        ("commit_rows", o.commit_rows.to_string()),
+        ("memory_bytes_max", o.memory_bytes_max.to_string()),
+        ("query_bytes_max", o.query_bytes_max.to_string()),
+        ("query_threads", o.query_threads.to_string()),
+        ("query_timeout", format!("{:?}", o.query_timeout)),
+        ("queue_bytes_max", o.queue_bytes_max.to_string()),
+        ("seen_bytes_max", o.seen_bytes_max.to_string()),
+        ("sync", format!("{:?}", o.sync).to_lowercase()),
+        ("workers", o.workers.to_string()),
+    ];
+    batch(vec![
+        ("name", texts(all.iter().map(|s| s.0))),
+        ("value", texts(all.iter().map(|s| &s.1))),
+    ])
+}

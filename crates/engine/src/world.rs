@@ -1,0 +1,56 @@
+//! What a query sees: the catalog and the snapshot of one commit, and how far views are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use yeoul_batch::CommitId;
+use yeoul_store::Snapshot;
+
+use crate::catalog::{Catalog, Relation, RelationId};
+use crate::commit::{Build, Sources};
+use crate::error::{EngineError, ErrorKind};
+
+/// See the module. Immutable; a new one is swapped in with every commit.
+pub(crate) struct World {
+    pub catalog: Arc<Catalog>,
+    pub snapshot: Arc<Snapshot>,
+    pub sources: Arc<Sources>,
+    /// Views that are not complete.
+    pub unready: HashMap<RelationId, Build>,
+    /// Watermarks of streams, in microseconds.
+    pub watermarks: HashMap<RelationId, i64>,
+}
+
+impl World {
+    /// The commit it shows.
+    pub(crate) fn commit(&self) -> CommitId {
+        self.snapshot.commit()
+    }
+
+    /// Whether `relation` can be read; the error says how far it is, or why it never will be.
+    pub(crate) fn readable(&self, relation: &Relation) -> Result<(), EngineError> {
+        let Some(build) = self.unready.get(&relation.id) else { return Ok(()) };
+        let name = &relation.name;
+        Err(match build {
+            Build::Ready => return Ok(()),
+            Build::Running(status) | Build::Waiting(status) => {
+                let (done, total) =
+                    (status.done.load(Ordering::Relaxed), status.total.load(Ordering::Relaxed));
+                EngineError::new(
+                    ErrorKind::Unavailable,
+                    format!("view \"{name}\" is still being built"),
+                )
+                .with_sqlstate("55000")
+                .with_detail(format!("{done} of {total} stored rows are in it"))
+                .with_hint("ask again later; yeoul.views shows its progress")
+            }
+            Build::Failed(status) => {
+                let why = status.failed.lock().clone().unwrap_or_default();
+                EngineError::new(ErrorKind::Conflict, format!("view \"{name}\" has stopped: {why}"))
+                    .with_sqlstate("55000")
+                    .with_hint(format!("drop \"{name}\" and create it with a query that allows for this"))
+            }
+        })
+    }
+}

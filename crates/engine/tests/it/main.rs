@@ -1,0 +1,4 @@
+//! The engine as a user of the crate sees it.
+
+mod path;
+mod support;

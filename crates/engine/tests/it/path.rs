@@ -1,0 +1,154 @@
+//! From rows in to answers out, through a restart.
+
+use super::support::{ok, open, run, settle};
+
+const STREAM: &str = "CREATE STREAM events (id BIGINT, ts TIMESTAMPTZ, kind VARCHAR, item BIGINT, price DOUBLE PRECISION, \
+     WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (unique_key = 'id', unique_within = '1 hour')";
+
+const CTR: &str = "SELECT window_start, item, count(*) FILTER (WHERE kind = 'view') AS views, \
+     count(*) FILTER (WHERE kind = 'click') AS clicks, ctr(clicks, views) AS rate \
+     FROM TUMBLE(events, ts, INTERVAL '1 minute') GROUP BY window_start, item";
+
+fn insert(from: i64, to: i64) -> String {
+    let rows: Vec<String> = (from..to)
+        .map(|i| {
+            let kind = if i % 3 == 0 { "click" } else { "view" };
+            format!(
+                "({i}, TIMESTAMPTZ '2026-01-01 00:00:00Z' + INTERVAL '{} seconds', '{kind}', {}, {}.5)",
+                i * 7 % 300,
+                i % 5,
+                i % 11
+            )
+        })
+        .collect();
+    format!("INSERT INTO events VALUES {}", rows.join(", "))
+}
+
+fn same(engine: &yeoul_engine::Engine, view: &str, query: &str) {
+    let order = |sql: &str| {
+        let mut lines = ok(engine, sql);
+        lines.sort();
+        lines
+    };
+    assert_eq!(order(&format!("SELECT * FROM {view}")), order(query), "{view}");
+}
+
+#[test]
+fn a_view_equals_its_query_through_commits_checkpoints_and_restarts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, STREAM);
+    ok(&engine, &format!("CREATE MATERIALIZED VIEW ctr AS {CTR}"));
+    assert_eq!(ok(&engine, &insert(0, 200)), ["INSERT 0 200"]);
+    assert_eq!(ok(&engine, "SELECT count(*) FROM events"), ["200"]);
+    same(&engine, "ctr", CTR);
+    // The same ids again are dropped.
+    assert_eq!(ok(&engine, &insert(100, 250)), ["INSERT 0 50"]);
+    assert_eq!(ok(&engine, "SELECT count(*) FROM events"), ["250"]);
+    same(&engine, "ctr", CTR);
+    // A view over stored rows is built from them.
+    const TOTALS: &str = "SELECT kind, sum(price) AS total, min(id), max(price), avg(price) FROM events GROUP BY kind";
+    ok(&engine, &format!("CREATE MATERIALIZED VIEW totals AS {TOTALS}"));
+    settle(&engine);
+    same(&engine, "totals", TOTALS);
+    engine.checkpoint().expect("writes");
+    same(&engine, "totals", TOTALS);
+    ok(&engine, &insert(250, 300));
+    engine.shutdown().expect("stops");
+    drop(engine);
+    let engine = open(dir.path());
+    assert_eq!(ok(&engine, "SELECT count(*) FROM events"), ["300"]);
+    assert_eq!(ok(&engine, &insert(0, 320)), ["INSERT 0 20"]);
+    settle(&engine);
+    same(&engine, "ctr", CTR);
+    same(&engine, "totals", TOTALS);
+    assert_eq!(
+        ok(&engine, "SELECT received, stored, duplicates, dead_letters FROM yeoul.sources"),
+        ["720|320|400|0"]
+    );
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn tables_change_and_views_on_them_follow() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, "CREATE TABLE products (id BIGINT PRIMARY KEY, category VARCHAR, price DOUBLE PRECISION)");
+    const BY: &str = "SELECT category, count(*) AS n, min(price) AS least, sum(price) AS total FROM products GROUP BY category";
+    ok(&engine, &format!("CREATE MATERIALIZED VIEW by_category AS {BY}"));
+    const DEAR: &str = "SELECT category, n * 2 AS twice FROM by_category WHERE total > 10";
+    ok(&engine, &format!("CREATE MATERIALIZED VIEW dear AS {DEAR}"));
+    ok(&engine, "INSERT INTO products VALUES (1, 'a', 5), (2, 'a', 7), (3, 'b', 1)");
+    same(&engine, "by_category", BY);
+    same(&engine, "dear", DEAR);
+    assert_eq!(ok(&engine, "UPDATE products SET price = price + 10 WHERE category = 'b'"), ["UPDATE 1"]);
+    same(&engine, "by_category", BY);
+    same(&engine, "dear", DEAR);
+    assert_eq!(ok(&engine, "DELETE FROM products WHERE id = 1"), ["DELETE 1"]);
+    same(&engine, "by_category", BY);
+    same(&engine, "dear", DEAR);
+    assert_eq!(ok(&engine, "INSERT INTO products VALUES (2, 'c', 1)"), ["INSERT 0 1"]);
+    same(&engine, "by_category", BY);
+    same(&engine, "dear", DEAR);
+    engine.shutdown().expect("stops");
+    drop(engine);
+    let engine = open(dir.path());
+    assert_eq!(ok(&engine, "SELECT * FROM products ORDER BY id"), ["2|c|1.0", "3|b|11.0"]);
+    same(&engine, "by_category", BY);
+    same(&engine, "dear", DEAR);
+    assert_eq!(ok(&engine, "DELETE FROM products"), ["DELETE 2"]);
+    assert_eq!(ok(&engine, "SELECT count(*) FROM by_category"), ["0"]);
+    same(&engine, "dear", DEAR);
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, STREAM);
+    let error = |sql: &str| run(&engine, sql).expect_err(sql);
+    assert_eq!(error("SELECT prise FROM events").sqlstate, "42703");
+    assert_eq!(error("SELECT 1 FROM event").sqlstate, "42P01");
+    assert_eq!(error("UPDATE events SET price = 1").sqlstate, "42809");
+    assert_eq!(error(STREAM).sqlstate, "42P07");
+    assert_eq!(error("DROP TABLE nothing").sqlstate, "42P01");
+    ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT item FROM events");
+    assert_eq!(error("DROP STREAM events").sqlstate, "2BP01");
+    assert_eq!(ok(&engine, "DROP STREAM events CASCADE"), ["DROP STREAM"]);
+    assert_eq!(ok(&engine, "SHOW VIEWS"), Vec::<String>::new());
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn a_killed_engine_comes_back_with_everything_acknowledged() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let copy = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, STREAM);
+    ok(&engine, &format!("CREATE MATERIALIZED VIEW ctr AS {CTR}"));
+    ok(&engine, &insert(0, 100));
+    engine.checkpoint().expect("writes");
+    ok(&engine, &insert(100, 150));
+    // What a kill leaves: the files as they are now.
+    copy_dir(dir.path(), copy.path());
+    let again = open(copy.path());
+    assert_eq!(ok(&again, "SELECT count(*) FROM events"), ["150"]);
+    same(&again, "ctr", CTR);
+    assert_eq!(ok(&again, &insert(0, 160)), ["INSERT 0 10"]);
+    again.shutdown().expect("stops");
+    engine.shutdown().expect("stops");
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target).expect("a folder");
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a copy");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A view's query as a graph of operators, stepped once per commit.
+//!
+//! ```text
+//!   source ─ filter ─ window ─┐                         ┌─ filter (HAVING) ─ project ─▶ rows
+//!   source ─ project ─────────┴─ union ─ ⟦ aggregate ⟧ ─┤
+//!                                             │         └─ only when followed: −old/+new
+//!                                      delta for the tree
+//! ```
+//!
+//! Linear operators distribute over union, so the graph is kept as *stages*: an aggregate (or the
+//! output) with all the linear ways from a source, or from another aggregate, that lead to it.
+//! A step runs the stages in order; within a stage chunks of rows are divided among workers.
+//!
+//! The last aggregate is *untracked*: it emits the delta of its states for the view's tree and
+//! reads nothing. Aggregates below another aggregate, or whose view is followed, are *tracked*:
+//! they read the old states and also emit what changed.
+//!
+//! **The contract with the caller**: before `step` is called again, every delta of the step before
+//! is visible through the [`StateReader`]; and a step that failed, or whose deltas were not
+//! published, is followed by no other step on this graph.
+//!
+//! Not here: disk, SQL, commit numbers.
+
+mod builder;
+mod cache;
+mod stage;
+mod tracked;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_arrays;
+use arrow::datatypes::{Int64Type, SchemaRef};
+use yeoul_batch::{Combine, Updates};
+
+pub use builder::{GraphBuilder, NodeId};
+
+use crate::aggregate::Aggregate;
+use crate::error::FlowError;
+use crate::group::compact_batch;
+use crate::linear::{self, Linear};
+use crate::workers::Workers;
+use stage::{Stage, Target};
+
+/// Which input of a graph: sources are numbered in the order they were added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceIndex(pub usize);
+
+/// Which state tree of a graph: [`StateTree::VIEW`] is the view's own, the others are those of
+/// [`Graph::state_trees`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateTree(pub u32);
+
+impl StateTree {
+    /// The view's own tree.
+    pub const VIEW: Self = Self(0);
+}
+
+/// Reads states from the graph's trees, as they were before this step.
+pub trait StateReader {
+    /// The states of `keys` (the tree's key columns, one row per key, distinct): rows of the
+    /// tree's schema in any order; keys without a state are absent, and a key may come in several
+    /// rows still to be combined.
+    fn get_many(
+        &self,
+        tree: StateTree,
+        keys: &[ArrayRef],
+    ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>;
+}
+
+/// What the view's own tree is.
+#[derive(Debug, Clone)]
+pub enum TreeShape {
+    /// Rows that are only ever added: a `keep` tree of the view's rows.
+    Keep {
+        /// The view's columns.
+        schema: SchemaRef,
+    },
+    /// Rows that come and go: a `combine` tree whose key is all of the view's columns and whose
+    /// state is the column `_multiplicity` Int64.
+    Bag(Arc<Aggregate>),
+    /// Aggregate states: a `combine` tree of [`Combine::schema`], its key the first
+    /// [`Combine::key_len`] columns.
+    Combine(Arc<Aggregate>),
+}
+
+impl TreeShape {
+    /// The columns of the tree.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Keep { schema } => schema,
+            Self::Bag(states) | Self::Combine(states) => states.schema(),
+        }
+    }
+}
+
+/// What one step did.
+#[derive(Debug, Default)]
+pub struct StepOutput {
+    /// For the view's own tree: rows of [`TreeShape::schema`]. Several batches may hold the same
+    /// key.
+    pub deltas: Vec<RecordBatch>,
+    /// For the trees of [`Graph::state_trees`].
+    pub inner: Vec<(StateTree, RecordBatch)>,
+    /// What changed in the view's rows, when it is followed and something did.
+    pub change: Option<Updates>,
+}
+
+/// A compiled view.
+#[derive(Debug)]
+pub struct Graph {
+    stages: Vec<Stage>,
+    /// Linear operators above the last aggregate; empty when the view does not aggregate.
+    above: Vec<Linear>,
+    sources: Vec<SchemaRef>,
+    schema: SchemaRef,
+    tree: TreeShape,
+    inner: Vec<(StateTree, Arc<Aggregate>)>,
+    followed: bool,
+}
+
+impl Graph {
+    /// The schemas of the inputs.
+    #[must_use]
+    pub fn sources(&self) -> &[SchemaRef] {
+        &self.sources
+    }
+
+    /// The columns of the view's rows.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// What the view's own tree is.
+    #[must_use]
+    pub fn tree(&self) -> &TreeShape {
+        &self.tree
+    }
+
+    /// The further `combine` trees that the graph needs: states of aggregates below another.
+    #[must_use]
+    pub fn state_trees(&self) -> &[(StateTree, Arc<Aggregate>)] {
+        &self.inner
+    }
+
+    /// Whether the view's rows are only ever added (so a follower may be append-only).
+    #[must_use]
+    pub fn append_only(&self) -> bool {
+        matches!(self.tree, TreeShape::Keep { .. })
+    }
+
+    /// Whether steps give the view's change.
+    #[must_use]
+    pub fn followed(&self) -> bool {
+        self.followed
+    }
+
+    /// From the next step on, gives the view's change (or no longer does).
+    pub fn follow(&mut self, followed: bool) {
+        self.followed = followed;
+        for stage in &mut self.stages {
+            stage.follow(followed);
+        }
+    }
+
+    /// What the graph holds over empty inputs: the states and rows that follow from a global
+    /// aggregate below another one (or one that is followed), which has a row even over nothing.
+    ///
+    /// The caller applies it once, when the view is created, before the first step.
+    pub fn initial(
+        &mut self,
+        pool: &Workers,
+        state: &dyn StateReader,
+    ) -> Result<StepOutput, FlowError> {
+        self.run(&[], pool, state, true)
+    }
+
+    /// Takes one commit's updates: for each source any number of batches.
+    ///
+    /// # Panics
+    /// When a source gives updates with diffs that was declared append-only: a caller's mistake.
+    pub fn step(
+        &mut self,
+        inputs: &[(SourceIndex, Updates)],
+        pool: &Workers,
+        state: &dyn StateReader,
+    ) -> Result<StepOutput, FlowError> {
+        self.run(inputs, pool, state, false)
+    }
+
+    fn run(
+        &mut self,
+        inputs: &[(SourceIndex, Updates)],
+        pool: &Workers,
+        state: &dyn StateReader,
+        initial: bool,
+    ) -> Result<StepOutput, FlowError> {
+        let mut output = StepOutput::default();
+        let mut changes: Vec<Vec<Updates>> = Vec::with_capacity(self.stages.len());
+        for stage in &mut self.stages {
+            let mut change = Vec::new();
+            match &mut stage.target {
+                Target::Rows => {
+                    let parts = stage::evaluate(&stage.ways, inputs, &changes, pool)?;
+                    emit_rows(&self.tree, parts, self.followed, &mut output)?;
+                }
+                Target::Aggregate { aggregate, tree, tracked } => {
+                    let parts = stage::partials(&stage.ways, aggregate, inputs, &changes, pool)?;
+                    if let Some(tracked) = tracked {
+                        let old = |keys: &[ArrayRef]| {
+                            state.get_many(*tree, keys).map_err(FlowError::State)
+                        };
+                        let moved = tracked.apply(&parts, initial, old)?;
+                        change.extend(moved);
+                    }
+                    if *tree == StateTree::VIEW {
+                        output.deltas.extend(parts);
+                        output.change = linear::apply_all(&self.above, &change)?;
+                    } else {
+                        output.inner.extend(parts.into_iter().map(|part| (*tree, part)));
+                    }
+                }
+            }
+            changes.push(change);
+        }
+        Ok(output)
+    }
+
+    /// The view's rows from rows of its tree: combined (so one row per key), in any division,
+    /// except that a global aggregate wants its whole state in one call, even when it is empty,
+    /// because it has a row over nothing too.
+    pub fn finish(&self, states: &RecordBatch) -> Result<RecordBatch, FlowError> {
+        match &self.tree {
+            TreeShape::Keep { .. } => Ok(states.clone()),
+            TreeShape::Bag(_) => expand_bag(states, &self.schema),
+            TreeShape::Combine(aggregate) => {
+                let rows = aggregate.finish(states)?;
+                match linear::apply_all(&self.above, &[Updates::inserts(rows)])? {
+                    Some(updates) => Ok(updates.into_parts().0),
+                    None => Ok(RecordBatch::new_empty(Arc::clone(&self.schema))),
+                }
+            }
+        }
+    }
+}
+
+/// Rows of a view that does not aggregate last: as they are, or with their multiplicity.
+fn emit_rows(
+    tree: &TreeShape,
+    parts: Vec<Updates>,
+    followed: bool,
+    output: &mut StepOutput,
+) -> Result<(), FlowError> {
+    if followed {
+        output.change = Updates::concat(&parts)?;
+    }
+    for part in parts {
+        output.deltas.push(match tree {
+            TreeShape::Bag(bag) => bag.partial(&part)?,
+            // A filter keeps the bytes of the strings it drops alive.
+            _ => compact_batch(&part.into_parts().0)?,
+        });
+    }
+    Ok(())
+}
+
+/// Each row as often as its multiplicity says.
+fn expand_bag(states: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, FlowError> {
+    let width = schema.fields().len();
+    let counts = states.column(width).as_primitive::<Int64Type>();
+    if counts.values().iter().all(|&count| count == 1) {
+        let columns = states.columns()[..width].to_vec();
+        return Ok(RecordBatch::try_new(Arc::clone(schema), columns)?);
+    }
+    let mut rows = Vec::new();
+    for (row, &count) in (0u32..).zip(counts.values()) {
+        rows.extend(std::iter::repeat_n(row, usize::try_from(count).unwrap_or(0)));
+    }
+    let columns = take_arrays(&states.columns()[..width], &UInt32Array::from(rows), None)?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

@@ -1,0 +1,146 @@
+//! A stage: an aggregate, or the output, with the linear ways that lead to it.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use yeoul_batch::{Combine, Updates};
+
+use super::tracked::Tracked;
+use super::{SourceIndex, StateTree};
+use crate::aggregate::{Aggregate, Panes};
+use crate::error::FlowError;
+use crate::linear::{self, Linear};
+use crate::workers::Workers;
+
+/// Below this many rows a chunk is not worth handing to another thread.
+const CHUNK_ROWS_MIN: usize = 1024;
+/// Up to this many rows, the deltas of a step's chunks are made one, so that the tree gets one
+/// small batch per commit and not one per worker.
+const JOIN_ROWS_MAX: usize = 8192;
+
+/// Where rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leaf {
+    Source(SourceIndex),
+    /// The change of a tracked aggregate, by its stage.
+    Stage(usize),
+}
+
+/// One linear way from a leaf to a stage.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) leaf: Leaf,
+    pub(crate) operators: Arc<[Linear]>,
+    /// The way ends in a window whose rows are grouped by pane first.
+    pub(crate) panes: Option<Arc<Panes>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// The view's rows.
+    Rows,
+    /// An aggregate, the tree of its states, and what it takes to emit its change.
+    Aggregate { aggregate: Arc<Aggregate>, tree: StateTree, tracked: Option<Tracked> },
+}
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) ways: Vec<Way>,
+    pub(crate) target: Target,
+    /// How much a tracked aggregate may keep in memory.
+    pub(crate) cache_bytes_max: usize,
+}
+
+impl Stage {
+    /// Tracks the last aggregate, or no longer does.
+    pub(crate) fn follow(&mut self, followed: bool) {
+        if let Target::Aggregate { aggregate, tree: StateTree::VIEW, tracked } = &mut self.target {
+            if !followed {
+                *tracked = None;
+            } else if tracked.is_none() {
+                *tracked = Some(Tracked::new(Arc::clone(aggregate), self.cache_bytes_max));
+            }
+        }
+    }
+}
+
+struct Task {
+    operators: Arc<[Linear]>,
+    panes: Option<Arc<Panes>>,
+    updates: Updates,
+}
+
+fn tasks(
+    ways: &[Way],
+    inputs: &[(SourceIndex, Updates)],
+    changes: &[Vec<Updates>],
+    workers: usize,
+) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for way in ways {
+        let batches: Vec<&Updates> = match way.leaf {
+            Leaf::Source(source) => {
+                inputs.iter().filter(|(s, _)| *s == source).map(|(_, u)| u).collect()
+            }
+            Leaf::Stage(stage) => changes[stage].iter().collect(),
+        };
+        for updates in batches.into_iter().filter(|u| !u.is_empty()) {
+            let chunks = (updates.len() / CHUNK_ROWS_MIN).clamp(1, workers);
+            let rows = updates.len().div_ceil(chunks);
+            for offset in (0..updates.len()).step_by(rows) {
+                tasks.push(Task {
+                    operators: Arc::clone(&way.operators),
+                    panes: way.panes.clone(),
+                    updates: updates.slice(offset, rows.min(updates.len() - offset)),
+                });
+            }
+        }
+    }
+    tasks
+}
+
+/// The rows that reach a stage, in the order of the input.
+pub(crate) fn evaluate(
+    ways: &[Way],
+    inputs: &[(SourceIndex, Updates)],
+    changes: &[Vec<Updates>],
+    pool: &Workers,
+) -> Result<Vec<Updates>, FlowError> {
+    let tasks = tasks(ways, inputs, changes, pool.count());
+    pool.map(tasks, |task| linear::apply_all(&task.operators, &[task.updates]))
+        .into_iter()
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+/// The delta of an aggregate's states; a key may be in several of the batches.
+pub(crate) fn partials(
+    ways: &[Way],
+    aggregate: &Arc<Aggregate>,
+    inputs: &[(SourceIndex, Updates)],
+    changes: &[Vec<Updates>],
+    pool: &Workers,
+) -> Result<Vec<RecordBatch>, FlowError> {
+    let tasks = tasks(ways, inputs, changes, pool.count());
+    let shared = Arc::clone(aggregate);
+    let work = move |task: Task| -> Result<Option<RecordBatch>, FlowError> {
+        let Some(rows) = linear::apply_all(&task.operators, &[task.updates])? else {
+            return Ok(None);
+        };
+        let part = match &task.panes {
+            Some(panes) => panes.partial(&shared, &rows)?,
+            None => shared.partial(&rows)?,
+        };
+        Ok((part.num_rows() > 0).then_some(part))
+    };
+    let parts = pool
+        .map(tasks, work)
+        .into_iter()
+        .filter_map(Result::transpose)
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows: usize = parts.iter().map(RecordBatch::num_rows).sum();
+    if parts.len() > 1 && rows <= JOIN_ROWS_MAX {
+        return Ok(vec![aggregate.combine(&parts, false)?]);
+    }
+    Ok(parts)
+}

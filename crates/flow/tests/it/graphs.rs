@@ -1,0 +1,423 @@
+//! Graphs stepped commit by commit equal the query over all rows, whatever the workers and the cache.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use yeoul_batch::{ColumnExpr, Combine, Expr, ExprError, ExprRef, Updates};
+use yeoul_flow::{
+    Aggregate, AggregateCall, AggregateSpec, Function, Graph, GraphBuilder, NamedExpr, NodeId,
+    SourceIndex, StateReader, StateTree, StepOutput, TreeShape, Window, WindowKind, Workers,
+};
+
+use crate::cells::{self, Cell, Row};
+use crate::laws::{assert_same, random_call};
+use crate::random::{self, Random};
+use crate::twin::{self, Bag};
+
+/// `column > value`, with SQL's nulls.
+#[derive(Debug)]
+struct Above {
+    column: usize,
+    value: i64,
+}
+
+impl Expr for Above {
+    fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
+        let values = rows.column(self.column).as_primitive::<Int64Type>();
+        let above: BooleanArray = values.iter().map(|v| v.map(|v| v > self.value)).collect();
+        Ok(Arc::new(above))
+    }
+
+    fn data_type(&self) -> &DataType {
+        &DataType::Boolean
+    }
+}
+
+/// The trees of one graph, as plain lists of batches.
+#[derive(Debug, Default)]
+struct Trees {
+    aggregates: BTreeMap<StateTree, Arc<Aggregate>>,
+    batches: BTreeMap<StateTree, Vec<RecordBatch>>,
+    keep: Vec<RecordBatch>,
+}
+
+impl Trees {
+    fn new(graph: &Graph) -> Self {
+        let mut trees = Self::default();
+        trees.aggregates.extend(graph.state_trees().iter().cloned());
+        if let TreeShape::Bag(own) | TreeShape::Combine(own) = graph.tree() {
+            trees.aggregates.insert(StateTree::VIEW, Arc::clone(own));
+        }
+        trees
+    }
+
+    fn publish(&mut self, output: &StepOutput) {
+        for delta in &output.deltas {
+            if self.aggregates.contains_key(&StateTree::VIEW) {
+                self.batches.entry(StateTree::VIEW).or_default().push(delta.clone());
+            } else {
+                self.keep.push(delta.clone());
+            }
+        }
+        for (tree, delta) in &output.inner {
+            self.batches.entry(*tree).or_default().push(delta.clone());
+        }
+    }
+
+    fn states(&self, tree: StateTree) -> RecordBatch {
+        let batches = self.batches.get(&tree).map_or(&[][..], Vec::as_slice);
+        self.aggregates[&tree].combine(batches, true).unwrap()
+    }
+
+    fn rows(&self, graph: &Graph) -> Vec<Row> {
+        let states = match graph.tree() {
+            TreeShape::Keep { schema } => concat_batches(schema, &self.keep).unwrap(),
+            _ => self.states(StateTree::VIEW),
+        };
+        let rows = graph.finish(&states).unwrap();
+        assert_eq!(rows.schema(), *graph.schema());
+        cells::rows(&rows)
+    }
+}
+
+impl StateReader for Trees {
+    fn get_many(
+        &self,
+        tree: StateTree,
+        keys: &[ArrayRef],
+    ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>> {
+        let name = |columns: &[ArrayRef], row: usize| {
+            format!("{:?}", columns.iter().map(|c| cells::cell(c, row)).collect::<Vec<_>>())
+        };
+        let wanted: Vec<String> = (0..keys[0].len()).map(|row| name(keys, row)).collect();
+        let states = self.states(tree);
+        let key_columns = &states.columns()[..keys.len()];
+        let mask: BooleanArray = (0..states.num_rows())
+            .map(|row| Some(wanted.contains(&name(key_columns, row))))
+            .collect();
+        Ok(filter_record_batch(&states, &mask)?)
+    }
+}
+
+/// A source of rows that come and, unless it is append-only, go.
+struct Source {
+    pool: RecordBatch,
+    counts: Vec<i64>,
+    bag: Bag,
+    append_only: bool,
+}
+
+impl Source {
+    fn new(random: &mut Random, append_only: bool) -> Self {
+        let pool = random::rows(random, 300, true);
+        Self { counts: vec![0; pool.num_rows()], pool, bag: Bag::default(), append_only }
+    }
+
+    fn step(&mut self, random: &mut Random, count: usize) -> Updates {
+        let cells = cells::rows(&self.pool);
+        let mut picked = Vec::new();
+        let mut diffs = Vec::new();
+        for _ in 0..count {
+            let at = random.below(self.counts.len());
+            let gone = !self.append_only && self.counts[at] > 0 && random.one_in(2);
+            let diff = if gone { -self.counts[at] } else { 1 };
+            self.counts[at] += diff;
+            self.bag.add(&cells[at], diff);
+            picked.push(u32::try_from(at).unwrap());
+            diffs.push(diff);
+        }
+        let rows = take_record_batch(&self.pool, &UInt32Array::from(picked)).unwrap();
+        if self.append_only {
+            Updates::inserts(rows)
+        } else {
+            Updates::new(rows, Int64Array::from(diffs))
+        }
+    }
+}
+
+/// A query both ways: as a node of the graph and as rows of the twin.
+struct Query {
+    builder: GraphBuilder,
+    node: NodeId,
+    twin: Box<dyn Fn(Vec<Row>) -> Vec<Row>>,
+}
+
+fn column_of(schema: &SchemaRef, index: usize) -> ExprRef {
+    Arc::new(ColumnExpr::new(index, schema.field(index).data_type().clone()))
+}
+
+fn named(schema: &SchemaRef, index: usize, name: &str) -> NamedExpr {
+    NamedExpr::new(name, column_of(schema, index))
+}
+
+impl Query {
+    fn new(random: &mut Random, append_only: bool, cache_bytes: usize) -> Self {
+        let mut builder = GraphBuilder::new().cache_bytes_max(cache_bytes);
+        let node = builder.source(random::schema(), append_only);
+        let mut query = Self { builder, node, twin: Box::new(|rows| rows) };
+        if random.one_in(3) {
+            query.filter_flag();
+        }
+        if random.one_in(4) {
+            query.double();
+        }
+        query
+    }
+
+    fn then(&mut self, node: NodeId, step: impl Fn(Vec<Row>) -> Vec<Row> + 'static) {
+        let before = std::mem::replace(&mut self.twin, Box::new(|rows| rows));
+        self.twin = Box::new(move |rows| step(before(rows)));
+        self.node = node;
+    }
+
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.builder.schema(self.node))
+    }
+
+    fn filter_flag(&mut self) {
+        let node = self.builder.filter(self.node, random::column(random::FLAG)).unwrap();
+        self.then(node, |mut rows| {
+            rows.retain(|row| matches!(row[random::FLAG], Cell::Bool(true)));
+            rows
+        });
+    }
+
+    /// All rows twice, once by another way.
+    fn double(&mut self) {
+        let other = self.builder.filter(self.node, random::column(random::FLAG)).unwrap();
+        let schema = self.schema();
+        let columns = (0..schema.fields().len()).map(|i| named(&schema, i, &format!("c{i}")));
+        let other = self.builder.project(other, columns.collect()).unwrap();
+        let node = self.builder.union(&[self.node, other]).unwrap();
+        self.then(node, |mut rows| {
+            let again: Vec<Row> = rows
+                .iter()
+                .filter(|row| matches!(row[random::FLAG], Cell::Bool(true)))
+                .cloned()
+                .collect();
+            rows.extend(again);
+            rows
+        });
+    }
+
+    fn window(&mut self, random: &mut Random) -> bool {
+        let time = random::column(random::TIME);
+        let window = match random.below(4) {
+            0 => Window::tumble(time, 3_000_000),
+            1 => Window::hop(time, 1_000_000, 3_000_000),
+            2 => Window::hop(time, 2_000_000, 5_000_000).with_offset(700_000),
+            _ => Window::cumulate(time, 1_000_000, 4_000_000).with_offset(-300_000),
+        };
+        let node = self.builder.window(self.node, window.clone()).unwrap();
+        let shared = window.kind != WindowKind::Tumble;
+        self.then(node, move |rows| rows.iter().flat_map(|row| windows(&window, row)).collect());
+        shared
+    }
+
+    fn aggregate(&mut self, keys: Vec<usize>, calls: Vec<AggregateCall>) {
+        let schema = self.schema();
+        let named = |k: &usize| named(&schema, *k, schema.field(*k).name());
+        let spec = AggregateSpec {
+            keys: keys.iter().map(named).collect(),
+            calls: calls.clone(),
+            append_only: false,
+        };
+        let node = self.builder.aggregate(self.node, spec).unwrap();
+        self.then(node, move |rows| twin::aggregate(&rows, &keys, &calls));
+    }
+
+    /// Keeps the rows whose `column` is above `value`.
+    fn having(&mut self, column: usize, value: i64) {
+        let node = self.builder.filter(self.node, Arc::new(Above { column, value })).unwrap();
+        self.then(node, move |mut rows| {
+            rows.retain(|row| matches!(&row[column], Cell::Int(v) if *v > i128::from(value)));
+            rows
+        });
+    }
+
+    fn project(&mut self, columns: Vec<usize>) {
+        let schema = self.schema();
+        let named = columns.iter().map(|&c| named(&schema, c, &format!("p{c}"))).collect();
+        let node = self.builder.project(self.node, named).unwrap();
+        self.then(node, move |rows| {
+            rows.iter().map(|row| columns.iter().map(|&c| row[c].clone()).collect()).collect()
+        });
+    }
+}
+
+/// The row with every window that holds its time, found by trying.
+fn windows(window: &Window, row: &Row) -> Vec<Row> {
+    let Cell::Int(time) = row[random::TIME] else { return Vec::new() };
+    let (size, slide) = (i128::from(window.size_us), i128::from(window.slide_us));
+    let offset = i128::from(window.offset_us);
+    let mut all = Vec::new();
+    let every = if window.kind == WindowKind::Cumulate { size } else { slide };
+    let near = (time - offset) / every;
+    for n in near - 5..=near + 5 {
+        let edges: Vec<(i128, i128)> = match window.kind {
+            WindowKind::Tumble | WindowKind::Hop => {
+                vec![(n * slide + offset, n * slide + offset + size)]
+            }
+            WindowKind::Cumulate => (1..=size / slide)
+                .map(|steps| (n * size + offset, n * size + offset + steps * slide))
+                .collect(),
+        };
+        for (start, end) in edges.into_iter().filter(|(s, e)| *s <= time && time < *e) {
+            let mut row = row.clone();
+            row.extend([Cell::Int(start), Cell::Int(end)]);
+            all.push(row);
+        }
+    }
+    all
+}
+
+fn apply(bag: &mut Bag, change: Option<&Updates>) {
+    let Some(change) = change else { return };
+    for (at, row) in cells::rows(change.rows()).iter().enumerate() {
+        bag.add(row, change.diffs().map_or(1, |d| d.value(at)));
+    }
+}
+
+/// Steps the query and compares rows and changes with the twin at every commit.
+fn check(seed: u64, random: &mut Random, query: Query, source: &mut Source, step_rows: usize) {
+    let what = format!("seed {seed}");
+    let followed = random.one_in(2);
+    let mut graph = query.builder.output(query.node, followed).unwrap();
+    let pool = Workers::new(*random.pick(&[1, 2, 3, 7]));
+    let mut trees = Trees::new(&graph);
+    let mut seen = Bag::default();
+    let output = graph.initial(&pool, &trees).unwrap();
+    trees.publish(&output);
+    apply(&mut seen, output.change.as_ref());
+    assert_same(trees.rows(&graph), (query.twin)(Vec::new()), &what);
+    for step in 0..5 {
+        if step == 3 {
+            // A follower comes late: it starts from the rows that are there.
+            graph.follow(true);
+            seen = Bag::default();
+            trees.rows(&graph).iter().for_each(|row| seen.add(row, 1));
+        }
+        let updates = source.step(random, step_rows);
+        let inputs: Vec<(SourceIndex, Updates)> = crate::laws::cut(random, &updates)
+            .into_iter()
+            .map(|part| (SourceIndex(0), part))
+            .collect();
+        let output = graph.step(&inputs, &pool, &trees).unwrap();
+        trees.publish(&output);
+        let expected = (query.twin)(source.bag.rows());
+        let rows = trees.rows(&graph);
+        assert_same(rows.clone(), expected, &format!("{what} step {step}"));
+        assert!(graph.followed() || output.change.is_none());
+        if graph.followed() {
+            apply(&mut seen, output.change.as_ref());
+            assert_same(seen.rows(), rows, &format!("{what} step {step}, followed"));
+        }
+    }
+    let output = graph.step(&[], &pool, &trees).unwrap();
+    assert!(output.deltas.is_empty() && output.change.is_none() && output.inner.is_empty());
+}
+
+fn random_source(random: &mut Random) -> (Source, usize) {
+    let append_only = random.one_in(2);
+    let cache_bytes = *random.pick(&[0, 20_000, 1 << 26]);
+    (Source::new(random, append_only), cache_bytes)
+}
+
+#[test]
+fn linear_views() {
+    for seed in 0..30 {
+        let mut random = Random::new(seed);
+        let (mut source, cache_bytes) = random_source(&mut random);
+        let mut query = Query::new(&mut random, source.append_only, cache_bytes);
+        if random.one_in(2) {
+            query.window(&mut random);
+        }
+        query.project(vec![random::TEXT, random::TIME, random::SMALL]);
+        check(seed, &mut random, query, &mut source, 50);
+    }
+}
+
+#[test]
+fn aggregates_under_linear_operators() {
+    for seed in 0..120 {
+        let mut random = Random::new(seed);
+        let (mut source, cache_bytes) = random_source(&mut random);
+        let mut query = Query::new(&mut random, source.append_only, cache_bytes);
+        let mut keys: Vec<usize> = random::ALL.to_vec();
+        keys.retain(|_| random.one_in(4));
+        if random.one_in(2) {
+            query.window(&mut random);
+            keys.extend([8, 9].iter().filter(|_| random.one_in(2)));
+        }
+        let mut calls = vec![AggregateCall::new("n", Function::Count, vec![])];
+        calls.extend((0..random.below(3)).map(|number| random_call(&mut random, number)));
+        let count = keys.len();
+        query.aggregate(keys, calls);
+        if random.one_in(2) {
+            query.having(count, 1);
+        }
+        if random.one_in(2) {
+            query.project((0..=count).rev().collect());
+        }
+        let rows = if seed % 20 == 0 { 3000 } else { 60 };
+        check(seed, &mut random, query, &mut source, rows);
+    }
+}
+
+#[test]
+fn aggregates_over_aggregates() {
+    for seed in 0..60 {
+        let mut random = Random::new(seed);
+        let (mut source, cache_bytes) = random_source(&mut random);
+        let mut query = Query::new(&mut random, source.append_only, cache_bytes);
+        let n = AggregateCall::new("n", Function::Count, vec![]);
+        let inner = if random.one_in(4) { vec![] } else { vec![random::SMALL, random::TEXT] };
+        let width = inner.len();
+        query.aggregate(inner, vec![n]);
+        if random.one_in(2) {
+            query.having(width, 2);
+        }
+        let value = |function| {
+            let expr: ExprRef = Arc::new(ColumnExpr::new(width, DataType::Int64));
+            AggregateCall::new("v", function, vec![expr])
+        };
+        let functions = [Function::Count, Function::Sum, Function::Max, Function::Stddev];
+        let calls = functions.iter().map(|f| value(*f)).collect();
+        let outer = if width > 0 && random.one_in(2) { vec![0] } else { vec![] };
+        let keys = outer.len();
+        query.aggregate(outer, calls);
+        if random.one_in(3) {
+            // Not the last operator is an aggregate, but a union of two: everything is tracked.
+            let node = query.builder.union(&[query.node, query.node]).unwrap();
+            query.then(node, |rows| [rows.clone(), rows].concat());
+            query.project(vec![keys, keys + 1]);
+        }
+        check(seed, &mut random, query, &mut source, 40);
+    }
+}
+
+/// The same input gives the same states for every number of workers.
+#[test]
+fn workers_do_not_show() {
+    let mut results = Vec::new();
+    for count in [1, 2, 3, 7] {
+        let mut random = Random::new(5);
+        let mut source = Source::new(&mut random, true);
+        let mut query = Query::new(&mut random, true, 0);
+        query.aggregate(vec![random::TEXT], vec![AggregateCall::new("n", Function::Count, vec![])]);
+        let mut graph = query.builder.output(query.node, false).unwrap();
+        let trees = Trees::new(&graph);
+        let updates = source.step(&mut random, 20_000);
+        let output =
+            graph.step(&[(SourceIndex(0), updates)], &Workers::new(count), &trees).unwrap();
+        let TreeShape::Combine(aggregate) = graph.tree() else { panic!("an aggregate") };
+        let states = aggregate.combine(&output.deltas, true).unwrap();
+        results.push(cells::sorted(cells::rows(&states)));
+    }
+    for other in &results[1..] {
+        assert_same(other.clone(), results[0].clone(), "workers");
+    }
+}

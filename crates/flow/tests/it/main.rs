@@ -1,0 +1,12 @@
+//! Everything the crate promises, against slow obvious twins on random input.
+
+#[cfg(test)]
+mod cells;
+#[cfg(test)]
+mod graphs;
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod twin;

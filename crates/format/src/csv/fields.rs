@@ -1,0 +1,113 @@
+//! Which field of a record goes to which columns, and which texts are null.
+
+use crate::column::Values;
+use crate::error::FormatError;
+use crate::options::DecodeOptions;
+use crate::sheet::Sheet;
+
+/// The columns of each field.
+#[derive(Debug, Clone)]
+pub(crate) struct FieldMap {
+    /// For each field the columns it goes to.
+    pub(crate) targets: Vec<Vec<usize>>,
+    /// Whether the first record is a header that is still to come.
+    pub(crate) header_pending: bool,
+    /// Whether that header's names count; else they are only passed over.
+    header_counts: bool,
+    mapping: Vec<(String, String)>,
+}
+
+impl FieldMap {
+    /// The fields as `options` say; `header_default` says whether there is a header if they do not.
+    pub(crate) fn new(
+        sheet: &Sheet,
+        options: &DecodeOptions,
+        header_default: bool,
+    ) -> Result<Self, FormatError> {
+        for (column, _) in &options.mapping {
+            sheet.named("mapping", column)?;
+        }
+        let header = options.header.unwrap_or(header_default);
+        let mut map = Self {
+            targets: (0..sheet.columns.len()).map(|column| vec![column]).collect(),
+            header_pending: header,
+            header_counts: header && options.columns.is_none(),
+            mapping: options.mapping.clone(),
+        };
+        if let Some(names) = &options.columns {
+            map.set_names(sheet, names);
+            if map.targets.iter().all(Vec::is_empty) {
+                return Err(FormatError::UnknownColumn {
+                    option: "columns",
+                    column: names.join(","),
+                    columns: sheet.column_list(),
+                });
+            }
+        }
+        Ok(map)
+    }
+
+    /// Takes the header's names.
+    pub(crate) fn set_header(
+        &mut self,
+        sheet: &Sheet,
+        names: &[String],
+    ) -> Result<(), FormatError> {
+        self.header_pending = false;
+        if !self.header_counts {
+            return Ok(());
+        }
+        self.set_names(sheet, names);
+        if self.targets.iter().all(Vec::is_empty) {
+            let columns = sheet.column_list();
+            return Err(FormatError::Header { columns, header: names.join(",") });
+        }
+        Ok(())
+    }
+
+    fn set_names(&mut self, sheet: &Sheet, names: &[String]) {
+        self.targets = vec![Vec::new(); names.len()];
+        for (index, column) in sheet.columns.iter().enumerate() {
+            let mapped = self.mapping.iter().find(|(name, _)| *name == column.name);
+            let wanted = mapped.map_or(&column.name, |(_, field)| field);
+            let exact = names.iter().position(|name| name == wanted);
+            let any_case = || names.iter().position(|name| name.eq_ignore_ascii_case(wanted));
+            if let Some(field) = exact.or_else(any_case) {
+                self.targets[field].push(index);
+            }
+        }
+    }
+}
+
+/// The unquoted texts that mean null.
+#[derive(Debug, Clone)]
+pub(crate) struct Nulls {
+    texts: Vec<String>,
+    /// For each column whether the empty text is null.
+    empty: Vec<bool>,
+}
+
+impl Nulls {
+    /// `lenient` says that the empty text is null wherever it can be nothing else.
+    pub(crate) fn new(sheet: &Sheet, texts: &[String], lenient: bool) -> Self {
+        let empty = texts.iter().any(String::is_empty);
+        let is_text = |values: &Values| matches!(values, Values::Text { .. });
+        Self {
+            texts: texts.iter().filter(|text| !text.is_empty()).cloned().collect(),
+            empty: sheet
+                .columns
+                .iter()
+                .map(|c| empty || (lenient && !is_text(&c.values)))
+                .collect(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, column: usize, text: &str) -> bool {
+        if text.is_empty() {
+            self.empty[column]
+        } else {
+            self.texts.iter().any(|null| null == text)
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a decoder gives back.
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+
+/// A record that did not become a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRow {
+    /// Its bytes without the line end, cut to the limit of a row.
+    pub raw: Bytes,
+    /// Why, for people: lowercase, no full stop; names the column and shows the value.
+    pub reason: String,
+    /// Which record of the decoded bytes it is, from 0.
+    pub row: u64,
+    /// On which line of the decoded bytes it begins, from 0.
+    pub line: u64,
+}
+
+/// The rows and the bad rows of some bytes: `records == rows.num_rows() + bad.len()`.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The good rows, in their order.
+    pub rows: RecordBatch,
+    /// The others, in their order.
+    pub bad: Vec<BadRow>,
+    /// How many records there were (blank lines are none).
+    pub records: u64,
+    /// How many line ends were passed, to number the lines of what follows.
+    pub lines: u64,
+}
+
+/// What has been counted of the bytes being decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    bad: Vec<BadRow>,
+    pub(crate) records: u64,
+    pub(crate) lines: u64,
+}
+
+impl Progress {
+    /// Counts a bad record, whose bytes may have a line end, that begins on the current line.
+    #[cold]
+    pub(crate) fn refuse(&mut self, record: &[u8], bytes_max: usize, reason: String) {
+        let raw = record.strip_suffix(b"\n").unwrap_or(record);
+        let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
+        let raw = Bytes::copy_from_slice(&raw[..raw.len().min(bytes_max)]);
+        self.bad.push(BadRow { raw, reason, row: self.records, line: self.lines });
+        self.records += 1;
+    }
+
+    /// The whole, with the rows.
+    pub(crate) fn finish(self, rows: RecordBatch) -> Decoded {
+        let Self { bad, records, lines } = self;
+        assert_eq!(records, (rows.num_rows() + bad.len()) as u64, "every record is somewhere");
+        Decoded { rows, bad, records, lines }
+    }
+}
+
+/// Where each line that is not `blank` ends (behind its line end).
+pub(crate) fn line_ends(bytes: &[u8], blank: impl Fn(&[u8]) -> bool) -> Vec<usize> {
+    let mut start = 0;
+    let newlines = memchr::memchr_iter(b'\n', bytes).map(|newline| newline + 1);
+    let last = bytes.last().is_some_and(|&b| b != b'\n').then_some(bytes.len());
+    let mut ends = Vec::new();
+    for end in newlines.chain(last) {
+        let line = bytes[start..end].strip_suffix(b"\n").unwrap_or(&bytes[start..end]);
+        if !blank(line) {
+            ends.push(end);
+        }
+        start = end;
+    }
+    ends
+}
+
+/// How many lines end in `bytes`.
+pub(crate) fn count_lines(bytes: &[u8]) -> u64 {
+    memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// The reason of a record over the limit.
+pub(crate) fn too_long(len: usize, limit: usize) -> String {
+    format!("the record has {len} bytes, more than row_bytes_max = {limit}")
+}

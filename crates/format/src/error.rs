@@ -1,0 +1,46 @@
+//! What is wrong with a decoder's options or its schema. What is wrong with a row is a
+//! [`crate::BadRow`], never an error.
+
+/// A decoder or an encoder cannot be made as asked: correct the option or the column.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// A column's type has no text form here.
+    #[error("column \"{column}\" has the type {data_type}, which cannot be decoded")]
+    UnsupportedType {
+        /// The column.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// An option has a value that it cannot have.
+    #[error("option \"{option}\" cannot be '{value}': {expected}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What it takes.
+        expected: String,
+    },
+    /// A column named by an option or a header is not there.
+    #[error("column \"{column}\" in option \"{option}\" does not exist; the columns are {columns}")]
+    UnknownColumn {
+        /// The option that names it.
+        option: &'static str,
+        /// The name.
+        column: String,
+        /// The columns there are, separated by commas.
+        columns: String,
+    },
+    /// The first record does not name any column of the stream.
+    #[error("the header names none of the columns {columns}: {header}")]
+    Header {
+        /// The columns there are.
+        columns: String,
+        /// The header as it was read.
+        header: String,
+    },
+    /// The columns do not make a batch: a promise of ours is broken.
+    #[error("decoded columns do not fit together: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,38 @@
+//! Foreign bytes ⇄ Arrow columns: JSON, CSV, TSV and the text of PostgreSQL's `COPY`.
+//!
+//! ```text
+//!   bytes ──Decoder::split──▶ whole records ──Decoder::decode──▶ Decoded { rows, bad, … }
+//!   RecordBatch ──encode::{json_rows, csv_rows, copy_rows}──▶ bytes
+//! ```
+//!
+//! What must hold:
+//! - A record becomes exactly one row or exactly one [`BadRow`] with its bytes and a reason; a bad
+//!   row never touches its neighbours.
+//! - Every text of a value is read in one place (`value`), whatever format it came in.
+//! - Rows are written straight into columns; nothing is allocated per row or per value.
+//! - Arbitrary bytes never make a decoder panic.
+//!
+//! Limits: a record longer than [`DecodeOptions::row_bytes_max`] is bad; JSON nests at most 128 deep.
+//!
+//! Not here: sockets, files, compression, the engine, what a stream is.
+
+mod column;
+mod copy;
+mod csv;
+mod decoded;
+mod decoder;
+pub mod encode;
+mod error;
+mod json;
+mod options;
+mod sheet;
+mod value;
+
+pub use copy::CopyDecoder;
+pub use csv::CsvDecoder;
+pub use decoded::{BadRow, Decoded};
+pub use decoder::Decoder;
+pub use error::FormatError;
+pub use json::{JsonDecoder, JsonLayout};
+pub use options::{DecodeOptions, Format};
+pub use value::{TimestampUnit, ValueParser};

@@ -1,0 +1,167 @@
+//! The one place where the text of a value becomes a value, whatever format it came in: a JSON
+//! string, a CSV field, a field of COPY text, a parameter of a query.
+//!
+//! | type | forms |
+//! |---|---|
+//! | boolean | `true t yes y on 1`, `false f no n off 0`, any case |
+//! | integers | digits with a sign; `12.0` and `1e3` too, since nothing is lost |
+//! | real, double | decimal forms, `NaN`, `Infinity`; a finite text that overflows is out of range |
+//! | numeric(p,s) | decimal forms, rounded half away from zero to s digits |
+//! | date | `2019-11-24`; a timestamp's date |
+//! | time | `hh:mm[:ss[.ffffff]]` |
+//! | timestamp | `2019-11-24[ T]hh:mm[:ss[.f…]][ ][Z UTC ±hh[:mm]]`, a date, or a number ([`TimestampUnit`]) |
+//! | interval | `1 day 02:03:04`, `-3 months`, `P1DT2H` |
+//! | jsonb | any JSON text, kept without white space |
+//! | uuid | 32 hexadecimal digits, with or without hyphens and braces |
+//! | bytea | `\x…` hexadecimal; any other text is its own bytes |
+//! | T[] | `{a,"b",NULL}` or a JSON array |
+//!
+//! A zone in a `timestamp` (without zone) is read and ignored, as PostgreSQL does; a `timestamptz`
+//! without one is UTC. Fractions finer than a microsecond are cut.
+
+mod array;
+mod interval;
+mod number;
+mod parser;
+mod time;
+
+use crate::column::{Column, Values};
+use crate::json;
+
+pub(crate) use number::{Decimal, parse_f64};
+pub use parser::ValueParser;
+pub use time::TimestampUnit;
+
+/// Why a value does not fit its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// It does not have a form of the type.
+    Invalid,
+    /// It has, and the type cannot hold it.
+    OutOfRange,
+    /// It has too many characters or elements.
+    TooLong,
+    /// A null element of an array that has none.
+    Null,
+}
+
+/// Appends the value that `text` says to `column`. On an error the column may hold half a value:
+/// [`Column::truncate`] takes it back.
+pub(crate) fn push_text(column: &mut Column, text: &str) -> Result<(), Misfit> {
+    let invalid = Misfit::Invalid;
+    match &mut column.values {
+        Values::Text { values, chars_max } => {
+            if *chars_max != usize::MAX && text.chars().count() > *chars_max {
+                return Err(Misfit::TooLong);
+            }
+            values.push(text);
+        }
+        Values::Int64(v) => v.push(number::parse_integer(text)?),
+        Values::Int32(v) => v.push(narrow(number::parse_integer(text)?)?),
+        Values::Int16(v) => v.push(narrow(number::parse_integer(text)?)?),
+        Values::Float64(v) => v.push(parse_f64(text)?),
+        Values::Float32(v) => v.push(number::parse_f32(text)?),
+        Values::Bool(v) => v.push(parse_boolean(text).ok_or(invalid)?),
+        Values::Decimal { values, precision, scale } => {
+            let number = Decimal::parse(text.trim_ascii().as_bytes()).ok_or(invalid)?;
+            values.push(number.rounded(*precision, *scale).ok_or(Misfit::OutOfRange)?);
+        }
+        Values::Timestamp { values, zone, unit } => {
+            values.push(time::parse_timestamp(text, zone.is_some(), *unit)?);
+        }
+        Values::Date(v) => v.push(time::parse_date(text).ok_or(invalid)?),
+        Values::Time(v) => v.push(time::parse_time(text).ok_or(invalid)?),
+        Values::Interval(v) => v.push(interval::parse(text)?),
+        Values::Json(values) => values.push(&json::compact(text).ok_or(invalid)?),
+        Values::Uuid(v) => v.push(parse_uuid(text).ok_or(invalid)?),
+        Values::Binary { ends, bytes } => {
+            match text.strip_prefix("\\x") {
+                Some(hex) => push_hex(hex, bytes).ok_or(invalid)?,
+                None => bytes.extend_from_slice(text.as_bytes()),
+            }
+            ends.push(i32::try_from(bytes.len()).map_err(|_| Misfit::TooLong)?);
+        }
+        Values::List { ends, item, .. } => {
+            if text.trim_ascii_start().starts_with('[') {
+                json::push_array(item, text)?;
+            } else {
+                array::push_elements(item, text)?;
+            }
+            ends.push(i32::try_from(item.rows).map_err(|_| Misfit::TooLong)?);
+        }
+    }
+    column.pushed();
+    Ok(())
+}
+
+/// Appends the value that `text[start .. end]` says: [`push_text`] for values that stand in a longer
+/// text.
+#[inline]
+pub(crate) fn push_span(
+    column: &mut Column,
+    text: &str,
+    start: usize,
+    end: usize,
+) -> Result<(), Misfit> {
+    if let Values::Text { values, chars_max: usize::MAX } = &mut column.values {
+        values.push_span(text, start, end);
+        column.pushed();
+        return Ok(());
+    }
+    push_text(column, &text[start..end])
+}
+
+/// An integer in a narrower type.
+pub(crate) fn narrow<T: TryFrom<i64>>(value: i64) -> Result<T, Misfit> {
+    T::try_from(value).map_err(|_| Misfit::OutOfRange)
+}
+
+fn parse_boolean(text: &str) -> Option<bool> {
+    const WORDS: [(&str, bool); 12] = [
+        ("true", true),
+        ("false", false),
+        ("t", true),
+        ("f", false),
+        ("1", true),
+        ("0", false),
+        ("yes", true),
+        ("no", false),
+        ("y", true),
+        ("n", false),
+        ("on", true),
+        ("off", false),
+    ];
+    let word = text.trim_ascii();
+    WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|&(_, value)| value)
+}
+
+fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+    let text = text.trim_ascii();
+    let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let mut digits = text.bytes().filter(|&b| b != b'-');
+    let mut id = [0; 16];
+    for byte in &mut id {
+        *byte = (hex_digit(digits.next()?)? << 4) | hex_digit(digits.next()?)?;
+    }
+    let hyphens = text.len() - 32.min(text.len());
+    let placed = hyphens == 0
+        || (hyphens == 4 && [8, 13, 18, 23].iter().all(|&at| text.as_bytes()[at] == b'-'));
+    (digits.next().is_none() && placed).then_some(id)
+}
+
+fn push_hex(hex: &str, bytes: &mut Vec<u8>) -> Option<()> {
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    for &[high, low] in pairs {
+        bytes.push((hex_digit(high)? << 4) | hex_digit(low)?);
+    }
+    rest.is_empty().then_some(())
+}
+
+pub(crate) fn hex_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}

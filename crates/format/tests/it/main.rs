@@ -1,0 +1,8 @@
+//! Decoders and encoders against tables of cases, slow twins and arbitrary bytes.
+
+mod csv;
+mod encode;
+mod json;
+mod pieces;
+mod sample;
+mod twin;

@@ -1,0 +1,448 @@
+//! `POST /v1/ingest/{stream}`: events in, a receipt out.
+//!
+//! One request is one delivery, and so one commit, when its uncompressed text is not longer than
+//! `delivery_bytes_max`. A longer one becomes several deliveries in their order; while one is committed the
+//! next is decoded. If a later one fails, the answer says what was committed before it.
+
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
+use yeoul_engine::{DeadLetter, Delivery, Receipt, StreamHandle};
+use yeoul_format::{Decoded, Decoder, Format};
+
+use super::body::{self, Coding, Source};
+use super::error::{self, ApiError};
+use super::{INLINE_BYTES_MAX, Shared, kib, page};
+use crate::decode::{HEAD_BYTES, refused};
+
+/// The longest key of a delivery.
+const KEY_BYTES_MAX: usize = 255;
+
+pub(crate) async fn ingest(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    let begin = Instant::now();
+    let (head, body) = request.into_parts();
+    match check(&shared, &name, &head.headers).await {
+        Ok(wish) => match wish.carry_out(&shared, body).await {
+            Ok(receipt) => {
+                let mut answer = error::receipt(&receipt);
+                let us = begin.elapsed().as_micros();
+                answer["took_us"] = u64::try_from(us).unwrap_or(u64::MAX).into();
+                (page::json_type(), format!("{answer}\n")).into_response()
+            }
+            Err(error) => error.into_response(),
+        },
+        Err(error) => {
+            body::drain(body).await;
+            error.into_response()
+        }
+    }
+}
+
+/// A request whose head is right.
+struct Wish {
+    stream: StreamHandle,
+    format: Format,
+    coding: Coding,
+    key: Option<String>,
+    length: Option<usize>,
+    /// Its share of the memory for bodies, until it is answered.
+    room: OwnedSemaphorePermit,
+}
+
+async fn check(shared: &Shared, name: &str, headers: &HeaderMap) -> Result<Wish, ApiError> {
+    let stream = shared.engine.stream(name)?;
+    let format = format(headers)?;
+    let coding = Coding::of(headers)?;
+    let key = key(headers)?;
+    let length = body::length(headers);
+    // Without a length the longest is reckoned with; an uncompressed piece is at most as long as the
+    // body itself, or one delivery.
+    let limit = shared.options.body_bytes_max;
+    let bytes = length.unwrap_or(limit).min(limit);
+    let bytes = kib(if coding == Coding::Plain { bytes } else { 2 * bytes });
+    let bytes = bytes.min(kib(shared.options.bodies_bytes_max));
+    let room = std::sync::Arc::clone(&shared.room);
+    let room = tokio::time::timeout(
+        shared.options.queue_timeout,
+        room.acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)),
+    );
+    let Ok(Ok(room)) = room.await else {
+        let after = std::time::Duration::from_secs(1);
+        return Err(ApiError::busy("too many bytes of requests are in flight", after));
+    };
+    Ok(Wish { stream, format, coding, key, length, room })
+}
+
+/// The format of the body by its `Content-Type`.
+fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Format::Json) };
+    let value = value.to_str().unwrap_or_default();
+    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        // What `curl --data-binary` says unless told otherwise; nobody sends events as a form.
+        "application/x-www-form-urlencoded" | "application/octet-stream" => Ok(Format::Json),
+        ""
+        | "application/x-ndjson"
+        | "application/ndjson"
+        | "application/jsonl"
+        | "application/json"
+        | "application/json-lines"
+        | "text/plain" => Ok(Format::Json),
+        "text/csv" | "application/csv" => Ok(Format::Csv),
+        "text/tab-separated-values" => Ok(Format::Tsv),
+        other => Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "0A000",
+            format!("Content-Type \"{other}\" is not supported"),
+        )
+        .hint(
+            "it may be application/x-ndjson, application/json, text/csv or \
+             text/tab-separated-values",
+        )),
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    match value.to_str() {
+        Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::bad(format!(
+            "Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters"
+        ))),
+    }
+}
+
+impl Wish {
+    async fn carry_out(self, shared: &Shared, body: axum::body::Body) -> Result<Receipt, ApiError> {
+        let options = &shared.options;
+        let bytes =
+            body::read(body, self.length, options.body_bytes_max, options.body_timeout).await?;
+        let decoder = shared.decoding.take(&self.stream, self.format);
+        let decoder = decoder.map_err(|e| refused(&e))?;
+        let small = self.coding == Coding::Plain && bytes.len() <= INLINE_BYTES_MAX;
+        let mut job = Job {
+            source: None,
+            coding: self.coding,
+            decoder,
+            tail: BytesMut::new(),
+            begun: false,
+            lines: 0,
+            unpacked: 0,
+            unpacked_bytes_max: options.unpacked_bytes_max,
+            delivery_bytes_max: options.delivery_bytes_max,
+            body: bytes,
+        };
+        let mut total = Receipt::default();
+        let mut pieces = 0_usize;
+        let mut waiting: Option<Delivery> = None;
+        loop {
+            // The one before is committed while this one is decoded.
+            let decode = async {
+                if small { Ok(job.step()) } else { shared.decoding.run(move || job.step()).await }
+            };
+            let commit = self.commit(shared, waiting.take());
+            let (decoded, committed) = tokio::join!(decode, commit);
+            let receipt = committed.map_err(|e| blame(e, &total, pieces))?;
+            add(&mut total, receipt);
+            let (piece, rest) = decoded
+                .map_err(ApiError::from)
+                .and_then(|d| d)
+                .map_err(|e| blame(e, &total, pieces))?;
+            if let Some(letter) = piece.dead_letters.first()
+                && self.stream.refuses_bad_rows()
+            {
+                return Err(blame(refused_row(letter), &total, pieces));
+            }
+            waiting = self.delivery(piece, pieces);
+            pieces += 1;
+            match rest {
+                Step::More(next) => job = *next,
+                Step::End(decoder) => {
+                    shared.decoding.give(&self.stream, decoder);
+                    break;
+                }
+            }
+        }
+        let committed = self.commit(shared, waiting).await;
+        let receipt = committed.map_err(|e| blame(e, &total, pieces))?;
+        add(&mut total, receipt);
+        if total.commit.0 == 0 {
+            total.commit = shared.engine.health().commit;
+        }
+        drop(self.room);
+        Ok(total)
+    }
+
+    /// The delivery of a piece, unless there is nothing in it.
+    fn delivery(&self, piece: Piece, number: usize) -> Option<Delivery> {
+        if piece.rows.num_rows() == 0 && piece.dead_letters.is_empty() {
+            return None;
+        }
+        let mut delivery = Delivery::new(self.stream.clone(), "http", piece.rows);
+        delivery.dead_letters = piece.dead_letters;
+        // A text is always cut at the same places, so a repetition finds its pieces again.
+        delivery.idempotency_key = self.key.as_ref().map(|key| match number {
+            0 => key.clone(),
+            number => format!("{key}\u{1f}{number}"),
+        });
+        Some(delivery)
+    }
+
+    async fn commit(
+        &self,
+        shared: &Shared,
+        delivery: Option<Delivery>,
+    ) -> Result<Receipt, ApiError> {
+        match delivery {
+            Some(delivery) => {
+                Ok(shared.engine.ingest(delivery, shared.options.queue_timeout).await?)
+            }
+            None => Ok(Receipt::default()),
+        }
+    }
+}
+
+/// The stream takes a request whole or not at all.
+fn refused_row(letter: &DeadLetter) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "22P02",
+        format!("{}: {}", letter.position, letter.reason),
+    )
+    .hint("the stream has on_error = 'fail': mend the event and send the request again")
+}
+
+/// Says what was committed before the error, if anything was.
+fn blame(error: ApiError, total: &Receipt, pieces: usize) -> ApiError {
+    if pieces > 0 && total.commit.0 > 0 { error.committed(*total) } else { error }
+}
+
+fn add(total: &mut Receipt, receipt: Receipt) {
+    total.accepted += receipt.accepted;
+    total.duplicates += receipt.duplicates;
+    total.late += receipt.late;
+    total.dead_letters += receipt.dead_letters;
+    total.commit = total.commit.max(receipt.commit);
+}
+
+/// The rows of one delivery.
+struct Piece {
+    rows: RecordBatch,
+    dead_letters: Vec<DeadLetter>,
+}
+
+enum Step {
+    More(Box<Job>),
+    End(Decoder),
+}
+
+/// A body on its way into rows.
+struct Job {
+    body: Bytes,
+    source: Option<Source>,
+    coding: Coding,
+    decoder: Decoder,
+    /// Uncompressed text that is not decoded yet.
+    tail: BytesMut,
+    begun: bool,
+    /// Lines passed.
+    lines: u64,
+    unpacked: usize,
+    unpacked_bytes_max: usize,
+    delivery_bytes_max: usize,
+}
+
+impl Job {
+    /// Decodes the next piece.
+    fn step(mut self) -> Result<(Piece, Step), ApiError> {
+        if self.coding == Coding::Plain && !self.begun && self.body.len() <= self.delivery_bytes_max
+        {
+            // All of it at once, from where it lies.
+            let body = std::mem::take(&mut self.body);
+            let passed = self.begin(&body, true)?.unwrap_or(0);
+            let piece = self.decode(&body[passed..])?;
+            return Ok((piece, Step::End(self.decoder)));
+        }
+        let mut source = match self.source.take() {
+            Some(source) => source,
+            None => Source::new(std::mem::take(&mut self.body), self.coding)?,
+        };
+        loop {
+            let room = self.delivery_bytes_max.saturating_sub(self.tail.len()).max(1 << 16);
+            let before = self.tail.len();
+            let end = source.fill(&mut self.tail, room, self.coding)?;
+            self.unpacked += self.tail.len() - before;
+            if self.unpacked > self.unpacked_bytes_max {
+                let what = "the uncompressed request body";
+                return Err(ApiError::too_large(what, self.unpacked_bytes_max));
+            }
+            if !self.begun {
+                let head = std::mem::take(&mut self.tail);
+                let passed = self.begin(&head, end)?;
+                self.tail = head;
+                match passed {
+                    Some(passed) => drop(self.tail.split_to(passed)),
+                    None => continue,
+                }
+            }
+            let whole = if end { self.tail.len() } else { self.decoder.split(&self.tail) };
+            if end || whole > 0 {
+                let text = self.tail.split_to(whole);
+                let piece = self.decode(&text)?;
+                if end {
+                    return Ok((piece, Step::End(self.decoder)));
+                }
+                self.source = Some(source);
+                return Ok((piece, Step::More(Box::new(self))));
+            }
+            if self.tail.len() >= 2 * self.delivery_bytes_max {
+                return Err(ApiError::too_large("one record", 2 * self.delivery_bytes_max));
+            }
+        }
+    }
+
+    fn begin(&mut self, text: &[u8], all: bool) -> Result<Option<usize>, ApiError> {
+        let head = &text[..text.len().min(HEAD_BYTES)];
+        let all = all && head.len() == text.len();
+        let passed = self.decoder.begin(head, all).map_err(|e| refused(&e))?;
+        if passed.is_none() && text.len() >= HEAD_BYTES {
+            return Err(ApiError::too_large("the header", HEAD_BYTES));
+        }
+        self.begun = passed.is_some();
+        if let Some(passed) = passed {
+            let lines = memchr::memchr_iter(b'\n', &text[..passed]).count();
+            self.lines += u64::try_from(lines).unwrap_or(0);
+        }
+        Ok(passed)
+    }
+
+    fn decode(&mut self, text: &[u8]) -> Result<Piece, ApiError> {
+        let Decoded { rows, bad, lines, .. } =
+            self.decoder.decode(text).map_err(|e| refused(&e))?;
+        let dead_letters = bad
+            .into_iter()
+            .map(|bad| DeadLetter {
+                raw: bad.raw,
+                reason: bad.reason,
+                position: format!("line {}", self.lines + bad.line + 1),
+            })
+            .collect();
+        self.lines += lines;
+        Ok(Piece { rows, dead_letters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use std::sync::Arc;
+    use yeoul_format::DecodeOptions;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn formats_by_header() {
+        let of = |value: &str| format(&headers(&[("content-type", value)]));
+        assert_eq!(format(&HeaderMap::new()).unwrap(), Format::Json);
+        assert_eq!(of("application/json; charset=utf-8").unwrap(), Format::Json);
+        assert_eq!(of("Text/CSV").unwrap(), Format::Csv);
+        assert_eq!(of("image/png").unwrap_err().status, 415);
+    }
+
+    #[test]
+    fn keys_have_a_length() {
+        let of = |value: &str| key(&headers(&[("idempotency-key", value)]));
+        assert_eq!(of("abc").unwrap().as_deref(), Some("abc"));
+        assert_eq!(of(&"x".repeat(256)).unwrap_err().status, 400);
+        assert_eq!(of("").unwrap_err().status, 400);
+    }
+
+    fn job(body: &[u8], coding: Coding, format: Format, delivery_bytes_max: usize) -> Job {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("id", DataType::Int64, true),
+            Field::new("name", DataType::Utf8View, true),
+        ]));
+        Job {
+            body: Bytes::copy_from_slice(body),
+            source: None,
+            coding,
+            decoder: Decoder::new(schema, &DecodeOptions::new(format)).unwrap(),
+            tail: BytesMut::new(),
+            begun: false,
+            lines: 0,
+            unpacked: 0,
+            unpacked_bytes_max: 1 << 20,
+            delivery_bytes_max,
+        }
+    }
+
+    fn steps(mut job: Job) -> Result<(usize, usize, Vec<String>), ApiError> {
+        let (mut rows, mut pieces, mut dead) = (0, 0, Vec::new());
+        loop {
+            let (piece, step) = job.step()?;
+            rows += piece.rows.num_rows();
+            pieces += 1;
+            dead.extend(piece.dead_letters.into_iter().map(|letter| letter.position));
+            match step {
+                Step::More(next) => job = *next,
+                Step::End(_) => return Ok((rows, pieces, dead)),
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_hold_the_same_rows_as_the_whole() {
+        let mut text = String::new();
+        for i in 0..20_000 {
+            if i % 5_000 == 4_999 {
+                text.push_str("{broken\n");
+            } else {
+                text.push_str(&format!("{{\"id\":{i},\"name\":\"n{i}\"}}\n"));
+            }
+        }
+        let whole = steps(job(text.as_bytes(), Coding::Plain, Format::Json, 1 << 30)).unwrap();
+        assert_eq!((whole.0, whole.1), (19_996, 1));
+        assert_eq!(whole.2, ["line 5000", "line 10000", "line 15000", "line 20000"]);
+        let packed = zstd::encode_all(text.as_bytes(), 1).unwrap();
+        for (body, coding) in [(text.as_bytes(), Coding::Plain), (&packed[..], Coding::Zstd)] {
+            let cut = steps(job(body, coding, Format::Json, 100_000)).unwrap();
+            assert!(cut.1 > 3, "{} pieces", cut.1);
+            assert_eq!((cut.0, &cut.2), (whole.0, &whole.2));
+        }
+    }
+
+    #[test]
+    fn an_array_and_a_sheet_in_pieces() {
+        let objects: Vec<String> = (0..9_000).map(|i| format!("{{\"id\":{i}}}")).collect();
+        let array = format!("[{}]", objects.join(",\n"));
+        assert_eq!(
+            steps(job(array.as_bytes(), Coding::Plain, Format::Json, 70_000)).unwrap().0,
+            9_000
+        );
+        let sheet: String = (0..9_000).map(|i| format!("n{i},{i}\n")).collect();
+        let sheet = format!("name,id\n{sheet}bad,x\n");
+        let got = steps(job(sheet.as_bytes(), Coding::Plain, Format::Csv, 70_000)).unwrap();
+        assert_eq!((got.0, got.2), (9_000, vec!["line 9002".to_owned()]));
+    }
+
+    #[test]
+    fn a_bomb_is_stopped() {
+        let packed = zstd::encode_all(&b"{\"id\":1}\n".repeat(1 << 18)[..], 3).unwrap();
+        assert!(packed.len() < 10_000);
+        let error = steps(job(&packed, Coding::Zstd, Format::Json, 1 << 18)).unwrap_err();
+        assert_eq!(error.status, 413);
+        assert!(error.error.message.contains("1048576 bytes"), "{}", error.error.message);
+    }
+}

@@ -1,0 +1,60 @@
+//! What people and their machines look at: the front page, health, metrics.
+
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::Shared;
+
+const PAGE: &str = concat!(
+    "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Yeoul</title>\n",
+    "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:3rem auto;padding:0 1rem}",
+    "code{background:#eee;padding:.1rem .3rem;border-radius:.2rem}</style>\n",
+    "<h1>Yeoul ",
+    env!("CARGO_PKG_VERSION"),
+    "</h1>\n<p>Addresses of this server:</p>\n<ul>\n",
+    "<li><code>POST /v1/ingest/{stream}</code> takes events: NDJSON, a JSON array or CSV\n",
+    "<li><code>POST /v1/sql</code> answers SQL: JSON, CSV or Arrow\n",
+    "<li><a href=\"/healthz\"><code>GET /healthz</code></a> says whether the process lives\n",
+    "<li><a href=\"/readyz\"><code>GET /readyz</code></a> says whether it takes and answers\n",
+    "<li><a href=\"/metrics\"><code>GET /metrics</code></a> counts, for Prometheus\n",
+    "</ul>\n</html>\n"
+);
+
+pub(crate) async fn front() -> Html<&'static str> {
+    Html(PAGE)
+}
+
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Whether the engine has recovered and takes rows.
+pub(crate) async fn readyz(State(shared): State<Shared>) -> Response {
+    let health = shared.engine.health();
+    let mut body = serde_json::json!({
+        "ready": true,
+        "commit": health.commit.0,
+        "building": health.building,
+    });
+    let mut status = StatusCode::OK;
+    if let Some(reason) = health.poisoned {
+        status = StatusCode::SERVICE_UNAVAILABLE;
+        body["ready"] = false.into();
+        body["reason"] = reason.into();
+    } else if shared.shutdown.has_begun() {
+        status = StatusCode::SERVICE_UNAVAILABLE;
+        body["ready"] = false.into();
+        body["reason"] = "the server is stopping".into();
+    }
+    (status, json_type(), format!("{body}\n")).into_response()
+}
+
+pub(crate) async fn metrics(State(shared): State<Shared>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, shared.engine.metrics_text()).into_response()
+}
+
+pub(crate) fn json_type() -> [(HeaderName, &'static str); 1] {
+    [(header::CONTENT_TYPE, "application/json")]
+}

@@ -1,0 +1,24 @@
+//! The doors of the engine: HTTP and the Postgres wire.
+//!
+//! ```text
+//!   socket ─▶ listen (bounded connections) ─▶ http | pg ─▶ Engine: ingest, session ─▶ answer
+//! ```
+//!
+//! What must hold: whatever bytes come, the process goes on and its memory has a bound; a client that
+//! is too fast waits or is told; a client that is gone costs nothing; a shutdown ends in bounded time.
+//!
+//! Limits: [`HttpOptions`], [`PgOptions`].
+//!
+//! Not here: sources that we fetch from (`connect`), storage, planning, the console, authentication.
+
+mod decode;
+mod http;
+mod listen;
+mod parameter;
+mod pg;
+mod sql_type;
+
+pub use http::{HttpOptions, serve_http};
+pub use listen::{ListenError, Server, Shutdown};
+pub use pg::message;
+pub use pg::{PgOptions, serve_pg};

@@ -1,0 +1,9 @@
+//! The servers over real sockets, in front of a real engine in a temporary folder.
+
+mod fixture;
+mod http_ingest;
+mod http_sql;
+mod pg_copy;
+mod pg_query;
+mod pg_wire;
+mod psql;

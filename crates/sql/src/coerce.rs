@@ -1,0 +1,237 @@
+//! What is done to a logical plan before it is run or lowered, so that our types mean the same
+//! everywhere.
+//!
+//! 1. [`event_order`]: `first_value` and `last_value` without an order get the event time's.
+//! 2. [`prepare`]: `uuid` meets text.
+//! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type.
+//! 4. [`output`]: the result has only types of [`crate::types`].
+//!
+//! What must hold: no step changes the name of a column.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, Between, BinaryExpr, Cast, InList, NullTreatment, Placeholder, Sort,
+};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::optimizer::Analyzer;
+
+use crate::functions;
+use crate::planner::Context;
+use crate::types;
+
+/// The columns a node's expressions may name: those of its inputs, or of the table it scans.
+fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
+    if let LogicalPlan::TableScan(scan) = plan {
+        let schema = scan.source.schema();
+        return DFSchema::try_from_qualified_schema(scan.table_name.clone(), &schema);
+    }
+    let mut merged = DFSchema::empty();
+    for input in plan.inputs() {
+        merged.merge(input.schema());
+    }
+    Ok(merged)
+}
+
+/// Rewrites every expression of a plan, subqueries included, and keeps the names of columns.
+fn rewrite(
+    plan: LogicalPlan,
+    f: &mut dyn FnMut(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|node| {
+        let schema = input_schema(&node)?;
+        let names = NamePreserver::new(&node);
+        let node = node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|e| f(e, &schema))?;
+            Ok(changed.update_data(|e| name.restore(e)))
+        })?;
+        // The schema of a node holds the types of its expressions, which may have changed below it.
+        node.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(plan.data)
+}
+
+/// Puts `uuid` and text together.
+pub(crate) fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
+    rewrite(plan, &mut |expr, schema| match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (is_left, is_right) = (is_uuid(&left, schema), is_uuid(&right, schema));
+            if is_left == is_right {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            }
+            let left = if is_right { Box::new(to_uuid(*left, schema)?) } else { left };
+            let right = if is_left { Box::new(to_uuid(*right, schema)?) } else { right };
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
+        }
+        Expr::InList(InList { expr, list, negated }) if is_uuid(&expr, schema) => {
+            let list = list.into_iter().map(|e| to_uuid(e, schema)).collect::<Result<_>>()?;
+            Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+        }
+        Expr::Between(Between { expr, negated, low, high }) if is_uuid(&expr, schema) => {
+            let low = Box::new(to_uuid(*low, schema)?);
+            let high = Box::new(to_uuid(*high, schema)?);
+            Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+        }
+        Expr::Cast(cast) => convert(cast, schema),
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+fn field_of(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
+    expr.to_field(schema).ok().map(|(_, field)| field)
+}
+
+fn is_uuid(expr: &Expr, schema: &DFSchema) -> bool {
+    field_of(expr, schema).is_some_and(|f| types::is_uuid(&f))
+}
+
+/// `expr` as a `uuid`, where it is text; anything else stays as it is.
+fn to_uuid(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    match &expr {
+        Expr::Literal(value, _) => match value.try_as_str() {
+            Some(Some(text)) => match functions::parse_uuid(text) {
+                Some(bytes) => {
+                    let value = ScalarValue::FixedSizeBinary(16, Some(bytes.to_vec()));
+                    Ok(Expr::Literal(value, None))
+                }
+                None => Err(DataFusionError::External(Box::new(functions::invalid_uuid(text)))),
+            },
+            Some(None) => Ok(Expr::Literal(ScalarValue::FixedSizeBinary(16, None), None)),
+            None => Ok(expr),
+        },
+        Expr::Placeholder(Placeholder { id, field: None }) => Ok(Expr::Placeholder(
+            Placeholder::new_with_field(id.clone(), Some(Arc::new(types::uuid()))),
+        )),
+        _ => match field_of(&expr, schema) {
+            Some(f) if types::is_string(f.data_type()) => {
+                Ok(functions::uuid_from_text().call(vec![expr]))
+            }
+            _ => Ok(expr),
+        },
+    }
+}
+
+/// `x::uuid` and `u::text`.
+fn convert(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let target = cast.field.data_type();
+    if let Expr::Placeholder(Placeholder { id, field: None }) = cast.expr.as_ref() {
+        let parameter = Placeholder::new_with_field(id.clone(), Some(Arc::clone(&cast.field)));
+        return Ok(Transformed::yes(Expr::Placeholder(parameter)));
+    }
+    if types::is_uuid(&cast.field) {
+        return match to_uuid(*cast.expr, schema)? {
+            same if is_uuid(&same, schema) => Ok(Transformed::yes(same)),
+            Expr::Literal(value @ ScalarValue::FixedSizeBinary(16, _), _) => {
+                let metadata = types::uuid().metadata().clone().into();
+                Ok(Transformed::yes(Expr::Literal(value, Some(metadata))))
+            }
+            other => {
+                let field = Arc::clone(&cast.field);
+                Ok(Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(other), field))))
+            }
+        };
+    }
+    if types::is_string(target) && is_uuid(&cast.expr, schema) {
+        return Ok(Transformed::yes(functions::uuid_to_text().call(vec![*cast.expr])));
+    }
+    Ok(Transformed::no(Expr::Cast(cast)))
+}
+
+/// Gives `first_value` and `last_value` the order of the event time, with the value itself to
+/// decide between rows of the same time. Without it the answer would depend on the order in which
+/// rows happen to be read, and no view could keep it.
+pub(crate) fn event_order(plan: LogicalPlan, context: &Context<'_>) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|node| {
+        let LogicalPlan::Aggregate(aggregate) = &node else { return Ok(Transformed::no(node)) };
+        let Some(time) = event_time(&aggregate.input, context) else {
+            return Ok(Transformed::no(node));
+        };
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|e| Ok(ordered(e, &time)))?;
+            Ok(changed.update_data(|e| name.restore(e)))
+        })
+    })?;
+    Ok(plan.data)
+}
+
+fn ordered(expr: Expr, time: &Column) -> Transformed<Expr> {
+    let Expr::AggregateFunction(AggregateFunction { func, mut params }) = expr else {
+        return Transformed::no(expr);
+    };
+    let last = func.name() == "last_value";
+    if !(last || func.name() == "first_value") || !params.order_by.is_empty() {
+        return Transformed::no(Expr::AggregateFunction(AggregateFunction { func, params }));
+    }
+    // A row without a time is neither the first nor the last.
+    let sort = |expr: Expr| Sort { expr, asc: true, nulls_first: last };
+    params.order_by.push(sort(Expr::Column(time.clone())));
+    params.order_by.extend(params.args.first().cloned().map(sort));
+    params.null_treatment = params.null_treatment.or(Some(NullTreatment::RespectNulls));
+    Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
+}
+
+/// The column of `plan` that is the event time of the one stream below it, unchanged.
+fn event_time(plan: &LogicalPlan, context: &Context<'_>) -> Option<Column> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let relation = context.relation(&scan.table_name)?;
+            let name = relation.schema.field(relation.event_time?).name().clone();
+            Some(Column::new(Some(scan.table_name.clone()), name))
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let inner = event_time(&alias.input, context)?;
+            let position = alias.input.schema().maybe_index_of_column(&inner)?;
+            Some(Column::from(alias.schema.qualified_field(position)))
+        }
+        LogicalPlan::Projection(projection) => {
+            let inner = event_time(&projection.input, context)?;
+            let is_time = |e: &Expr| matches!(e.clone().unalias(), Expr::Column(c) if c == inner);
+            let position = projection.expr.iter().position(is_time)?;
+            Some(Column::from(projection.schema.qualified_field(position)))
+        }
+        LogicalPlan::Filter(filter) => event_time(&filter.input, context),
+        LogicalPlan::Unnest(unnest) => {
+            let inner = event_time(&unnest.input, context)?;
+            unnest.schema.has_column(&inner).then_some(inner)
+        }
+        _ => None,
+    }
+}
+
+/// DataFusion's own analysis: every expression gets its final type.
+pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+    Analyzer::new().execute_and_check(plan, options, |_, _| {})
+}
+
+/// Casts the columns of the result to the types of [`crate::types`].
+pub(crate) fn output(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let target = |t: &DataType| types::stored(t).filter(|stored| stored != t);
+    if plan.schema().fields().iter().all(|f| target(f.data_type()).is_none()) {
+        return Ok(plan);
+    }
+    let exprs = plan
+        .schema()
+        .iter()
+        .map(|(qualifier, field)| {
+            let column = Expr::Column(Column::from((qualifier, field)));
+            match target(field.data_type()) {
+                None => column,
+                Some(stored) => {
+                    let field = Arc::new(field.as_ref().clone().with_data_type(stored));
+                    let name = field.name().clone();
+                    Expr::Cast(Cast::new_from_field(Box::new(column), field))
+                        .alias_qualified(qualifier.cloned(), name)
+                }
+            }
+        })
+        .collect();
+    Ok(LogicalPlan::Projection(Projection::try_new(exprs, Arc::new(plan))?))
+}

@@ -1,0 +1,138 @@
+//! How a view is kept, as text: a line per step, and what state it holds by what key.
+
+use std::fmt::{self, Write};
+
+use yeoul_batch::ExprRef;
+
+use crate::interval::display;
+use crate::view::{AggregateCall, AggregateFunction, ViewNode, ViewPlan, WindowKind};
+
+impl fmt::Display for ViewPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.root {
+            root if contains_aggregate(root) => "groups",
+            _ if self.append_only => "rows",
+            _ => "rows with how often each occurs",
+        };
+        writeln!(f, "View of {} keeps {state}", self.sources.join(", "))?;
+        if let Some(key) = self.key.as_ref().filter(|k| !k.is_empty()) {
+            let names: Vec<&str> =
+                key.iter().map(|k| self.schema.field(*k).name().as_str()).collect();
+            writeln!(f, "  one row per {}", names.join(", "))?;
+        }
+        node(f, &self.root, 1)
+    }
+}
+
+fn contains_aggregate(node: &ViewNode) -> bool {
+    match node {
+        ViewNode::Aggregate { .. } => true,
+        ViewNode::Filter { input, .. }
+        | ViewNode::Project { input, .. }
+        | ViewNode::Window { input, .. } => contains_aggregate(input),
+        ViewNode::Union { inputs, .. } => inputs.iter().any(contains_aggregate),
+        ViewNode::Source { .. } => false,
+    }
+}
+
+fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
+    write!(f, "{:indent$}", "", indent = depth * 2)?;
+    match n {
+        ViewNode::Source { relation, schema, append_only, .. } => {
+            let columns: Vec<&str> = schema.fields().iter().map(|c| c.name().as_str()).collect();
+            let how = if *append_only { "append-only" } else { "changing" };
+            writeln!(f, "Source {relation} ({how}) [{}]", columns.join(", "))
+        }
+        ViewNode::Filter { input, predicate } => {
+            writeln!(f, "Filter {}", expr(predicate, input))?;
+            node(f, input, depth + 1)
+        }
+        ViewNode::Project { input, exprs, schema } => {
+            let items: Vec<String> = exprs
+                .iter()
+                .zip(schema.fields())
+                .map(|(e, field)| match expr(e, input) {
+                    text if text == *field.name() => text,
+                    text => format!("{text} AS {}", field.name()),
+                })
+                .collect();
+            writeln!(f, "Project [{}]", items.join(", "))?;
+            node(f, input, depth + 1)
+        }
+        ViewNode::Window { input, time, kind, .. } => {
+            writeln!(f, "Window {} over {}", window(*kind), expr(time, input))?;
+            node(f, input, depth + 1)
+        }
+        ViewNode::Union { inputs, .. } => {
+            writeln!(f, "Union")?;
+            inputs.iter().try_for_each(|i| node(f, i, depth + 1))
+        }
+        ViewNode::Aggregate { input, keys, calls, .. } => {
+            let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
+            let calls: Vec<String> = calls.iter().map(|c| call(c, input)).collect();
+            let by = if keys.is_empty() { "one group".to_owned() } else { keys.join(", ") };
+            writeln!(f, "Aggregate by {by}: [{}]", calls.join(", "))?;
+            let undo = if input.append_only() { "" } else { ", undone when a row changes" };
+            writeln!(f, "{:indent$}state: one per group{undo}", "", indent = depth * 2 + 2)?;
+            node(f, input, depth + 1)
+        }
+    }
+}
+
+fn window(kind: WindowKind) -> String {
+    let (text, offset_us) = match kind {
+        WindowKind::Tumble { size_us, offset_us } => {
+            (format!("TUMBLE {}", display(size_us)), offset_us)
+        }
+        WindowKind::Hop { slide_us, size_us, offset_us } => {
+            (format!("HOP {} every {}", display(size_us), display(slide_us)), offset_us)
+        }
+        WindowKind::Cumulate { step_us, size_us, offset_us } => {
+            (format!("CUMULATE {} by {}", display(size_us), display(step_us)), offset_us)
+        }
+    };
+    if offset_us == 0 { text } else { format!("{text} shifted by {}", display(offset_us)) }
+}
+
+/// The name of the column, else what the expression calls itself.
+fn expr(e: &ExprRef, input: &ViewNode) -> String {
+    match e.as_column() {
+        Some(i) => input.schema().fields().get(i).map_or_else(String::new, |f| f.name().clone()),
+        None => crate::lower::describe(e),
+    }
+}
+
+fn call(c: &AggregateCall, input: &ViewNode) -> String {
+    let name = match c.function {
+        AggregateFunction::Count => "count".to_owned(),
+        AggregateFunction::Sum => "sum".to_owned(),
+        AggregateFunction::Avg => "avg".to_owned(),
+        AggregateFunction::Min => "min".to_owned(),
+        AggregateFunction::Max => "max".to_owned(),
+        AggregateFunction::ApproxDistinct => "approx_count_distinct".to_owned(),
+        AggregateFunction::ApproxPercentile(p) => format!("approx_percentile {p}"),
+        AggregateFunction::FirstValue => "first_value".to_owned(),
+        AggregateFunction::LastValue => "last_value".to_owned(),
+        AggregateFunction::ArrayAgg => "array_agg".to_owned(),
+        AggregateFunction::BoolAnd => "bool_and".to_owned(),
+        AggregateFunction::BoolOr => "bool_or".to_owned(),
+        AggregateFunction::StddevSamp => "stddev_samp".to_owned(),
+        AggregateFunction::StddevPop => "stddev_pop".to_owned(),
+        AggregateFunction::VarSamp => "var_samp".to_owned(),
+        AggregateFunction::VarPop => "var_pop".to_owned(),
+    };
+    let args: Vec<String> = c.args.iter().map(|a| expr(a, input)).collect();
+    let args = if args.is_empty() { "*".to_owned() } else { args.join(", ") };
+    let distinct = if c.distinct { "DISTINCT " } else { "" };
+    let mut text = format!("{name}({distinct}{args}");
+    for (i, o) in c.order_by.iter().enumerate() {
+        let lead = if i == 0 { " ORDER BY " } else { ", " };
+        let way = if o.descending { " DESC" } else { "" };
+        let _ = write!(text, "{lead}{}{way}", expr(&o.expr, input));
+    }
+    text.push(')');
+    if let Some(filter) = &c.filter {
+        let _ = write!(text, " WHERE {}", expr(filter, input));
+    }
+    text
+}

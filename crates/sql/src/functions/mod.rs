@@ -1,0 +1,49 @@
+//! Our functions, as DataFusion calls them. All are registered here and nowhere else.
+//!
+//! | function | what |
+//! |---|---|
+//! | `ctr`, `wilson_lower`, `wilson_upper` | kernels of `functions` |
+//! | `->`, `->>` | [`JsonOperators`] |
+//! | `window_*` | what TUMBLE, HOP and CUMULATE are rewritten to |
+//! | `uuid_*` | between `uuid` and text |
+
+mod json;
+mod rate;
+mod uuid;
+mod window;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+
+pub(crate) use json::JsonOperators;
+pub(crate) use uuid::{
+    from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
+    to_text as uuid_to_text,
+};
+pub(crate) use window::{NOT_A_TIME, WINDOWS_MAX, WindowFunction, WindowUdf};
+
+/// Every scalar function of ours.
+#[must_use]
+pub fn scalars() -> Vec<Arc<ScalarUDF>> {
+    let mut all = rate::all();
+    all.extend(window::all());
+    all.extend(json::all());
+    all.extend([uuid::from_text(), uuid::to_text()]);
+    all
+}
+
+/// Makes our functions known to `registry`.
+pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    for function in scalars() {
+        registry.register_udf(function)?;
+    }
+    // The name Flink and RisingWave use.
+    let distinct: AggregateUDF =
+        approx_distinct_udaf().as_ref().clone().with_aliases(["approx_count_distinct"]);
+    registry.register_udaf(Arc::new(distinct))?;
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! SQL: text to statements, statements to plans, views to the algebra they are kept in.
+//!
+//! ```text
+//!   text ──parse──▶ Statement ──Planner──▶ QueryPlan (DataFusion runs it)
+//!                                      └─▶ ViewPlan  (`flow` keeps it)
+//! ```
+//!
+//! The dialect is PostgreSQL's with the streaming words of RisingWave and Flink. What the words
+//! mean is written in `docs/guide/sql.md`.
+//!
+//! What must hold: a view's plan and the batch plan of the same text have the same columns, of
+//! the same types; every error says what is wrong, where, and what would be right.
+//!
+//! Not here: anything that runs. No catalog of its own, no rows, no disk, no clock.
+
+mod ast;
+mod catalog;
+mod change;
+mod coerce;
+mod error;
+mod explain;
+mod functions;
+mod interval;
+mod lower;
+mod nearest;
+pub mod options;
+mod parse;
+mod planner;
+mod rewrite;
+mod text;
+mod translate;
+pub mod types;
+mod view;
+
+pub use ast::{
+    Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable, CreateView, Delete,
+    Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting,
+    Show, Spanned, Statement, StreamOptions, Transaction, Update, ViewOptions, Watermark,
+};
+pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
+pub use change::ChangePlan;
+pub use error::{ErrorKind, Span, SqlError};
+pub use functions::{register, scalars};
+pub use options::{Compression, FileFormat, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
+pub use parse::{Secrets, parse, parse_query, parse_with};
+pub use planner::{Planner, QueryPlan};
+pub use text::{TEXT_BYTES_MAX, Text, quoted};
+pub use translate::execution as execution_error;
+pub use view::{AggregateCall, AggregateFunction, OrderBy, ViewNode, ViewPlan, WindowKind};

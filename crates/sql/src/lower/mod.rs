@@ -1,0 +1,297 @@
+//! A typed logical plan → the algebra a view is kept in.
+//!
+//! ```text
+//!   LogicalPlan ─check─▶ refused, with reason and place
+//!        └─simplify (constants, filters down, unused columns away)─▶ LogicalPlan ─lower─▶ ViewNode
+//! ```
+//!
+//! What must hold: names and types of the result are those of the batch plan; only optimiser
+//! rules run that change no answer and no aggregate.
+
+mod aggregate;
+mod check;
+mod expr;
+mod fast;
+mod window;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{DFSchema, DataFusionError};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::optimize_unions::OptimizeUnions;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerContext};
+
+use crate::ast::{Name, Query};
+use crate::catalog::Catalog;
+use crate::error::{ErrorKind, SqlError};
+use crate::planner::{Planner, QueryPlan};
+use crate::rewrite::UNNAMED;
+use crate::translate;
+use crate::types;
+use crate::view::{ViewNode, ViewPlan};
+use expr::Scope;
+
+/// Lowers a planned query.
+pub(crate) fn view(
+    planner: &Planner,
+    planned: QueryPlan,
+    columns: &[Name],
+    query: &Query,
+    catalog: &dyn Catalog,
+) -> Result<ViewPlan, SqlError> {
+    if !planned.parameters.is_empty() {
+        return Err(SqlError::new(ErrorKind::UndefinedParameter, "a view has no parameters")
+            .hint("put the condition into the query that reads the view")
+            .at(query.span));
+    }
+    let schema = named(&planned.schema, columns, query)?;
+    check::plan(&planned.plan, query)?;
+    let fail = |e: DataFusionError| translate::planning(e, &query.text, query.span);
+    let plan = simplify(planner, planned.plan).map_err(fail)?;
+    let lowering = Lowering { planner, catalog, query };
+    let lowered = lowering.node(&plan)?;
+    let key = lowered.key.clone();
+    let root = lowered.materialised(&schema)?;
+    let mut sources = BTreeSet::new();
+    collect_sources(&root, &mut sources);
+    let append_only = root.append_only();
+    Ok(ViewPlan { root, schema, sources: sources.into_iter().collect(), key, append_only })
+}
+
+/// The columns of the view: the query's, under the names that were given.
+fn named(schema: &SchemaRef, columns: &[Name], query: &Query) -> Result<SchemaRef, SqlError> {
+    if columns.len() > schema.fields().len() {
+        return Err(SqlError::new(
+            ErrorKind::InvalidDefinition,
+            format!("{} names for {} columns", columns.len(), schema.fields().len()),
+        )
+        .at(columns[schema.fields().len()].span));
+    }
+    let mut seen = HashSet::new();
+    let mut fields = Vec::with_capacity(schema.fields().len());
+    for (i, field) in schema.fields().iter().enumerate() {
+        let given = columns.get(i);
+        let name = given.map_or(field.name(), |n| &n.value);
+        let place = given.map(|n| n.span);
+        let found = place.or_else(|| query.text.find_name(&[name], query.span));
+        let at = found.unwrap_or(query.span);
+        if given.is_none() && name == UNNAMED {
+            return Err(SqlError::new(
+                ErrorKind::InvalidDefinition,
+                format!("column {} of the view has no name", i + 1),
+            )
+            .hint("give it one with AS")
+            .at(query.span));
+        }
+        if !seen.insert(name.clone()) {
+            return Err(SqlError::new(
+                ErrorKind::DuplicateColumn,
+                format!("two columns of the view are called \"{name}\""),
+            )
+            .hint("give one of them another name with AS")
+            .at(at));
+        }
+        if types::stored(field.data_type()).is_none() {
+            return Err(SqlError::unsupported(format!("column \"{name}\" cannot be stored"))
+                .detail(format!("its type is {}", types::sql_name(field)))
+                .at(at));
+        }
+        fields.push(field.as_ref().clone().with_name(name.clone()));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The optimiser's rules that are safe here: none of them invents a join, splits an aggregate, or
+/// reads a clock.
+fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let options = Arc::new(planner.state().config_options().as_ref().clone());
+    let context = OptimizerContext::new_with_config_options(options)
+        .without_query_execution_start_time()
+        .with_skip_failing_rules(false);
+    Optimizer::with_rules(vec![
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(OptimizeProjections::new()),
+    ])
+    .optimize(plan, &context, |_, _| {})
+}
+
+fn collect_sources(node: &ViewNode, sources: &mut BTreeSet<String>) {
+    match node {
+        ViewNode::Source { relation, .. } => {
+            sources.insert(relation.clone());
+        }
+        ViewNode::Filter { input, .. }
+        | ViewNode::Project { input, .. }
+        | ViewNode::Window { input, .. }
+        | ViewNode::Aggregate { input, .. } => collect_sources(input, sources),
+        ViewNode::Union { inputs, .. } => {
+            inputs.iter().for_each(|i| collect_sources(i, sources));
+        }
+    }
+}
+
+/// A node, and how the plan above names its columns.
+struct Lowered {
+    node: ViewNode,
+    /// The columns the plan above sees, and where they are in the node's rows. Renaming and
+    /// choosing columns changes only this, and costs nothing when rows flow.
+    scope: Scope,
+    /// Seen columns that are different for every row.
+    key: Option<Vec<usize>>,
+}
+
+impl Lowered {
+    /// The node, its rows being exactly the seen columns under the names of `schema`.
+    fn materialised(self, schema: &SchemaRef) -> Result<ViewNode, SqlError> {
+        let identity = self.scope.columns.iter().copied().eq(0..self.node.schema().fields().len());
+        if identity && self.node.schema() == schema {
+            return Ok(self.node);
+        }
+        let exprs = (0..self.scope.columns.len()).map(|i| self.scope.column(i)).collect();
+        Ok(ViewNode::Project {
+            input: Box::new(self.node),
+            exprs,
+            schema: Arc::clone(schema),
+        })
+    }
+}
+
+struct Lowering<'a> {
+    planner: &'a Planner,
+    catalog: &'a dyn Catalog,
+    query: &'a Query,
+}
+
+impl Lowering<'_> {
+    fn fail(&self, e: DataFusionError) -> SqlError {
+        translate::planning(e, &self.query.text, self.query.span)
+    }
+
+    fn node(&self, plan: &LogicalPlan) -> Result<Lowered, SqlError> {
+        match plan {
+            LogicalPlan::TableScan(scan) => self.source(scan),
+            LogicalPlan::SubqueryAlias(alias) => {
+                let input = self.node(&alias.input)?;
+                let scope = input.scope.renamed(&alias.schema);
+                Ok(Lowered { scope, ..input })
+            }
+            LogicalPlan::Projection(p) => {
+                let input = self.node(&p.input)?;
+                self.project(input, &p.expr, &p.schema)
+            }
+            LogicalPlan::Filter(f) => {
+                let input = self.node(&f.input)?;
+                let mut predicate = [f.predicate.clone()];
+                let seen = input.scope.columns.len();
+                let input = self.windowed(input, &mut predicate)?;
+                let predicate = input
+                    .scope
+                    .expr(&predicate[0], self.planner)
+                    .map_err(|e| self.fail(e))?;
+                let scope = input.scope.truncated(seen);
+                let node = ViewNode::Filter { input: Box::new(input.node), predicate };
+                Ok(Lowered { node, scope, key: input.key })
+            }
+            LogicalPlan::Aggregate(a) => self.aggregate(a),
+            LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
+            LogicalPlan::Unnest(u) => self.unnest(u),
+            other => Err(check::refused(other, self.query)),
+        }
+    }
+
+    fn source(&self, scan: &TableScan) -> Result<Lowered, SqlError> {
+        let name = scan.table_name.table();
+        let relation = self
+            .catalog
+            .relation(name)
+            .ok_or_else(|| crate::planner::unknown_relation(name, None, self.catalog))?;
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
+            return Err(SqlError::new(ErrorKind::Internal, "a view's scan has a filter")
+                .at(self.query.span));
+        }
+        let all = 0..relation.schema.fields().len();
+        let columns = scan.projection.clone().unwrap_or_else(|| all.collect());
+        let schema: SchemaRef =
+            Arc::new(relation.schema.project(&columns).map_err(|e| self.fail(e.into()))?);
+        let key = relation
+            .primary_key
+            .iter()
+            .map(|k| columns.iter().position(|c| c == k))
+            .collect::<Option<Vec<usize>>>()
+            .filter(|k| !k.is_empty());
+        let scope = Scope::whole(&scan.projected_schema);
+        let node = ViewNode::Source {
+            relation: name.to_owned(),
+            columns,
+            schema,
+            append_only: relation.append_only,
+        };
+        Ok(Lowered { node, scope, key })
+    }
+
+    fn project(
+        &self,
+        input: Lowered,
+        exprs: &[Expr],
+        schema: &DFSchema,
+    ) -> Result<Lowered, SqlError> {
+        let mut exprs: Vec<Expr> = exprs.iter().map(|e| e.clone().unalias_nested().data).collect();
+        let input = self.windowed(input, &mut exprs)?;
+        let positions: Vec<Option<usize>> =
+            exprs.iter().map(|e| input.scope.position(e)).collect();
+        let key = input.key.as_ref().and_then(|key| {
+            key.iter()
+                .map(|k| positions.iter().position(|p| *p == Some(*k)))
+                .collect::<Option<Vec<usize>>>()
+        });
+        if let Some(positions) = positions.into_iter().collect::<Option<Vec<usize>>>() {
+            let scope = input.scope.chosen(&positions, schema);
+            return Ok(Lowered { node: input.node, scope, key });
+        }
+        let exprs = exprs
+            .iter()
+            .map(|e| input.scope.expr(e, self.planner).map_err(|e| self.fail(e)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let node = ViewNode::Project {
+            input: Box::new(input.node),
+            exprs,
+            schema: Arc::new(schema.as_arrow().clone()),
+        };
+        Ok(Lowered { node, scope: Scope::whole(schema), key })
+    }
+
+    fn union(&self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<Lowered, SqlError> {
+        let arrow: SchemaRef = Arc::new(schema.as_arrow().clone());
+        let inputs = inputs
+            .iter()
+            .map(|input| {
+                let lowered = self.node(input)?;
+                // Inputs may be stricter about nulls than the union; rows get the union's schema.
+                lowered.materialised(&arrow)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let node = ViewNode::Union { inputs, schema: arrow };
+        Ok(Lowered { node, scope: Scope::whole(schema), key: None })
+    }
+}
+
+/// How an expression is written.
+pub(crate) fn describe(expr: &yeoul_batch::ExprRef) -> String {
+    format!("{expr:?}")
+}
+
+/// A field under another name.
+fn renamed(field: &Field, name: &str) -> Field {
+    field.clone().with_name(name)
+}

@@ -1,0 +1,431 @@
+//! `CREATE` and `DROP`.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::sql::sqlparser::ast as sql;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::reader::Reader;
+use crate::ast::{
+    Column, Connector, CreateStream, CreateTable, CreateView, Drop, Micros, Name, ObjectKind,
+    Statement, StreamOptions, ViewOptions, Watermark,
+};
+use crate::error::{ErrorKind, Span, SqlError};
+use crate::nearest::{did_you_mean, list};
+use crate::options::{PartitionBy, Target, Values};
+use crate::{interval, text, types};
+
+/// The most columns a stream or table can have.
+const COLUMNS_MAX: usize = 1024;
+
+pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
+    r.advance();
+    if r.words(&["OR", "REPLACE"]) {
+        return Err(SqlError::unsupported("OR REPLACE is not supported yet")
+            .hint("drop the object first, or use IF NOT EXISTS")
+            .at(r.last()));
+    }
+    let at = r.here();
+    match r.peek_word().as_str() {
+        "STREAM" => {
+            r.advance();
+            create_relation(r, true)
+        }
+        "TABLE" => {
+            r.advance();
+            create_relation(r, false)
+        }
+        "MATERIALIZED" => {
+            r.advance();
+            r.expect("VIEW")?;
+            create_view(r).map(Statement::CreateView)
+        }
+        "VIEW" => Err(SqlError::unsupported("a view is always materialized here")
+            .hint("write CREATE MATERIALIZED VIEW")
+            .at(at)),
+        "SOURCE" => Err(SqlError::unsupported("a source is part of a stream here")
+            .hint("write CREATE STREAM … WITH (connector = …)")
+            .at(at)),
+        "TEMP" | "TEMPORARY" | "UNLOGGED" => {
+            Err(SqlError::unsupported("temporary tables are not supported").at(at))
+        }
+        word => {
+            let word = word.to_owned();
+            let known = ["STREAM", "TABLE", "MATERIALIZED VIEW"];
+            let e = SqlError::unsupported(format!("CREATE {word} is not supported"))
+                .detail("CREATE STREAM, CREATE TABLE and CREATE MATERIALIZED VIEW are")
+                .at(at);
+            Err(match did_you_mean(&word, known) {
+                Some(hint) => e.hint(hint),
+                None => e,
+            })
+        }
+    }
+}
+
+/// What stands between the parentheses of `CREATE STREAM` and `CREATE TABLE`.
+#[derive(Default)]
+struct Body {
+    columns: Vec<Column>,
+    primary_key: Vec<Name>,
+    primary_key_span: Option<Span>,
+    watermark: Option<(Name, sql::Expr, Span)>,
+}
+
+fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlError> {
+    let if_not_exists = r.words(&["IF", "NOT", "EXISTS"]);
+    let name = r.name()?;
+    if r.peek_word() == "AS" {
+        return Err(SqlError::unsupported("CREATE TABLE … AS is not supported")
+            .hint("CREATE MATERIALIZED VIEW keeps the result of a query")
+            .at(r.here()));
+    }
+    let body = body(r)?;
+    let append_only = r.words(&["APPEND", "ONLY"]);
+    let target = if stream || append_only { Target::Stream } else { Target::Table };
+    let given = r.options()?;
+    let values = Values::check(target, &given)?;
+    let connector = match values.text("connector") {
+        Some("file") => Connector::File(values.file(r.span())?),
+        _ => Connector::Http,
+    };
+    check_mapping(&connector, &body.columns, &values)?;
+    let columns = Columns(&body.columns);
+    if target == Target::Table {
+        if let Some((_, _, span)) = body.watermark {
+            return Err(SqlError::new(
+                ErrorKind::InvalidDefinition,
+                format!("table \"{}\" cannot have a watermark", name.value),
+            )
+            .hint("write CREATE STREAM, or APPEND ONLY after the columns")
+            .at(span));
+        }
+        let primary_key = columns.positions(&body.primary_key)?;
+        if primary_key.is_empty() {
+            return Err(SqlError::new(
+                ErrorKind::InvalidDefinition,
+                format!("table \"{}\" has no primary key", name.value),
+            )
+            .detail("a table keeps the last row of each key")
+            .hint("add PRIMARY KEY to a column, or write CREATE STREAM to keep every row")
+            .at(name.span));
+        }
+        let on_error = values.on_error();
+        let columns = not_null(body.columns, &primary_key);
+        let table = CreateTable { name, if_not_exists, columns, primary_key, on_error, connector };
+        return Ok(Statement::CreateTable(table));
+    }
+    if let Some(span) = body.primary_key_span {
+        return Err(SqlError::new(
+            ErrorKind::InvalidDefinition,
+            format!("stream \"{}\" cannot have a primary key", name.value),
+        )
+        .detail("a stream keeps every row")
+        .hint("unique_key = '…' drops duplicate events; CREATE TABLE keeps the last row of a key")
+        .at(span));
+    }
+    let watermark = body.watermark.as_ref().map(|w| columns.watermark(w)).transpose()?;
+    let options = stream_options(&columns, watermark.as_ref(), &values, connector)?;
+    let columns = body.columns;
+    let stream = CreateStream { name, if_not_exists, columns, watermark, options };
+    Ok(Statement::CreateStream(stream))
+}
+
+/// The columns of a primary key are never null.
+fn not_null(mut columns: Vec<Column>, key: &[usize]) -> Vec<Column> {
+    for &i in key {
+        let field = columns[i].field.as_ref().clone().with_nullable(false);
+        columns[i].field = Arc::new(field);
+    }
+    columns
+}
+
+fn body(r: &mut Reader<'_>) -> Result<Body, SqlError> {
+    let mut body = Body::default();
+    r.expect("(")?;
+    loop {
+        let start = r.here();
+        if r.word("CONSTRAINT") {
+            r.ident()?;
+        }
+        if r.peek_word() == "WATERMARK" && r.peek_second() == "FOR" {
+            r.advance();
+            r.advance();
+            let column = r.ident()?;
+            r.expect("AS")?;
+            let expr = r.run(Parser::parse_expr)?;
+            let span = start.to(r.last());
+            if body.watermark.replace((column, expr, span)).is_some() {
+                return Err(invalid("a stream has one watermark").at(span));
+            }
+        } else if r.words(&["PRIMARY", "KEY"]) {
+            let names = r.names()?;
+            set_primary_key(&mut body, names, start.to(r.last()))?;
+        } else if matches!(r.peek_word().as_str(), "UNIQUE" | "CHECK" | "FOREIGN" | "EXCLUDE")
+            && r.peek_second() != ","
+        {
+            let word = r.peek_word();
+            return Err(SqlError::unsupported(format!("{word} constraints are not supported"))
+                .at(start));
+        } else {
+            column(r, &mut body)?;
+        }
+        if !r.word(",") {
+            break;
+        }
+    }
+    r.expect(")")?;
+    if body.columns.len() > COLUMNS_MAX {
+        return Err(invalid(format!("more than {COLUMNS_MAX} columns")));
+    }
+    Ok(body)
+}
+
+fn set_primary_key(body: &mut Body, names: Vec<Name>, span: Span) -> Result<(), SqlError> {
+    if body.primary_key_span.replace(span).is_some() {
+        return Err(invalid("a table has one primary key")
+            .hint("name all its columns at the end: PRIMARY KEY (a, b)")
+            .at(span));
+    }
+    body.primary_key = names;
+    Ok(())
+}
+
+fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
+    let name = r.ident()?;
+    let type_start = r.here();
+    let sql_type = r.run(Parser::parse_data_type)?;
+    let field = types::from_sql(&sql_type).map_err(|e| e.or_at(Some(type_start.to(r.last()))))?;
+    let mut nullable = true;
+    loop {
+        let start = r.here();
+        if r.words(&["NOT", "NULL"]) {
+            nullable = false;
+        } else if r.words(&["PRIMARY", "KEY"]) {
+            set_primary_key(body, vec![name.clone()], start.to(r.last()))?;
+        } else if r.word("NULL") {
+        } else if matches!(
+            r.peek_word().as_str(),
+            "DEFAULT" | "UNIQUE" | "CHECK" | "REFERENCES" | "GENERATED" | "COLLATE"
+        ) {
+            let word = r.peek_word();
+            return Err(SqlError::unsupported(format!("{word} is not supported on a column"))
+                .at(start));
+        } else {
+            break;
+        }
+    }
+    if body.columns.iter().any(|c| c.name.value == name.value) {
+        return Err(SqlError::new(
+            ErrorKind::DuplicateColumn,
+            format!("column \"{}\" is there twice", name.value),
+        )
+        .at(name.span));
+    }
+    let field = field.with_name(name.value.clone()).with_nullable(nullable);
+    body.columns.push(Column { name, field: Arc::new(field) });
+    Ok(())
+}
+
+fn invalid(message: impl Into<String>) -> SqlError {
+    SqlError::new(ErrorKind::InvalidDefinition, message)
+}
+
+struct Columns<'a>(&'a [Column]);
+
+impl Columns<'_> {
+    fn position(&self, name: &str, span: Option<Span>) -> Result<usize, SqlError> {
+        if let Some(i) = self.0.iter().position(|c| c.name.value == name) {
+            return Ok(i);
+        }
+        let names = || self.0.iter().map(|c| c.name.value.as_str());
+        let mut e = SqlError::new(
+            ErrorKind::UndefinedColumn,
+            format!("column \"{name}\" does not exist"),
+        )
+        .detail(format!("the columns are {}", list(names())))
+        .or_at(span);
+        e.hint = did_you_mean(name, names());
+        Err(e)
+    }
+
+    fn positions(&self, names: &[Name]) -> Result<Vec<usize>, SqlError> {
+        names.iter().map(|n| self.position(&n.value, Some(n.span))).collect()
+    }
+
+    fn option(&self, values: &Values, name: &str) -> Result<Vec<usize>, SqlError> {
+        let span = values.span(name);
+        values.names(name).unwrap_or_default().iter().map(|n| self.position(n, span)).collect()
+    }
+
+    fn time_column(&self, name: &str, span: Option<Span>) -> Result<usize, SqlError> {
+        let i = self.position(name, span)?;
+        match self.0[i].field.data_type() {
+            DataType::Timestamp(..) => Ok(i),
+            _ => Err(SqlError::new(
+                ErrorKind::DatatypeMismatch,
+                format!("column \"{name}\" is not a time"),
+            )
+            .detail(format!("it has the type {}", types::sql_name(&self.0[i].field)))
+            .hint("event time is a timestamptz or a timestamp")
+            .or_at(span)),
+        }
+    }
+
+    fn watermark(
+        &self,
+        (name, expr, span): &(Name, sql::Expr, Span),
+    ) -> Result<Watermark, SqlError> {
+        let column = self.time_column(&name.value, Some(name.span))?;
+        let same = |e: &sql::Expr| matches!(e, sql::Expr::Identifier(i) if text::fold(i) == name.value);
+        let delay = match expr {
+            e if same(e) => Some(Ok(Micros(0))),
+            sql::Expr::BinaryOp { left, op: sql::BinaryOperator::Minus, right } if same(left) => {
+                interval::literal(right)
+            }
+            _ => None,
+        };
+        match delay {
+            Some(Ok(delay)) => Ok(Watermark { column, delay }),
+            Some(Err(why)) => Err(invalid("the watermark's delay is not a length of time")
+                .hint(why)
+                .at(*span)),
+            None => Err(SqlError::unsupported("the watermark must be its column minus an interval")
+                .hint(format!("WATERMARK FOR {0} AS {0} - INTERVAL '5 seconds'", name.value))
+                .at(*span)),
+        }
+    }
+}
+
+fn stream_options(
+    columns: &Columns<'_>,
+    watermark: Option<&Watermark>,
+    values: &Values,
+    connector: Connector,
+) -> Result<StreamOptions, SqlError> {
+    let partition_by = match values.partition("partition_by") {
+        Some((unit, name)) => {
+            let column = columns.time_column(name, values.span("partition_by"))?;
+            Some(PartitionBy { unit, column })
+        }
+        None => watermark
+            .map(|w| PartitionBy { unit: crate::options::PartitionUnit::Day, column: w.column }),
+    };
+    let needs_time = |name: &str| {
+        SqlError::new(
+            ErrorKind::InvalidOption,
+            format!("option \"{name}\" needs a stream with an event time"),
+        )
+        .hint("add WATERMARK FOR column AS column - INTERVAL '5 seconds' to the columns")
+        .or_at(values.span(name))
+    };
+    if partition_by.is_none() && values.span("retention").is_some() {
+        return Err(needs_time("retention"));
+    }
+    if watermark.is_none() && values.span("lateness").is_some() {
+        return Err(needs_time("lateness"));
+    }
+    let unique_key = columns.option(values, "unique_key")?;
+    if unique_key.is_empty() && values.span("unique_within").is_some() {
+        return Err(SqlError::new(
+            ErrorKind::InvalidOption,
+            "option \"unique_within\" needs the option \"unique_key\"",
+        )
+        .or_at(values.span("unique_within")));
+    }
+    let mut order_by = columns.option(values, "order_by")?;
+    if order_by.is_empty() {
+        order_by.extend(watermark.map(|w| w.column));
+    }
+    Ok(StreamOptions {
+        unique_key,
+        unique_within: values.duration("unique_within"),
+        order_by,
+        partition_by,
+        retention: values.duration("retention"),
+        lateness: values.duration("lateness").unwrap_or_default(),
+        on_error: values.on_error(),
+        connector,
+    })
+}
+
+/// Names on the left of a mapping are columns of ours.
+fn check_mapping(
+    connector: &Connector,
+    columns: &[Column],
+    values: &Values,
+) -> Result<(), SqlError> {
+    if let Connector::File(file) = connector {
+        for (column, _) in &file.mapping {
+            Columns(columns).position(column, values.span("mapping"))?;
+        }
+    }
+    Ok(())
+}
+
+fn create_view(r: &mut Reader<'_>) -> Result<CreateView, SqlError> {
+    let if_not_exists = r.words(&["IF", "NOT", "EXISTS"]);
+    let name = r.name()?;
+    let columns = if r.peek_word() == "(" { r.names()? } else { Vec::new() };
+    let given = r.options()?;
+    let values = Values::check(Target::View, &given)?;
+    let options = ViewOptions {
+        retention: values.duration("retention"),
+        partition_by: values.partition("partition_by").map(|(u, c)| (u, c.to_owned())),
+    };
+    if options.retention.is_some() && options.partition_by.is_none() {
+        return Err(SqlError::new(
+            ErrorKind::InvalidOption,
+            "option \"retention\" of a view needs the option \"partition_by\"",
+        )
+        .hint("partition_by = 'day(window_start)'")
+        .or_at(values.span("retention")));
+    }
+    r.expect("AS")?;
+    // Looked for ahead of the query, in which EMIT would be read as the name of a relation.
+    if let Some(emit) = r.find(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
+        return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE is not supported yet")
+            .detail("a view is live: every row, late ones too, corrects its window at once")
+            .hint("leave it out, and select only the windows that have ended")
+            .at(emit));
+    }
+    let query = r.query()?;
+    if r.words(&["WITH", "NO", "DATA"]) {
+        return Err(SqlError::unsupported("WITH NO DATA is not supported")
+            .hint("a view is always filled from the rows that are stored")
+            .at(r.last()));
+    }
+    r.words(&["WITH", "DATA"]);
+    Ok(CreateView { name, if_not_exists, columns, options, query })
+}
+
+pub(super) fn drop(r: &mut Reader<'_>) -> Result<Drop, SqlError> {
+    r.advance();
+    let at = r.here();
+    let kind = match r.peek_word().as_str() {
+        "STREAM" => r.then(ObjectKind::Stream),
+        "TABLE" => r.then(ObjectKind::Table),
+        "VIEW" => r.then(ObjectKind::View),
+        "MATERIALIZED" => {
+            r.advance();
+            r.expect("VIEW")?;
+            ObjectKind::View
+        }
+        word => {
+            return Err(SqlError::unsupported(format!("DROP {word} is not supported"))
+                .detail("DROP STREAM, DROP TABLE and DROP [MATERIALIZED] VIEW are")
+                .at(at));
+        }
+    };
+    let if_exists = r.words(&["IF", "EXISTS"]);
+    let mut names = vec![r.name()?];
+    while r.word(",") {
+        names.push(r.name()?);
+    }
+    let cascade = r.word("CASCADE");
+    if !cascade {
+        r.word("RESTRICT");
+    }
+    Ok(Drop { kind, names, if_exists, cascade })
+}

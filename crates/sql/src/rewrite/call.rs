@@ -1,0 +1,84 @@
+//! Calls of functions: whether there is such a function, and the names DataFusion has not.
+
+use datafusion::sql::sqlparser::ast as sql;
+
+use super::Words;
+use crate::error::{ErrorKind, SqlError};
+use crate::nearest::did_you_mean;
+use crate::text::fold;
+
+/// Functions that the planner knows although they are registered nowhere.
+const PLANNED: [&str; 5] = ["unnest", "grouping", "row", "struct", "array"];
+
+/// PostgreSQL's names of functions that DataFusion calls otherwise.
+const OTHER_NAMES: [(&str, &str); 4] = [
+    ("every", "bool_and"),
+    ("variance", "var_samp"),
+    ("char_length", "character_length"),
+    ("approx_count_distinct", "approx_distinct"),
+];
+
+impl Words<'_> {
+    pub(super) fn call(&self, function: &mut sql::Function) -> Result<(), SqlError> {
+        let [sql::ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice() else {
+            return Ok(());
+        };
+        let name = fold(ident);
+        if let Some((_, other)) = OTHER_NAMES.iter().find(|(ours, _)| *ours == name) {
+            ident.value = (*other).to_owned();
+            ident.quote_style = None;
+            return Ok(());
+        }
+        let span = self.span(ident.span);
+        if name == "approx_percentile" {
+            ident.value = "approx_percentile_cont".to_owned();
+            return percentile(function).map_err(|e| e.at(span));
+        }
+        if ["tumble", "hop", "cumulate", "session"].contains(&name.as_str()) {
+            return Err(SqlError::new(
+                ErrorKind::Syntax,
+                format!("\"{name}\" makes a table of windows and stands after FROM"),
+            )
+            .hint("SELECT … FROM TUMBLE(t, ts, INTERVAL '1 minute') GROUP BY window_start")
+            .at(span));
+        }
+        if self.functions.contains(&name) || PLANNED.contains(&name.as_str()) {
+            return Ok(());
+        }
+        let known = self.functions.iter().map(String::as_str).chain(["approx_percentile"]);
+        let mut e = SqlError::new(
+            ErrorKind::UndefinedFunction,
+            format!("function \"{name}\" does not exist"),
+        )
+        .at(span);
+        e.hint = did_you_mean(&name, known);
+        Err(e)
+    }
+}
+
+/// `(x, p)` to `(p) WITHIN GROUP (ORDER BY x)`.
+fn percentile(function: &mut sql::Function) -> Result<(), SqlError> {
+    if !function.within_group.is_empty() {
+        return Ok(());
+    }
+    let wrong = || {
+        SqlError::new(
+            ErrorKind::UndefinedFunction,
+            "function \"approx_percentile\" takes a value and a percentile",
+        )
+        .hint("approx_percentile(price, 0.95)")
+    };
+    let sql::FunctionArguments::List(list) = &mut function.args else { return Err(wrong()) };
+    if list.args.len() != 2 {
+        return Err(wrong());
+    }
+    let sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(value)) = list.args.remove(0) else {
+        return Err(wrong());
+    };
+    function.within_group.push(sql::OrderByExpr {
+        expr: value,
+        options: sql::OrderByOptions { asc: None, nulls_first: None },
+        with_fill: None,
+    });
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Our words made plain SQL, on the parser's tree.
+//!
+//! | written | becomes |
+//! |---|---|
+//! | `TUMBLE(t, ts, i)`, `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), i))` | a subquery with `window_start`, `window_end` |
+//! | `HOP(…)`, `CUMULATE(…)` | a subquery that unnests its windows |
+//! | `a AS x, x + 1` | `a AS x, (a) + 1`, unless `x` is a column of the input |
+//! | `count(*)` | `count(*) AS count`, as PostgreSQL names it |
+//! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
+//! | `TABLE t` | `SELECT * FROM t` |
+//!
+//! What must hold: DataFusion runs the result as it is, so a view and its batch twin are the
+//! same text.
+
+mod alias;
+mod call;
+mod name;
+mod window;
+
+pub(crate) use name::UNNAMED;
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
+
+use crate::error::{Span, SqlError};
+use crate::planner::Context;
+use crate::text::Text;
+
+/// Rewrites a query in place.
+pub(crate) fn query(
+    query: &mut sql::Query,
+    context: &Context<'_>,
+    text: &Text,
+    within: Span,
+) -> Result<(), SqlError> {
+    let mut words = Words { functions: &context.planner.function_names, text, within };
+    if let ControlFlow::Break(e) = query.visit(&mut words) {
+        return Err(*e);
+    }
+    let mut aliases = alias::Aliases::new(context, text, within);
+    if let ControlFlow::Break(e) = query.visit(&mut aliases) {
+        return Err(*e);
+    }
+    let _ = query.visit(&mut name::Names);
+    Ok(())
+}
+
+/// The first pass: everything that needs no schema.
+struct Words<'a> {
+    functions: &'a HashSet<String>,
+    text: &'a Text,
+    within: Span,
+}
+
+impl Words<'_> {
+    fn span(&self, span: datafusion::sql::sqlparser::tokenizer::Span) -> Span {
+        self.text.span(span).unwrap_or(self.within)
+    }
+}
+
+/// A parameter that says how many rows is a bigint.
+fn count_parameter(expr: &mut sql::Expr) {
+    let is_parameter = matches!(expr, sql::Expr::Value(v)
+        if matches!(v.value, sql::Value::Placeholder(_)));
+    if is_parameter {
+        *expr = sql::Expr::Cast {
+            kind: sql::CastKind::Cast,
+            expr: Box::new(expr.clone()),
+            data_type: sql::DataType::BigInt(None),
+            array: false,
+            format: None,
+        };
+    }
+}
+
+impl VisitorMut for Words<'_> {
+    type Break = Box<SqlError>;
+
+    fn pre_visit_query(&mut self, query: &mut sql::Query) -> ControlFlow<Self::Break> {
+        if let sql::SetExpr::Table(table) = query.body.as_ref() {
+            let name = table.table_name.clone().unwrap_or_default();
+            let target = match &table.schema_name {
+                Some(schema) => format!("{schema}.{name}"),
+                None => name,
+            };
+            if let Ok(select) = crate::parse::parse_query(&format!("SELECT * FROM {target}")) {
+                query.body = select.ast.body;
+            }
+        }
+        if let Some(sql::LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            let bounds = limit.iter_mut().chain(offset.iter_mut().map(|o| &mut o.value));
+            bounds.for_each(count_parameter);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(
+        &mut self,
+        factor: &mut sql::TableFactor,
+    ) -> ControlFlow<Self::Break> {
+        match window::rewrite(factor, self.text, self.within) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => ControlFlow::Break(Box::new(e)),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
+        let sql::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
+        match self.call(function) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => ControlFlow::Break(Box::new(e)),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The names PostgreSQL gives to columns that were given none.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self as sql, VisitorMut};
+
+use crate::text::fold;
+
+/// What an expression without a name is called when nothing in it has one.
+pub(crate) const UNNAMED: &str = "?column?";
+
+/// Gives every unnamed item of a select list its name. Where two would have the same, the later
+/// one keeps the long name of the planner, because columns of a result are told apart by name.
+pub(super) struct Names;
+
+impl VisitorMut for Names {
+    type Break = ();
+
+    fn post_visit_select(&mut self, select: &mut sql::Select) -> ControlFlow<()> {
+        let mut taken: HashSet<String> = select.projection.iter().filter_map(given).collect();
+        for item in &mut select.projection {
+            let sql::SelectItem::UnnamedExpr(expr) = item else { continue };
+            let Some(name) = derived(expr) else { continue };
+            if taken.insert(name.clone()) {
+                let alias = sql::Ident::with_quote('"', name);
+                *item = sql::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn given(item: &sql::SelectItem) -> Option<String> {
+    match item {
+        sql::SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+        sql::SelectItem::UnnamedExpr(sql::Expr::Identifier(ident)) => Some(fold(ident)),
+        sql::SelectItem::UnnamedExpr(sql::Expr::CompoundIdentifier(parts)) => {
+            parts.last().map(fold)
+        }
+        _ => None,
+    }
+}
+
+/// The name of an expression; `None` for columns, which keep theirs, and for what makes several.
+fn derived(expr: &sql::Expr) -> Option<String> {
+    match expr {
+        sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_) => None,
+        sql::Expr::Function(f) => {
+            let name = f.name.0.last()?.as_ident().map(fold)?;
+            match name.as_str() {
+                "unnest" => None,
+                "approx_percentile_cont" => Some("approx_percentile".to_owned()),
+                _ => Some(name),
+            }
+        }
+        other => Some(inner(other).unwrap_or_else(|| UNNAMED.to_owned())),
+    }
+}
+
+fn inner(expr: &sql::Expr) -> Option<String> {
+    let word = |w: &str| Some(w.to_owned());
+    match expr {
+        sql::Expr::Identifier(ident) => Some(fold(ident)),
+        sql::Expr::CompoundIdentifier(parts) => parts.last().map(fold),
+        sql::Expr::Function(_) => derived(expr),
+        sql::Expr::Cast { expr, data_type, .. } => {
+            inner(expr).or_else(|| Some(data_type.to_string().to_lowercase()))
+        }
+        sql::Expr::Nested(expr) => inner(expr),
+        sql::Expr::Case { else_result, .. } => {
+            let column = |e: &sql::Expr| match e {
+                sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_) => inner(e),
+                _ => None,
+            };
+            else_result.as_deref().and_then(column).or_else(|| word("case"))
+        }
+        sql::Expr::Extract { .. } => word("extract"),
+        sql::Expr::Ceil { .. } => word("ceil"),
+        sql::Expr::Floor { .. } => word("floor"),
+        sql::Expr::Position { .. } => word("position"),
+        sql::Expr::Substring { .. } => word("substring"),
+        sql::Expr::Trim { .. } => word("btrim"),
+        sql::Expr::Overlay { .. } => word("overlay"),
+        sql::Expr::Interval(_) => word("interval"),
+        sql::Expr::Exists { .. } => word("exists"),
+        sql::Expr::Array(_) => word("array"),
+        _ => None,
+    }
+}

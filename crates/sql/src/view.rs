@@ -1,0 +1,216 @@
+//! The algebra a view is kept in: what `sql` hands to the engine, which builds `flow` from it.
+//!
+//! ```text
+//!   Project ◀─ Filter ◀─ Aggregate ◀─ Window ◀─ Filter ◀─ Source
+//! ```
+//!
+//! What must hold: expressions read the columns of their node's input by position, and the
+//! types are exactly those of the batch plan of the same query.
+
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
+use yeoul_batch::ExprRef;
+
+/// A view's query, ready to be kept.
+#[derive(Clone, Debug)]
+pub struct ViewPlan {
+    /// The node whose rows are the view's rows.
+    pub root: ViewNode,
+    /// The columns of the view: names and types of the batch query.
+    pub schema: SchemaRef,
+    /// The relations it reads, each once, sorted.
+    pub sources: Vec<String>,
+    /// Columns of the output that are different for every row, by position: the group key of an
+    /// aggregation whose key columns are all in the output. `None` where no such columns are known.
+    pub key: Option<Vec<usize>>,
+    /// Whether rows only come and never go.
+    pub append_only: bool,
+}
+
+/// One step of a view.
+#[derive(Clone, Debug)]
+pub enum ViewNode {
+    /// The rows of a stream, table or view.
+    Source {
+        /// Its name.
+        relation: String,
+        /// Which of its columns, by position.
+        columns: Vec<usize>,
+        /// Those columns.
+        schema: SchemaRef,
+        /// Whether its rows only come and never go.
+        append_only: bool,
+    },
+    /// The rows for which `predicate` is true.
+    Filter {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// A boolean; null counts as false.
+        predicate: ExprRef,
+    },
+    /// Other columns from the same rows.
+    Project {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The columns of the output.
+        exprs: Vec<ExprRef>,
+        /// Their names and types.
+        schema: SchemaRef,
+    },
+    /// Each row once per window it falls into, with `window_start` and `window_end` appended.
+    /// A row whose time is null has null windows under TUMBLE and none under HOP and CUMULATE.
+    Window {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The time of a row; the type of the two columns is its type.
+        time: ExprRef,
+        /// Which windows.
+        kind: WindowKind,
+        /// The columns of the input, then `window_start`, `window_end`.
+        schema: SchemaRef,
+    },
+    /// The rows of all inputs, whose schemas are the same up to names.
+    Union {
+        /// Where rows come from.
+        inputs: Vec<ViewNode>,
+        /// The columns of the output.
+        schema: SchemaRef,
+    },
+    /// One row per key: the key columns, then a column per call. Without keys: one row in all,
+    /// also when there is no input.
+    Aggregate {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The key columns.
+        keys: Vec<ExprRef>,
+        /// What is computed of the rows of a key.
+        calls: Vec<AggregateCall>,
+        /// Keys, then calls.
+        schema: SchemaRef,
+    },
+}
+
+/// Windows over time. All lengths are in microseconds and positive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowKind {
+    /// `[k·size + offset, (k+1)·size + offset)`.
+    Tumble {
+        /// Length.
+        size_us: i64,
+        /// Shift from the epoch.
+        offset_us: i64,
+    },
+    /// `[k·slide + offset, k·slide + offset + size)`.
+    Hop {
+        /// From one start to the next.
+        slide_us: i64,
+        /// Length.
+        size_us: i64,
+        /// Shift from the epoch.
+        offset_us: i64,
+    },
+    /// `[k·size + offset, k·size + offset + j·step)` for j = 1 … size/step.
+    Cumulate {
+        /// From one end to the next; divides `size_us`.
+        step_us: i64,
+        /// The longest.
+        size_us: i64,
+        /// Shift from the epoch.
+        offset_us: i64,
+    },
+}
+
+/// The functions that can be kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum AggregateFunction {
+    /// `count(*)` without an argument, else how many values are not null.
+    Count,
+    /// `sum`.
+    Sum,
+    /// `avg`.
+    Avg,
+    /// `min`.
+    Min,
+    /// `max`.
+    Max,
+    /// `approx_distinct`, also called `approx_count_distinct`.
+    ApproxDistinct,
+    /// `approx_percentile(x, p)` with p in 0 ..= 1.
+    ApproxPercentile(f64),
+    /// `first_value` in the order of the call.
+    FirstValue,
+    /// `last_value` in the order of the call.
+    LastValue,
+    /// `array_agg`.
+    ArrayAgg,
+    /// `bool_and`.
+    BoolAnd,
+    /// `bool_or`.
+    BoolOr,
+    /// `stddev_samp`.
+    StddevSamp,
+    /// `stddev_pop`.
+    StddevPop,
+    /// `var_samp`.
+    VarSamp,
+    /// `var_pop`.
+    VarPop,
+}
+
+/// One aggregate of a group.
+#[derive(Clone, Debug)]
+pub struct AggregateCall {
+    /// Which function.
+    pub function: AggregateFunction,
+    /// Its arguments, already of the types the function works on; none for `count(*)`. A fixed
+    /// argument (the percentile) is part of `function`.
+    pub args: Vec<ExprRef>,
+    /// Only rows for which this is true.
+    pub filter: Option<ExprRef>,
+    /// Every value once.
+    pub distinct: bool,
+    /// The order of the rows, for the functions that have one.
+    pub order_by: Vec<OrderBy>,
+    /// Nulls are passed over; only said of `first_value`, `last_value` and `array_agg`.
+    pub ignore_nulls: bool,
+    /// Name, type and nullability of the result: those of the batch plan.
+    pub output: FieldRef,
+}
+
+/// One item of an order.
+#[derive(Clone, Debug)]
+pub struct OrderBy {
+    /// What rows are ordered by.
+    pub expr: ExprRef,
+    /// Largest first.
+    pub descending: bool,
+    /// Nulls before values.
+    pub nulls_first: bool,
+}
+
+impl ViewNode {
+    /// The columns of the node's rows.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        match self {
+            Self::Source { schema, .. }
+            | Self::Project { schema, .. }
+            | Self::Window { schema, .. }
+            | Self::Union { schema, .. }
+            | Self::Aggregate { schema, .. } => schema,
+            Self::Filter { input, .. } => input.schema(),
+        }
+    }
+
+    /// Whether the node's rows only come and never go.
+    #[must_use]
+    pub fn append_only(&self) -> bool {
+        match self {
+            Self::Source { append_only, .. } => *append_only,
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Window { input, .. } => input.append_only(),
+            Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
+            Self::Aggregate { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,98 @@
+SELECT amout FROM events
+SELECT e.prise FROM events e
+SELECT x.price FROM events e
+SELECT * FROM event
+SELECT * FROM other.thing
+SELEC 1
+SELECT 1 +
+SELECT (1
+SELECT 'open
+SELECT cuont(*) FROM events
+SELECT nothing_like_it(1)
+SELECT upper(1, 2) FROM events
+SELECT price FROM events GROUP BY kind
+SELECT kind, price, count(*) FROM events GROUP BY kind
+SELECT product_id FROM events e JOIN products p ON e.product_id = p.product_id
+SELECT price + interval '1 day' FROM events
+SELECT * FROM events WHERE visit = 'not-a-uuid'
+SELECT CAST(price AS varchr) FROM events
+SELECT * FROM TUMBLE(events, kind, INTERVAL '1 minute')
+SELECT * FROM TUMBLE(events, tss, INTERVAL '1 minute')
+SELECT * FROM TUMBLE(events, ts)
+SELECT * FROM TUMBLE(events, ts, INTERVAL '1 month')
+SELECT * FROM TUMBLE(evnts, ts, INTERVAL '1 minute')
+SELECT * FROM HOP(events, ts, INTERVAL '1 hour', INTERVAL '1 minute')
+SELECT * FROM CUMULATE(events, ts, INTERVAL '7 minutes', INTERVAL '1 hour')
+SELECT * FROM SESSION(events, ts, INTERVAL '7 minutes')
+SELECT tumble(ts, INTERVAL '1 minute') FROM events
+SELECT approx_percentile(price) FROM events
+SELECT * FROM events ORDER BY prce
+SELECT DISTINCT kind FROM events WHERE knd = 'x'
+CREATE STREAM s (a INT, a INT)
+CREATE STREAM s (a INTT)
+CREATE STREAM s (a INT PRIMARY KEY)
+CREATE STREAM s (a INT, WATERMARK FOR a AS a)
+CREATE STREAM s (ts TIMESTAMPTZ, WATERMARK FOR ts AS ts + INTERVAL '1 second')
+CREATE STREAM s (ts TIMESTAMPTZ, WATERMARK FOR tz AS tz)
+CREATE STREAM s (a INT) WITH (unique_kye = 'a')
+CREATE STREAM s (a INT) WITH (unique_key = 'b')
+CREATE STREAM s (a INT) WITH (unique_within = '1 hour')
+CREATE STREAM s (a INT) WITH (retention = '1 day')
+CREATE STREAM s (ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = '1 month')
+CREATE STREAM s (a INT) WITH (on_error = 'deadletter')
+CREATE STREAM s (a INT) WITH (connector = 'kafka')
+CREATE STREAM s (a INT) WITH (connector = 'file')
+CREATE STREAM s (a INT) WITH (path = 'x.csv')
+CREATE STREAM s (a INT) WITH (connector = 'file', path = '${MISSING}/x.csv')
+CREATE STREAM s (a INT) WITH (partition_by = 'week(a)')
+CREATE STREAM s (a INT
+CREATE STREAM s (a INT DEFAULT 1)
+CREATE STREAM s (a NUMERIC(40, 2))
+CREATE TABLE t (a INT)
+CREATE TABLE t (a INT PRIMARY KEY, b INT PRIMARY KEY)
+CREATE TABLE t (a INT, PRIMARY KEY (b))
+CREATE TABLE t (a INT PRIMARY KEY) WITH (retention = '1 day')
+CREATE TABLE t AS SELECT 1
+CREATE VIEW v AS SELECT 1
+CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT 1
+CREATE INDEX i ON t (a)
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events EMIT ON WINDOW CLOSE
+CREATE MATERIALIZED VIEW v WITH (retention = '1 day') AS SELECT * FROM events
+CREATE MATERIALIZED VIEW v AS SELECT e.kind, p.category FROM events e JOIN products p ON p.product_id = e.product_id
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events ORDER BY ts
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events ORDER BY ts LIMIT 10
+CREATE MATERIALIZED VIEW v AS SELECT kind, row_number() OVER (PARTITION BY kind ORDER BY ts) AS n FROM events
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE ts > now() - INTERVAL '1 hour'
+CREATE MATERIALIZED VIEW v AS SELECT random() AS r, kind FROM events
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE product_id IN (SELECT product_id FROM products)
+CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) FROM events GROUP BY ROLLUP (kind)
+CREATE MATERIALIZED VIEW v AS SELECT median(price) FROM events
+CREATE MATERIALIZED VIEW v AS SELECT first_value(price) FROM products
+CREATE MATERIALIZED VIEW v AS SELECT price * 2 FROM events
+CREATE MATERIALIZED VIEW v AS SELECT kind, user_id AS kind FROM events
+CREATE MATERIALIZED VIEW v (a, b, c) AS SELECT kind FROM events
+CREATE MATERIALIZED VIEW v AS SELECT DISTINCT ON (kind) kind, ts FROM events ORDER BY kind, ts
+CREATE MATERIALIZED VIEW v AS SELECT kind FROM events INTERSECT SELECT category FROM products
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE product_id = $1
+CREATE MATERIALIZED VIEW v AS SELECT 1 AS one
+CREATE MATERIALIZED VIEW v AS SELECT kind, unnest(array_agg(price)) AS p FROM events GROUP BY kind
+DROP SINK s
+INSERT INTO events (evnt_id) VALUES ('a')
+INSERT INTO events (event_id) VALUES ('a', 'b')
+INSERT INTO products (category) VALUES ('a')
+INSERT INTO popular VALUES (1)
+INSERT INTO nothing VALUES (1)
+INSERT INTO products VALUES (1, 'a', 2.0) ON CONFLICT (product_id) DO UPDATE SET price = 3
+UPDATE events SET price = 1
+UPDATE products SET product_id = 1
+UPDATE products SET prise = 1
+DELETE FROM events
+DELETE FROM products WHERE categroy = 'x'
+DELETE FROM products RETURNING *
+COPY events FROM '/etc/passwd'
+COPY events FROM STDIN WITH (FORMAT parquet)
+COPY events FROM STDIN WITH (HEADR true)
+EXPLAIN DELETE FROM products
+ALTER TABLE products ADD COLUMN x INT
+SHOW CREATE
+SELECT * FROM events WHERE kind = 1 AND

@@ -1,0 +1,9 @@
+//! The crate from outside: parsing, errors as people see them, rewrites run by DataFusion, and
+//! views lowered.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expected by failing")]
+
+mod errors;
+mod lowering;
+mod parsing;
+mod queries;
+mod shop;

@@ -1,0 +1,196 @@
+//! Text to statements.
+
+use yeoul_sql::{
+    Compression, Connector, FileFormat, ObjectKind, OnError, PartitionUnit, Show, Speed, Statement,
+    Transaction, parse, parse_with, types,
+};
+
+fn one(sql: &str) -> Statement {
+    let mut all = parse(sql).unwrap_or_else(|e| panic!("{}", e.render("test", sql)));
+    assert_eq!(all.len(), 1, "{sql}");
+    all.remove(0).node
+}
+
+#[test]
+fn a_stream_with_everything() {
+    let sql = "CREATE STREAM events (
+        event_id VARCHAR NOT NULL, ts TIMESTAMPTZ, \"User\" VARCHAR(20), product_id BIGINT,
+        price DOUBLE PRECISION, amount NUMERIC(10,2), total NUMERIC, attrs JSONB, visit UUID,
+        tags VARCHAR[], d DATE, t TIME, i INTERVAL, b BYTEA, s SMALLINT, n INT, ok BOOLEAN, r REAL,
+        WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
+    ) WITH (
+        connector = 'file', path = '${DIR}/*.csv.gz', format = 'csv', columns = 'a, \"B\",c',
+        speed = '60x', follow = 'true', mapping = 'price = cost',
+        unique_key = 'event_id', unique_within = '1 hour', order_by = 'product_id, ts',
+        partition_by = 'hour(ts)', retention = '90 days', lateness = '1 hour', on_error = 'fail'
+    )";
+    let statements =
+        parse_with(sql, &|name| (name == "DIR").then(|| "/data".to_owned())).unwrap();
+    let Statement::CreateStream(s) = &statements[0].node else { panic!("a stream") };
+    assert_eq!(statements[0].sql(), sql);
+    let kinds: Vec<String> = s.columns.iter().map(|c| types::sql_name(&c.field)).collect();
+    assert_eq!(
+        kinds.join(" "),
+        "varchar timestamptz varchar(20) bigint double precision numeric(10,2) numeric(38,9) \
+         jsonb uuid varchar[] date time interval bytea smallint integer boolean real"
+    );
+    assert_eq!(s.columns[2].name.value, "User");
+    assert!(!s.columns[0].field.is_nullable() && s.columns[1].field.is_nullable());
+    let watermark = s.watermark.as_ref().unwrap();
+    assert_eq!((watermark.column, watermark.delay.0), (1, 5_000_000));
+    let o = &s.options;
+    assert_eq!((o.unique_key.as_slice(), o.order_by.as_slice()), (&[0][..], &[3, 1][..]));
+    assert_eq!(o.unique_within.unwrap().0, 3_600_000_000);
+    let partition = o.partition_by.unwrap();
+    assert_eq!((partition.unit, partition.column), (PartitionUnit::Hour, 1));
+    assert_eq!(o.on_error, OnError::Fail);
+    let Connector::File(f) = &o.connector else { panic!("a file") };
+    assert_eq!(f.path, "/data/*.csv.gz");
+    assert_eq!((f.format, f.compression, f.speed), (FileFormat::Csv, Compression::Auto, Speed::Times(60.0)));
+    assert_eq!(f.columns.as_deref().unwrap(), ["a", "B", "c"]);
+    assert!(!f.header && f.follow);
+    assert_eq!(f.mapping, [("price".to_owned(), "cost".to_owned())]);
+}
+
+#[test]
+fn defaults_of_a_stream() {
+    let Statement::CreateStream(s) =
+        one("create table if not exists public.e (ts timestamp, watermark for ts as ts) append only")
+    else {
+        panic!("a stream")
+    };
+    assert!(s.if_not_exists && s.name.value == "e");
+    assert_eq!(s.options.partition_by.unwrap().unit, PartitionUnit::Day);
+    assert_eq!(s.options.order_by, [0]);
+    assert_eq!(s.options.connector, Connector::Http);
+    let Statement::CreateStream(s) = one("CREATE STREAM plain (a INT)") else { panic!("a stream") };
+    assert!(s.watermark.is_none() && s.options.partition_by.is_none());
+}
+
+#[test]
+fn tables_and_their_keys() {
+    for sql in [
+        "CREATE TABLE t (a INT PRIMARY KEY, b TEXT)",
+        "CREATE TABLE t (b TEXT, a INT, PRIMARY KEY (a))",
+        "CREATE TABLE t (b TEXT, a INT, CONSTRAINT pk PRIMARY KEY (a, b))",
+    ] {
+        let Statement::CreateTable(t) = one(sql) else { panic!("a table") };
+        let names: Vec<&str> =
+            t.primary_key.iter().map(|i| t.columns[*i].name.value.as_str()).collect();
+        assert_eq!(names[0], "a", "{sql}");
+        assert!(t.primary_key.iter().all(|i| !t.columns[*i].field.is_nullable()), "{sql}");
+    }
+}
+
+#[test]
+fn several_statements_and_their_text() {
+    let sql = "-- first\nSELECT ';' AS a; ; CREATE MATERIALIZED VIEW IF NOT EXISTS \"V\" (x) AS\n SELECT a FROM t -- end\n;";
+    let all = parse(sql).unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[0].sql(), "SELECT ';' AS a");
+    let Statement::CreateView(v) = &all[1].node else { panic!("a view") };
+    assert_eq!((v.name.value.as_str(), v.query.sql()), ("V", "SELECT a FROM t"));
+    assert_eq!(v.columns[0].value, "x");
+    assert!(parse("  -- nothing\n").unwrap().is_empty());
+}
+
+#[test]
+fn the_rest_of_the_language() {
+    let check = |sql: &str, ok: &dyn Fn(&Statement) -> bool| {
+        let statement = one(sql);
+        assert!(ok(&statement), "{sql}: {statement:?}");
+    };
+    check("SHOW STREAMS", &|s| matches!(s, Statement::Show(Show::Streams)));
+    check("show materialized views", &|s| matches!(s, Statement::Show(Show::Views)));
+    check("SHOW ALL", &|s| matches!(s, Statement::Show(Show::AllSettings)));
+    check("SHOW server_version", &|s| {
+        matches!(s, Statement::Show(Show::Setting(n)) if n.value == "server_version")
+    });
+    check("SHOW TIME ZONE", &|s| {
+        matches!(s, Statement::Show(Show::Setting(n)) if n.value == "timezone")
+    });
+    check("SHOW TRANSACTION ISOLATION LEVEL", &|s| {
+        matches!(s, Statement::Show(Show::Setting(n)) if n.value == "transaction_isolation")
+    });
+    check("SHOW CREATE MATERIALIZED VIEW v", &|s| {
+        matches!(s, Statement::Show(Show::Create(n)) if n.value == "v")
+    });
+    check("DESCRIBE Orders", &|s| matches!(s, Statement::Describe(n) if n.value == "orders"));
+    check("DROP MATERIALIZED VIEW IF EXISTS a, b CASCADE", &|s| {
+        matches!(s, Statement::Drop(d) if d.kind == ObjectKind::View && d.cascade && d.if_exists && d.names.len() == 2)
+    });
+    check("EXPLAIN (ANALYZE, FORMAT TEXT) SELECT 1", &|s| {
+        matches!(s, Statement::Explain(e) if e.analyze && !e.verbose)
+    });
+    check("EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1", &|s| {
+        matches!(s, Statement::Explain(e) if matches!(e.target, yeoul_sql::ExplainTarget::View(_)))
+    });
+    check("INSERT INTO t (a, b) VALUES (1, 2), (3, 4)", &|s| {
+        matches!(s, Statement::Insert(i) if i.columns.len() == 2 && !i.keep_existing)
+    });
+    check("INSERT INTO t SELECT * FROM u ON CONFLICT DO NOTHING", &|s| {
+        matches!(s, Statement::Insert(i) if i.keep_existing)
+    });
+    check("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = EXCLUDED.a", &|s| {
+        matches!(s, Statement::Insert(i) if !i.keep_existing)
+    });
+    check("UPDATE t AS x SET a = 1, b = b + 1 WHERE x.c = 2", &|s| {
+        matches!(s, Statement::Update(u) if u.assignments.len() == 2 && u.alias.is_some())
+    });
+    check("DELETE FROM t", &|s| matches!(s, Statement::Delete(d) if d.selection.is_none()));
+    check("COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER true, DELIMITER ';')", &|s| {
+        matches!(s, Statement::CopyFrom(c) if c.format.csv && c.format.header && c.format.delimiter == b';')
+    });
+    check("COPY t FROM STDIN CSV HEADER", &|s| {
+        matches!(s, Statement::CopyFrom(c) if c.format.csv && c.format.header)
+    });
+    check("COPY t FROM STDIN", &|s| {
+        matches!(s, Statement::CopyFrom(c) if !c.format.csv && c.format.null == "\\N")
+    });
+    check("COPY (SELECT 1) TO STDOUT (FORMAT csv)", &|s| {
+        matches!(s, Statement::CopyTo(c) if c.format.csv)
+    });
+    check("SET extra_float_digits = 3", &|s| {
+        matches!(s, Statement::Set(v) if v.value.as_deref() == Some("3"))
+    });
+    check("SET SESSION search_path TO a, 'b'", &|s| {
+        matches!(s, Statement::Set(v) if v.value.as_deref() == Some("a, b"))
+    });
+    check("SET TIME ZONE 'UTC'", &|s| {
+        matches!(s, Statement::Set(v) if v.name.as_ref().unwrap().value == "timezone")
+    });
+    check("RESET ALL", &|s| matches!(s, Statement::Set(v) if v.name.is_none()));
+    check("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &|s| {
+        matches!(s, Statement::Transaction(Transaction::Begin))
+    });
+    check("ABORT", &|s| matches!(s, Statement::Transaction(Transaction::Rollback)));
+    check("DEALLOCATE PREPARE ALL", &|s| matches!(s, Statement::Deallocate(None)));
+    check("DISCARD ALL", &|s| matches!(s, Statement::Discard(_)));
+    for query in ["TABLE t", "VALUES (1, 'a')", "WITH a AS (SELECT 1) SELECT * FROM a", "(SELECT 1)"] {
+        check(query, &|s| matches!(s, Statement::Query(_)));
+    }
+}
+
+#[test]
+fn broken_text_never_panics() {
+    let sql = "CREATE STREAM s (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts - INTERVAL '5 s') \
+               WITH (unique_key = 'a', retention = '1 day'); SELECT é, 'ü' FROM TUMBLE(s, ts, \
+               INTERVAL '1' MINUTE) WHERE a IN (1, 2); COPY s FROM STDIN (FORMAT csv)";
+    for (i, _) in sql.char_indices() {
+        for text in [&sql[..i], &sql[i..]] {
+            if let Err(e) = parse(text) {
+                let _ = e.render("test", text);
+                let _ = e.position(text);
+            }
+        }
+    }
+    let deep = format!("SELECT {}1{}", "(".repeat(5000), ")".repeat(5000));
+    assert!(parse(&deep).is_err());
+}
+
+#[test]
+fn the_guide_lists_every_option() {
+    let guide = include_str!("../../../../docs/guide/sql.md");
+    let table = yeoul_sql::options::markdown();
+    assert!(guide.contains(&table), "put this into docs/guide/sql.md:\n{table}");
+}

@@ -1,0 +1,211 @@
+//! The memory layer of a tree: immutable batches, oldest first, tiered by size.
+//!
+//! What must hold: a batch holds all rows of its commits `first ..= last` for its tree and no others;
+//! batches never change, they are replaced.
+//!
+//! Limits: a handful of batches per power of four of the row count. Batches are not sorted; a batch
+//! that is looked up is hashed once, at 16 bytes per row.
+
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::UInt64Type;
+use yeoul_batch::{CommitId, hash64};
+
+use super::gather::{bytes_of, compact_views, concat};
+use super::merge::{Cover, Merge};
+use super::order::{KeyOrder, KeyRanges};
+use super::policy::Tiering;
+use super::source::{SortedRows, Source, keys_of};
+use crate::{Rule, RuleKind, StoreError, TreeSpec};
+
+/// How batches of a tree without key are put together.
+pub(crate) const KEEP_TIERING: Tiering =
+    Tiering { tier_base: 64, width_min: 4, width_max: 64, total_max: 1 << 18 };
+
+/// How batches of a keyed tree are put together: fewer and larger, because every lookup visits all.
+pub(crate) const KEYED_TIERING: Tiering =
+    Tiering { tier_base: 64, width_min: 4, width_max: 64, total_max: 1 << 22 };
+
+/// The tiering of a tree's memory.
+pub(crate) fn tiering(kind: RuleKind) -> &'static Tiering {
+    match kind {
+        RuleKind::Keep => &KEEP_TIERING,
+        RuleKind::Latest | RuleKind::Combine => &KEYED_TIERING,
+    }
+}
+
+/// Rows of some consecutive commits.
+#[derive(Debug)]
+pub struct MemoryBatch {
+    rows: RecordBatch,
+    first: CommitId,
+    last: CommitId,
+    bytes: usize,
+    version_min: u64,
+    hashes: OnceLock<Arc<Vec<u64>>>,
+    chains: OnceLock<Arc<Chains>>,
+}
+
+impl MemoryBatch {
+    /// The rows of commits `first ..= last`.
+    pub(crate) fn new(
+        spec: &TreeSpec,
+        rows: RecordBatch,
+        first: CommitId,
+        last: CommitId,
+    ) -> Result<Self, StoreError> {
+        let rows = compact_views(rows)?;
+        let version_min = match spec.rule {
+            Rule::Latest => {
+                let versions = rows.column(rows.num_columns() - 2).as_primitive::<UInt64Type>();
+                arrow::compute::min(versions).unwrap_or(u64::MAX)
+            }
+            Rule::Keep | Rule::Combine(_) => u64::MAX,
+        };
+        Ok(Self {
+            bytes: bytes_of(&rows),
+            rows,
+            first,
+            last,
+            version_min,
+            hashes: OnceLock::new(),
+            chains: OnceLock::new(),
+        })
+    }
+
+    /// The rows, in no particular order; a key of a keyed tree may come several times.
+    #[must_use]
+    pub fn rows(&self) -> &RecordBatch {
+        &self.rows
+    }
+
+    /// The first and the last commit that its rows are of.
+    #[must_use]
+    pub fn commits(&self) -> (CommitId, CommitId) {
+        (self.first, self.last)
+    }
+
+    /// About how much memory it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn version_min(&self) -> u64 {
+        self.version_min
+    }
+
+    /// The hashes of the rows' keys.
+    pub(crate) fn hashes(&self, spec: &TreeSpec) -> Result<Arc<Vec<u64>>, StoreError> {
+        if let Some(hashes) = self.hashes.get() {
+            return Ok(Arc::clone(hashes));
+        }
+        let columns: Vec<ArrayRef> =
+            spec.key.iter().map(|&c| Arc::clone(self.rows.column(c))).collect();
+        let hashes = Arc::new(hash64(&columns, self.rows.num_rows())?);
+        Ok(Arc::clone(self.hashes.get_or_init(|| hashes)))
+    }
+
+    /// Rows by hash of their key.
+    pub(crate) fn chains(&self, spec: &TreeSpec) -> Result<Arc<Chains>, StoreError> {
+        if let Some(chains) = self.chains.get() {
+            return Ok(Arc::clone(chains));
+        }
+        let chains = Arc::new(Chains::new(&self.hashes(spec)?));
+        Ok(Arc::clone(self.chains.get_or_init(|| chains)))
+    }
+
+    /// Whether it has been looked up, so that what replaces it will be too.
+    fn looked_up(&self) -> bool {
+        self.chains.get().is_some()
+    }
+}
+
+/// Rows with the same low bits of their hash, linked.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    heads: Vec<u32>,
+    next: Vec<u32>,
+}
+
+const END: u32 = u32::MAX;
+
+impl Chains {
+    fn new(hashes: &[u64]) -> Self {
+        let mut heads = vec![END; hashes.len().next_power_of_two()];
+        let mut next = vec![END; hashes.len()];
+        // From the back, so that a chain leads from older rows to newer ones.
+        for (row, &hash) in hashes.iter().enumerate().rev() {
+            let slot = slot(hash, heads.len());
+            next[row] = heads[slot];
+            heads[slot] = u32::try_from(row).expect("fewer than 2^32 rows in a batch");
+        }
+        Self { heads, next }
+    }
+
+    /// Calls `visit` with every row that may have this hash, in order.
+    pub(crate) fn visit(&self, hash: u64, mut visit: impl FnMut(u32)) {
+        let mut row = self.heads[slot(hash, self.heads.len())];
+        while row != END {
+            visit(row);
+            row = self.next[row as usize];
+        }
+    }
+}
+
+fn slot(hash: u64, slots: usize) -> usize {
+    #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
+    let low = hash as usize;
+    low & (slots - 1)
+}
+
+/// Neighbouring batches as one, under the tree's rule: `keep` in order of arrival, `latest` the newest
+/// row per key, `combine` the states of each key merged.
+pub(crate) fn merge_batches(
+    spec: &Arc<TreeSpec>,
+    batches: &[Arc<MemoryBatch>],
+) -> Result<MemoryBatch, StoreError> {
+    let rows: Vec<RecordBatch> = batches.iter().map(|b| b.rows.clone()).collect();
+    let merged = match &spec.rule {
+        Rule::Keep => concat(&spec.schema, &rows.iter().collect::<Vec<_>>())?,
+        Rule::Latest => {
+            let mut merge = merge_rows(spec, rows, Cover::Some, usize::MAX)?;
+            merge.next_batch()?.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(&spec.schema)))
+        }
+        Rule::Combine(combine) => combine.combine(&rows, false)?,
+    };
+    let (first, last) = match batches {
+        [first, .., last] => (first.first, last.last),
+        [one] => (one.first, one.last),
+        [] => (CommitId::default(), CommitId::default()),
+    };
+    let merged = MemoryBatch::new(spec, merged, first, last)?;
+    if batches.iter().any(|batch| batch.looked_up()) {
+        merged.chains(spec)?;
+    }
+    Ok(merged)
+}
+
+/// Batches from memory alone, sorted and merged.
+pub(crate) fn merge_rows(
+    spec: &Arc<TreeSpec>,
+    batches: Vec<RecordBatch>,
+    cover: Cover,
+    batch_rows: usize,
+) -> Result<Merge, StoreError> {
+    let mut ranges = KeyRanges::new(spec);
+    for batch in &batches {
+        ranges.include_batch(batch, &spec.key);
+    }
+    let order = Arc::new(KeyOrder::new(spec, &ranges)?);
+    let keys = keys_of(&order, &batches)?;
+    let mut rows = Vec::new();
+    for (number, batch) in (0u32..).zip(&batches) {
+        let len = u32::try_from(batch.num_rows()).expect("fewer than 2^32 rows in a batch");
+        rows.extend((0..len).map(|row| (number, row)));
+    }
+    let chunk_rows = rows.len().max(1);
+    let sorted = SortedRows::new(&order, &spec.schema, &Arc::new(batches), &keys, rows, chunk_rows);
+    Merge::new(spec, &order, vec![Source::Memory(sorted)], cover, batch_rows)
+}

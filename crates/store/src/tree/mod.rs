@@ -1,0 +1,45 @@
+//! Trees: their memory layer, their parts, and how rows of both become one answer.
+//!
+//! ```text
+//!   TreeSnapshot ─┬─ memory: batches, oldest first ─┐
+//!                 └─ parts: files, oldest first ────┴─▶ scan, get_many ─▶ rows under the rule
+//! ```
+//!
+//! What must hold: everything in a snapshot is immutable; what is older stands first, everywhere.
+//!
+//! Not here: when to flush or merge and what the manifest says (`store`).
+
+mod format;
+mod gather;
+mod layout;
+mod lookup;
+mod memory;
+mod merge;
+mod order;
+mod part;
+mod partition;
+mod policy;
+mod scan;
+mod snapshot;
+mod source;
+mod sparse;
+mod write;
+
+pub use lookup::get_many;
+pub use memory::MemoryBatch;
+pub use part::Part;
+pub use scan::{Scan, ScanOptions, scan};
+pub use snapshot::{Snapshot, TreeSnapshot};
+pub use write::PartCompression;
+
+pub(crate) use memory::{merge_batches, tiering};
+pub(crate) use merge::{Cover, Merge};
+pub(crate) use order::{KeyOrder, KeyRanges};
+pub(crate) use part::PARTS_DIR;
+pub(crate) use partition::rows_by_partition;
+pub(crate) use policy::Tiering;
+pub(crate) use source::{CHUNK_ROWS, SortedRows, Source, keys_of};
+pub(crate) use write::{PartLabel, PartWriter};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! All trees at one commit.
+
+use std::fmt;
+use std::sync::Arc;
+
+use yeoul_batch::{CommitId, TreeId};
+
+use super::memory::MemoryBatch;
+use super::part::Part;
+use crate::TreeSpec;
+use crate::store::Meta;
+
+/// One tree at one commit: cheap to clone, never changes, and holds its files.
+#[derive(Clone, Debug)]
+pub struct TreeSnapshot {
+    pub(crate) spec: Arc<TreeSpec>,
+    pub(crate) memory: Vec<Arc<MemoryBatch>>,
+    pub(crate) parts: Vec<Arc<Part>>,
+}
+
+impl TreeSnapshot {
+    pub(crate) fn new(spec: Arc<TreeSpec>, parts: Vec<Arc<Part>>) -> Self {
+        Self { spec, memory: Vec::new(), parts }
+    }
+
+    /// Its definition.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<TreeSpec> {
+        &self.spec
+    }
+
+    /// The rows that are in memory, oldest first.
+    #[must_use]
+    pub fn memory(&self) -> &[Arc<MemoryBatch>] {
+        &self.memory
+    }
+
+    /// The rows that are in files; of one partition, the oldest first.
+    #[must_use]
+    pub fn parts(&self) -> &[Arc<Part>] {
+        &self.parts
+    }
+
+    /// How many rows are stored: for keyed trees an upper bound of what a reader sees.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        let memory: usize = self.memory.iter().map(|batch| batch.rows().num_rows()).sum();
+        memory as u64 + self.parts.iter().map(|part| part.meta().rows).sum::<u64>()
+    }
+
+    /// About how much memory its rows take.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.iter().map(|batch| batch.bytes()).sum()
+    }
+
+    /// How long its files are.
+    #[must_use]
+    pub fn part_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.meta().bytes).sum()
+    }
+}
+
+/// Every tree as of one commit. What a reader holds stays as it is, whatever is committed,
+/// flushed, merged or dropped meanwhile.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    pub(crate) commit: CommitId,
+    /// By number, ascending.
+    pub(crate) trees: Vec<Arc<TreeSnapshot>>,
+    pub(crate) meta: Option<Arc<dyn Meta>>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("commit", &self.commit)
+            .field("trees", &self.trees)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Snapshot {
+    /// The commit that it shows.
+    #[must_use]
+    pub fn commit(&self) -> CommitId {
+        self.commit
+    }
+
+    /// The engine's state of this commit; `None` before the first publication since the opening.
+    #[must_use]
+    pub fn meta(&self) -> Option<&Arc<dyn Meta>> {
+        self.meta.as_ref()
+    }
+
+    /// A tree; `None` when there is none of this number at this commit.
+    #[must_use]
+    pub fn tree(&self, id: TreeId) -> Option<&Arc<TreeSnapshot>> {
+        self.position(id).ok().map(|at| &self.trees[at])
+    }
+
+    /// All trees, by number.
+    #[must_use]
+    pub fn trees(&self) -> &[Arc<TreeSnapshot>] {
+        &self.trees
+    }
+
+    pub(crate) fn position(&self, id: TreeId) -> Result<usize, usize> {
+        self.trees.binary_search_by_key(&id.0, |tree| tree.spec.id.0)
+    }
+}

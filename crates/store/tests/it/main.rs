@@ -1,0 +1,10 @@
+//! The store as its users see it: trees, commits, crashes.
+
+mod concurrent;
+mod corpus;
+mod crash;
+mod fixture;
+mod measure;
+mod model;
+mod options;
+mod world;

@@ -1,0 +1,223 @@
+//! The command line. Its words are an API: they do not change.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Real-time commerce analytics in one program: events in, views kept, SQL answered.
+#[derive(Debug, Parser)]
+#[command(name = "yeoul", version, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// What is logged to stderr: error, warn, info, debug, trace, or a filter such as `yeoul=debug`
+    #[arg(long, global = true, env = "YEOUL_LOG", default_value = "info", value_name = "LEVEL")]
+    pub(crate) log: String,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the project in a folder
+    #[command(after_long_help = crate::config::help())]
+    Run(RunArguments),
+    /// Ask with SQL: a shell, one statement, or a file
+    Sql(SqlArguments),
+    /// Say what is wrong with a project, without starting it
+    Check {
+        /// The project's folder
+        dir: PathBuf,
+    },
+    /// Say what a data folder or one of its files holds
+    Inspect {
+        /// A data folder, or a log segment, manifest or part in it
+        path: PathBuf,
+    },
+    /// Check that every received row is stored, a duplicate, or a dead letter
+    Audit {
+        /// The data folder of a stopped instance
+        #[arg(long, value_name = "PATH")]
+        data: PathBuf,
+    },
+    /// Measure a workload, alone or beside a peer
+    Bench(BenchArguments),
+    /// Replay real ad traffic, then run a living shop
+    Demo(DemoArguments),
+}
+
+/// `yeoul run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArguments {
+    /// The project's folder
+    pub(crate) dir: PathBuf,
+
+    /// The data folder, instead of what yeoul.toml says
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Where HTTP is served, or "off"
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<String>,
+
+    /// Where Postgres clients connect, or "off"
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) pg: Option<String>,
+
+    /// Read every source to its end, then stop. Nothing is served unless an address is given
+    #[arg(long)]
+    pub(crate) until_drained: bool,
+}
+
+/// `yeoul sql`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SqlArguments {
+    /// A running instance; without it and without --data, the one on this machine
+    #[arg(long, value_name = "URL", conflicts_with = "data", env = "YEOUL_URL")]
+    pub(crate) url: Option<String>,
+
+    /// The data folder of a stopped instance, opened for reading
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Run these statements and end
+    #[arg(short = 'c', value_name = "SQL", conflicts_with = "file")]
+    pub(crate) command: Option<String>,
+
+    /// Run the statements of this file and end; "-" is standard input
+    #[arg(short = 'f', value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+}
+
+/// How rows are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// Comma-separated values, with a header line
+    Csv,
+    /// One object per line
+    Json,
+}
+
+/// `yeoul bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArguments {
+    /// What to measure
+    #[arg(value_enum)]
+    pub(crate) workload: Workload,
+
+    /// How many events
+    #[arg(long, default_value_t = 10_000_000, value_name = "N")]
+    pub(crate) events: u64,
+
+    /// A peer to measure in the same call: chdb, duckdb
+    #[arg(long, value_name = "NAME")]
+    pub(crate) peer: Option<String>,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Where events and scratch data are kept between runs
+    #[arg(long, env = "YEOUL_BENCH_DIR", value_name = "PATH")]
+    pub(crate) dir: Option<PathBuf>,
+
+    /// The seed of the events
+    #[arg(long, default_value_t = 42, value_name = "N")]
+    pub(crate) seed: u64,
+}
+
+/// What `yeoul bench` can measure. `bench/README.md` describes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Workload {
+    /// Ads: look up, filter, count per campaign per 10 s
+    W1,
+    /// CTR per product per minute
+    W2,
+    /// Keep and roll up, with bytes per row
+    W4,
+    /// Ask: the queries of dashboards on W4's data
+    W5,
+    /// Fresh: from sending an event to seeing it in a query, under load
+    W7,
+    /// Hold: a steady rate over HTTP with bursts, nothing lost or doubled
+    W8,
+    /// Come back: kill -9, then the first correct query
+    W9,
+    /// Idle: memory, processor time and start
+    Idle,
+    /// Only write the events of W2 to the folder
+    Events,
+}
+
+/// `yeoul demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArguments {
+    /// Where HTTP is served
+    #[arg(long, value_name = "ADDR", default_value = crate::config::HTTP_DEFAULT)]
+    pub(crate) http: String,
+
+    /// Where Postgres clients connect
+    #[arg(long, value_name = "ADDR", default_value = crate::config::POSTGRES_DEFAULT)]
+    pub(crate) pg: String,
+
+    /// The project that is replayed first
+    #[arg(long, value_name = "DIR", default_value = "examples/ads")]
+    pub(crate) project: PathBuf,
+
+    /// The data folder; without it, a temporary one that is removed at the end
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Events of the living shop per second, outside of its bursts
+    #[arg(long, default_value_t = 5_000, value_name = "N")]
+    pub(crate) rate: u64,
+
+    /// How long the shop lives
+    #[arg(long, default_value_t = 30, value_name = "N")]
+    pub(crate) seconds: u64,
+
+    /// The seed of the shop
+    #[arg(long, default_value_t = 7, value_name = "N")]
+    pub(crate) seed: u64,
+
+    /// End after that, instead of serving until Ctrl-C
+    #[arg(long)]
+    pub(crate) exit: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_are_kept() {
+        let lines = [
+            "yeoul run examples/ads --data d --http 127.0.0.1:1 --pg off --until-drained",
+            "yeoul sql --url postgres://localhost/yeoul -c SELECT --format csv",
+            "yeoul sql --data d -f x.sql --format json",
+            "yeoul check examples/ads",
+            "yeoul inspect d/manifest",
+            "yeoul audit --data d",
+            "yeoul bench w2 --events 1000 --peer duckdb --json",
+            "yeoul demo --rate 100 --seconds 5 --exit",
+        ];
+        for line in lines {
+            if let Err(e) = Arguments::try_parse_from(line.split(' ')) {
+                panic!("{line}: {e}");
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The SQL of the workloads.
+
+use std::path::Path;
+
+/// The shop's events, kept sorted and divided by day.
+pub(super) fn events(connector: &str) -> String {
+    format!(
+        "CREATE STREAM events (
+           event_id UUID NOT NULL, ts TIMESTAMPTZ NOT NULL, user_id VARCHAR NOT NULL,
+           product_id INT NOT NULL, category VARCHAR NOT NULL, type VARCHAR NOT NULL,
+           price DOUBLE PRECISION NOT NULL, campaign_id INT NOT NULL,
+           WATERMARK FOR ts AS ts - INTERVAL '5 seconds'
+         ) WITH ({connector}order_by = 'product_id, ts', partition_by = 'day(ts)');"
+    )
+}
+
+/// The options of a stream that reads a file of JSON lines.
+pub(super) fn json_file(path: &Path) -> String {
+    let path = path.display().to_string().replace('\'', "''");
+    format!("connector = 'file', path = '{path}', format = 'json', ")
+}
+
+/// W2: impressions, clicks and CTR per product and minute.
+pub(super) const CTR: &str = "CREATE MATERIALIZED VIEW ctr AS
+  SELECT window_start, product_id,
+         count(*) FILTER (WHERE type = 'impression') AS impressions,
+         count(*) FILTER (WHERE type = 'click')      AS clicks,
+         ctr(clicks, impressions)                    AS ctr
+  FROM TUMBLE(events, ts, INTERVAL '1 minute')
+  GROUP BY window_start, product_id;";
+
+/// W4: the roll-up kept beside the rows.
+pub(super) const ROLLUP: &str = "CREATE MATERIALIZED VIEW ctr_1m AS
+  SELECT product_id, window_start AS minute,
+         count(*) FILTER (WHERE type = 'impression') AS imps,
+         count(*) FILTER (WHERE type = 'click')      AS clicks,
+         count(*) FILTER (WHERE type = 'cart')       AS carts,
+         count(*) FILTER (WHERE type = 'wish')       AS wishes,
+         count(*) FILTER (WHERE type = 'purchase')   AS purchases,
+         sum(price) FILTER (WHERE type = 'purchase') AS revenue
+  FROM TUMBLE(events, ts, INTERVAL '1 minute')
+  GROUP BY product_id, window_start;";
+
+/// Products and campaigns for the joins of W5.
+pub(super) fn dimensions(dir: &Path) -> String {
+    let path = |name: &str| dir.join(name).display().to_string().replace('\'', "''");
+    format!(
+        "CREATE TABLE products (product_id INT PRIMARY KEY, name VARCHAR, brand VARCHAR, category VARCHAR, list_price DOUBLE PRECISION)
+           WITH (connector = 'file', path = '{}', format = 'csv');
+         CREATE TABLE campaigns (campaign_id INT PRIMARY KEY, name VARCHAR, channel VARCHAR, spend DOUBLE PRECISION)
+           WITH (connector = 'file', path = '{}', format = 'csv');",
+        path("products.csv"),
+        path("campaigns.csv")
+    )
+}
+
+/// W1: the campaign of each viewed ad, counted by ten seconds.
+pub(super) fn ads(events: &Path, lookup: &Path) -> String {
+    let lookup = lookup.display().to_string().replace('\'', "''");
+    format!(
+        "CREATE TABLE ads (ad_id UUID PRIMARY KEY, campaign_id UUID NOT NULL)
+           WITH (connector = 'file', path = '{lookup}', format = 'csv');
+         CREATE STREAM ad_events (
+           user_id VARCHAR, page_id VARCHAR, ad_id UUID NOT NULL, ad_type VARCHAR,
+           event_type VARCHAR NOT NULL, event_time TIMESTAMPTZ NOT NULL, ip_address VARCHAR,
+           WATERMARK FOR event_time AS event_time - INTERVAL '1 second'
+         ) WITH ({}order_by = 'event_time');
+         CREATE MATERIALIZED VIEW campaign_views AS
+         SELECT a.campaign_id, e.window_start, count(*) AS views
+         FROM TUMBLE(ad_events, event_time, INTERVAL '10 seconds') e JOIN ads a ON a.ad_id = e.ad_id
+         WHERE e.event_type = 'view'
+         GROUP BY a.campaign_id, e.window_start;",
+        json_file(events)
+    )
+}
+
+/// W7: small rows whose way to an answer is timed.
+pub(super) const PROBES: &str = "CREATE STREAM probes (n BIGINT NOT NULL);
+  CREATE MATERIALIZED VIEW probe AS SELECT count(*) AS probes, max(n) AS newest FROM probes;";

@@ -1,0 +1,7 @@
+//! One file per command of the command line.
+
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod inspect;
+pub(crate) mod run;
+pub(crate) mod sql;

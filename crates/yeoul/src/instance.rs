@@ -1,0 +1,188 @@
+//! A running instance: the engine, its sources, its listeners, and an orderly end.
+//!
+//! ```text
+//!   open ─▶ apply SQL ─▶ serve ─▶ start_sources ─▶ … ─▶ stop sources ─▶ stop listeners ─▶ checkpoint
+//! ```
+//!
+//! What must hold: what was acknowledged is durable before the process ends; on SIGTERM or Ctrl-C the
+//! producers are stopped first and the engine last.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use yeoul_connect::Sources;
+use yeoul_engine::{Engine, Health};
+
+use crate::clock::SystemClock;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::listeners::Listeners;
+use crate::progress::Progress;
+use crate::project::Project;
+
+/// How often it is looked whether a source has ended or a view is built.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Why waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Every source that ends has been read to its end.
+    Drained,
+    /// Somebody asked to stop.
+    Asked,
+}
+
+/// See the module.
+pub(crate) struct Instance {
+    engine: Engine,
+    settings: Settings,
+    dir: PathBuf,
+    sources: Option<Sources>,
+    listeners: Option<Listeners>,
+    stop: Option<watch::Receiver<bool>>,
+}
+
+impl Instance {
+    /// Opens the data folder and applies the project's SQL to it.
+    pub(crate) fn open(project: &Project, data: &Path) -> Result<Self, Failure> {
+        let mut progress = Progress::new("recovering");
+        let engine = Engine::open(
+            data,
+            Arc::new(SystemClock),
+            project.settings.engine.clone(),
+            &mut |recovery| progress.recovery(recovery),
+        )?;
+        progress.finish();
+        let instance = Self {
+            engine,
+            settings: project.settings.clone(),
+            dir: project.dir.clone(),
+            sources: None,
+            listeners: None,
+            stop: None,
+        };
+        if let Err(failure) = apply(&instance.engine, &project.files) {
+            // The first mistake is what the person must see, whatever closing says.
+            let _ = instance.engine.shutdown();
+            return Err(failure);
+        }
+        Ok(instance)
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Listens, and watches for the signals that ask to stop.
+    pub(crate) async fn serve(&mut self) -> Result<(), Failure> {
+        self.stop = Some(watch_signals()?);
+        self.listeners = Some(Listeners::start(&self.engine, &self.settings).await?);
+        Ok(())
+    }
+
+    /// Starts to read the sources.
+    pub(crate) fn start_sources(&mut self) -> Result<(), Failure> {
+        self.sources = Some(Sources::start(&self.engine, &self.dir)?);
+        Ok(())
+    }
+
+    /// Ends when somebody asked to stop.
+    pub(crate) async fn asked_to_stop(&mut self) {
+        match &mut self.stop {
+            Some(stop) => {
+                // The sender lives as long as the process.
+                let _ = stop.wait_for(|asked| *asked).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends when every source that ends has been read and every view is built, or somebody asked.
+    pub(crate) async fn drained_or_asked(&mut self) -> Result<Ending, Failure> {
+        loop {
+            let sources = self.sources.as_ref();
+            if sources.is_none_or(Sources::is_drained) && self.healthy()?.building.is_empty() {
+                if let Some(sources) = sources {
+                    sources.outcome()?;
+                }
+                return Ok(Ending::Drained);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = self.asked_to_stop() => return Ok(Ending::Asked),
+            }
+        }
+    }
+
+    /// Ends when somebody asked to stop, or the engine cannot go on.
+    pub(crate) async fn until_asked(&mut self) -> Result<(), Failure> {
+        loop {
+            self.healthy()?;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = self.asked_to_stop() => return Ok(()),
+            }
+        }
+    }
+
+    /// The engine's health, unless it is poisoned.
+    fn healthy(&self) -> Result<Health, Failure> {
+        let health = self.engine.health();
+        match &health.poisoned {
+            Some(why) => Err(Failure::new(format!(
+                "the engine stopped taking rows: {why}\nhint: free space or mend the disk, then start again"
+            ))),
+            None => Ok(health),
+        }
+    }
+
+    /// Ends everything in order.
+    pub(crate) fn shutdown(mut self, runtime: &Runtime) -> Result<(), Failure> {
+        if let Some(sources) = self.sources.take() {
+            sources.stop();
+        }
+        if let Some(listeners) = self.listeners.take() {
+            runtime.block_on(listeners.stop());
+        }
+        self.engine.shutdown()?;
+        Ok(())
+    }
+}
+
+/// Applies SQL files to an engine. What exists identically stays as it is.
+pub(crate) fn apply(engine: &Engine, files: &[(String, String)]) -> Result<(), Failure> {
+    engine.apply_project(files)?;
+    Ok(())
+}
+
+/// Whether the sources that the project names are there.
+pub(crate) fn check_sources(engine: &Engine, dir: &Path) -> Result<(), Failure> {
+    Sources::check(engine, dir)?;
+    Ok(())
+}
+
+/// Becomes true at the first SIGTERM or SIGINT. The second one ends the process at once.
+fn watch_signals() -> Result<watch::Receiver<bool>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (sender, receiver) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        loop {
+            let code = tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            };
+            if *sender.borrow() {
+                std::process::exit(code);
+            }
+            tracing::info!("stopping; once more to stop at once");
+            let _ = sender.send(true);
+        }
+    });
+    Ok(receiver)
+}

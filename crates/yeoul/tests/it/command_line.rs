@@ -1,0 +1,93 @@
+//! Exit codes and messages.
+
+use std::fs;
+
+use crate::program::{good, project, rows, text, yeoul};
+
+const CLICKS: &str = "CREATE STREAM clicks (item INT NOT NULL, at TIMESTAMPTZ) \
+    WITH (connector = 'file', path = 'clicks.csv', format = 'csv');\n\
+    CREATE MATERIALIZED VIEW by_item AS SELECT item, count(*) AS clicks FROM clicks GROUP BY item;\n";
+
+#[test]
+fn wrong_words_are_refused_with_the_right_ones() {
+    let said = yeoul(&["rnu"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("run"), "{}", said.err);
+
+    let said = yeoul(&["run", "there-is-no-such-folder"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("is not a folder"), "{}", said.err);
+
+    let dir = project(CLICKS);
+    fs::write(dir.path().join("yeoul.toml"), "[limits]\ncommit_row = 10\n").expect("writes");
+    let said = yeoul(&["check", text(dir.path())]);
+    assert_eq!(said.code, Some(2));
+    assert!(
+        said.err.contains("yeoul.toml:2: there is no setting \"limits.commit_row\""),
+        "{}",
+        said.err
+    );
+    assert!(said.err.contains("did you mean \"limits.commit_rows\"?"), "{}", said.err);
+}
+
+#[test]
+fn a_mistake_in_the_sql_is_shown_where_it_is() {
+    let dir = project("CREATE STREAM a (x INT);\nCREATE MATERIALIZED VIEW b AS SELECT y FROM a;\n");
+    let said = yeoul(&["check", text(dir.path())]);
+    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains('y') && said.err.contains("project.sql"), "{}", said.err);
+}
+
+#[test]
+fn refused_rows_have_a_code_of_their_own() {
+    let dir = project(CLICKS);
+    fs::write(dir.path().join("clicks.csv"), "item,at\n1,2026-01-01T00:00:00Z\nx,\n2,\n1,\n")
+        .expect("writes");
+    let data = dir.path().join("data");
+    let said = yeoul(&["run", text(dir.path()), "--data", text(&data), "--until-drained"]);
+    assert_eq!(said.code, Some(3), "{}", said.err);
+    assert_eq!(rows(&data, "SELECT item, clicks FROM by_item ORDER BY item"), ["1,2", "2,1"]);
+    assert_eq!(rows(&data, "SELECT count(*) FROM yeoul.dead_letters"), ["1"]);
+    good(&["audit", "--data", text(&data)]);
+}
+
+#[test]
+fn formats_of_answers() {
+    let dir = project(CLICKS);
+    fs::write(dir.path().join("clicks.csv"), "item,at\n7,2026-01-01T00:00:00Z\n8,\n")
+        .expect("writes");
+    let data = dir.path().join("data");
+    good(&["run", text(dir.path()), "--data", text(&data), "--until-drained"]);
+    let ask = |format: &str, sql: &str| {
+        good(&["sql", "--data", text(&data), "--format", format, "-c", sql])
+    };
+    let sql = "SELECT item, at FROM clicks ORDER BY item";
+    assert_eq!(ask("csv", sql), "item,at\n7,2026-01-01 00:00:00+00\n8,\n");
+    assert_eq!(
+        ask("json", sql),
+        "{\"item\":7,\"at\":\"2026-01-01 00:00:00+00\"}\n{\"item\":8,\"at\":null}\n"
+    );
+    assert!(ask("table", sql).contains("(2 rows)"));
+    assert!(ask("table", "\\d clicks").contains("item"));
+    // Two statements, one after the other.
+    assert_eq!(ask("csv", "SELECT 1 AS a; SELECT 2 AS b"), "a\n1\nb\n2\n");
+}
+
+#[test]
+fn reading_writes_nothing() {
+    let dir = project(CLICKS);
+    fs::write(dir.path().join("clicks.csv"), "item,at\n7,\n").expect("writes");
+    let data = dir.path().join("data");
+    good(&["run", text(dir.path()), "--data", text(&data), "--until-drained"]);
+    let said = yeoul(&["sql", "--data", text(&data), "-c", "DROP STREAM clicks CASCADE"]);
+    assert_eq!(said.code, Some(1));
+    assert_eq!(rows(&data, "SELECT count(*) FROM clicks"), ["1"]);
+}
+
+#[test]
+fn what_is_not_ours_is_not_inspected() {
+    let dir = project(CLICKS);
+    let said = yeoul(&["inspect", text(&dir.path().join("project.sql"))]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("is not a data folder"), "{}", said.err);
+}

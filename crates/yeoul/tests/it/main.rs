@@ -1,0 +1,6 @@
+//! The program as people use it: started, asked, stopped, looked at.
+
+mod ads;
+mod command_line;
+mod program;
+mod served;

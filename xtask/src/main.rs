@@ -1,0 +1,57 @@
+//! The project's own commands: `cargo xtask tidy` checks the rules of `STYLE.md`, `cargo xtask ci` runs
+//! everything that must be green, cheapest first.
+//!
+//! Never shipped. It has no dependencies, so that the first red comes after a second and not after
+//! the whole workspace is built.
+
+#![expect(clippy::print_stdout, reason = "a command line program talks to people")]
+
+mod ci;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  tidy         the rules of STYLE.md that a program can check
+  ci [--fast]  format, tidy, clippy, documentation, all tests; stops at the first red
+               --fast leaves out the documentation and the tests that start whole programs";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["tidy"] => report(&tidy::check(&root())),
+        ["ci"] => ci::run(&root(), ci::Extent::Full),
+        ["ci", "--fast"] => ci::run(&root(), ci::Extent::Fast),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The folder of the workspace.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+fn report(findings: &[String]) -> ExitCode {
+    for finding in findings {
+        eprintln!("{finding}");
+    }
+    if findings.is_empty() {
+        println!("tidy: clean");
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("tidy: {} to mend", findings.len());
+        ExitCode::FAILURE
+    }
+}
