@@ -267,6 +267,12 @@ impl Engine {
         Session::new(Arc::clone(&self.shared))
     }
 
+    /// The statement that created the relation `name`.
+    #[must_use]
+    pub fn definition(&self, name: &str) -> Option<String> {
+        self.shared.world.load().catalog.get(name).map(|relation| relation.sql.clone())
+    }
+
     /// Whether it works.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -90,6 +90,16 @@ impl EngineError {
         self
     }
 
+    /// The same, saying which file the statement is in.
+    #[must_use]
+    pub fn in_file(mut self, file: &str) -> Self {
+        self.report = Some(match &self.report {
+            Some(report) => report.replacen("┌─ sql:", &format!("┌─ {file}:"), 1),
+            None => format!("{file}: {self}"),
+        });
+        self
+    }
+
     pub(crate) fn stopped() -> Self {
         Self::new(ErrorKind::Unavailable, "the engine is stopping")
     }

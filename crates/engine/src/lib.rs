@@ -25,6 +25,7 @@ mod metrics;
 mod open;
 mod options;
 mod planning;
+mod project;
 mod record;
 mod runtime;
 mod scan;
@@ -37,6 +38,7 @@ pub use delivery::{DeadLetter, Delivery, Position, Receipt, SubmitError, Ticket}
 pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle};
 pub use error::{EngineError, ErrorKind};
 pub use options::{EngineOptions, Secrets};
+pub use project::Applied;
 pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session};
 pub use yeoul_batch::{Clock, CommitId, EventTime};
 pub use yeoul_sql::{Compression, Connector, CopyFormat, FileFormat, FileOptions, Speed};

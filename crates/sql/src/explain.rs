@@ -52,8 +52,8 @@ fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
                 .iter()
                 .zip(schema.fields())
                 .map(|(e, field)| match expr(e, input) {
-                    text if text == *field.name() => text,
-                    text => format!("{text} AS {}", field.name()),
+                    text if text == tidy(field.name()) => text,
+                    text => format!("{text} AS {}", tidy(field.name())),
                 })
                 .collect();
             writeln!(f, "Project [{}]", items.join(", "))?;
@@ -94,10 +94,37 @@ fn window(kind: WindowKind) -> String {
     if offset_us == 0 { text } else { format!("{text} shifted by {}", display(offset_us)) }
 }
 
+/// A column's name for people: DataFusion names unnamed columns after their expression and writes
+/// the type around every constant, as in `count(Int64(1))`.
+pub(crate) fn tidy(name: &str) -> String {
+    const TYPES: [&str; 8] =
+        ["Utf8View(", "Utf8(", "Int64(", "Int32(", "Float64(", "Float32(", "Boolean(", "Decimal128("];
+    let mut out = String::new();
+    let mut rest = name;
+    while let Some(at) = (0..rest.len())
+        .filter(|i| rest.is_char_boundary(*i))
+        .find(|i| TYPES.iter().any(|t| rest[*i..].starts_with(t)))
+    {
+        let Some(open) = rest[at..].find('(').map(|i| at + i + 1) else { break };
+        let quoted = rest[open..].starts_with('"');
+        let end = if quoted { "\")" } else { ")" };
+        let Some(length) = rest[open..].find(end) else { break };
+        out.push_str(&rest[..at]);
+        if quoted {
+            out.push_str(&format!("'{}'", &rest[open + 1..open + length]));
+        } else {
+            out.push_str(&rest[open..open + length]);
+        }
+        rest = &rest[open + length + end.len()..];
+    }
+    out.push_str(rest);
+    out.replace("count(1)", "count(*)")
+}
+
 /// The name of the column, else what the expression calls itself.
 fn expr(e: &ExprRef, input: &ViewNode) -> String {
     match e.as_column() {
-        Some(i) => input.schema().fields().get(i).map_or_else(String::new, |f| f.name().clone()),
+        Some(i) => input.schema().fields().get(i).map_or_else(String::new, |f| tidy(f.name())),
         None => crate::lower::describe(e),
     }
 }

@@ -157,7 +157,7 @@ impl Session {
         answers
     }
 
-    fn parse(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, EngineError> {
+    pub(crate) fn parse(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, EngineError> {
         let secrets = &self.shared.options.secrets;
         yeoul_sql::parse_with(sql, &|name| secrets.get(name)).map_err(|e| EngineError::sql(&e, sql))
     }
@@ -216,6 +216,14 @@ impl Session {
     #[must_use]
     pub fn cancel_handle(&self) -> CancelHandle {
         CancelHandle(Arc::clone(&self.cancel))
+    }
+
+    /// Runs one parsed statement.
+    pub(crate) async fn run_statement(
+        &self,
+        statement: &Spanned<Statement>,
+    ) -> Result<Answer, EngineError> {
+        self.statement(statement, Vec::new()).await
     }
 
     async fn statement(

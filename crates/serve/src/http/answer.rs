@@ -15,6 +15,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::Fuse;
 use yeoul_engine::{CommitId, EngineError, ErrorKind, RowStream};
 use yeoul_format::encode::{Encoder, JsonRow};
 
@@ -27,7 +28,8 @@ pub(crate) struct Rows {
     pub(crate) schema: SchemaRef,
     pub(crate) commit: CommitId,
     pub(crate) first: Option<RecordBatch>,
-    pub(crate) rows: RowStream,
+    /// The others; it may have ended already.
+    pub(crate) rows: Fuse<RowStream>,
     pub(crate) begin: Instant,
     /// Dropped with the body: the query ends when the client is gone.
     #[expect(dead_code, reason = "held for its drop")]

@@ -7,6 +7,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use futures::stream::Fuse;
 use serde::Deserialize;
 use yeoul_engine::{Answer, CancelHandle, EngineError, RowStream, Session};
 
@@ -179,7 +180,8 @@ async fn run(session: &Session, statement: Statement) -> Result<Answer, ApiError
 }
 
 /// Waits for the first rows: errors up to there still have a status of their own.
-async fn first(mut rows: RowStream) -> Result<(Option<RecordBatch>, RowStream), EngineError> {
+async fn first(rows: RowStream) -> Result<(Option<RecordBatch>, Fuse<RowStream>), EngineError> {
+    let mut rows = rows.fuse();
     while let Some(batch) = rows.next().await {
         let batch = batch?;
         if batch.num_rows() > 0 {

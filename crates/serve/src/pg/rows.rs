@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::BufMut;
 use futures::StreamExt;
+use futures::stream::Fuse;
 use yeoul_engine::{EngineError, RowStream};
 
 use super::column::{Cells, PgColumn};
@@ -14,7 +15,7 @@ use super::wire::{FLUSH_BYTES, Wire};
 
 /// A query's rows, sent so far to some row.
 pub(crate) struct Rows {
-    stream: RowStream,
+    stream: Fuse<RowStream>,
     columns: Arc<[PgColumn]>,
     batch: Vec<Cells>,
     /// How many rows the batch has, and how many of them are sent.
@@ -26,7 +27,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn new(stream: RowStream, columns: Arc<[PgColumn]>) -> Self {
-        Self { stream, columns, batch: Vec::new(), length: 0, at: 0, sent: 0 }
+        Self { stream: stream.fuse(), columns, batch: Vec::new(), length: 0, at: 0, sent: 0 }
     }
 
     /// Takes the next batch that has rows; false when there is none.

@@ -60,7 +60,7 @@ impl Lowering<'_> {
             schema: Arc::clone(&kept),
         };
         if kept.fields().iter().zip(&fields).all(|(k, f)| k.data_type() == f.data_type()) {
-            return Ok(Lowered { node, scope: Scope::whole(&a.schema), key });
+            return Ok(Lowered { node, scope: Scope::whole(&a.schema), key, windows: Vec::new() });
         }
         self.as_planned(node, &kept, &a.schema, key)
     }
@@ -100,7 +100,7 @@ impl Lowering<'_> {
             exprs,
             schema: Arc::new(planned.as_arrow().clone()),
         };
-        Ok(Lowered { node, scope: Scope::whole(planned), key })
+        Ok(Lowered { node, scope: Scope::whole(planned), key, windows: Vec::new() })
     }
 
     /// The expression in the type it is stored in.

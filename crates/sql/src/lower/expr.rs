@@ -10,10 +10,12 @@ use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::{Expr as LogicalExpr, ExprSchemable};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion::sql::unparser::expr_to_sql;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use yeoul_batch::{ColumnExpr, Expr, ExprError, ExprRef};
 
 use super::fast;
+use crate::explain::tidy;
 use crate::planner::Planner;
 use crate::translate;
 
@@ -165,19 +167,18 @@ impl Expr for Described {
     }
 }
 
-/// How an expression is written, its columns without the relation they are of.
+/// How an expression is written in SQL, its columns without the relation they are of.
 fn text(expr: &LogicalExpr) -> String {
     let plain = expr
         .clone()
         .transform_up(|e| match e {
             LogicalExpr::Column(c) => {
-                Ok(Transformed::yes(LogicalExpr::Column(Column::new_unqualified(c.name))))
+                Ok(Transformed::yes(LogicalExpr::Column(Column::new_unqualified(tidy(&c.name)))))
             }
             other => Ok(Transformed::no(other)),
         })
         .data();
-    match plain {
-        Ok(plain) => plain.human_display().to_string(),
-        Err(_) => expr.human_display().to_string(),
-    }
+    plain
+        .and_then(|plain| expr_to_sql(&plain))
+        .map_or_else(|_| expr.human_display().to_string(), |sql| sql.to_string())
 }

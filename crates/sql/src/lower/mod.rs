@@ -35,8 +35,9 @@ use crate::planner::{Planner, QueryPlan};
 use crate::rewrite::UNNAMED;
 use crate::translate;
 use crate::types;
-use crate::view::{ViewNode, ViewPlan};
+use crate::view::{ViewNode, ViewPlan, WindowKind};
 use expr::Scope;
+use yeoul_batch::{ColumnExpr, ExprRef};
 
 /// Lowers a planned query.
 pub(crate) fn view(
@@ -149,6 +150,18 @@ struct Lowered {
     scope: Scope,
     /// Seen columns that are different for every row.
     key: Option<Vec<usize>>,
+    /// The windows whose bounds are columns of the node, seen or not.
+    windows: Vec<Assigned>,
+}
+
+/// A window node beneath, as those above it know it.
+#[derive(Clone, Copy)]
+struct Assigned {
+    kind: WindowKind,
+    /// Where the time is in the node's rows, if it is a column.
+    time: Option<usize>,
+    /// Where the start is in the node's rows; the end is next to it.
+    start: usize,
 }
 
 impl Lowered {
@@ -158,13 +171,50 @@ impl Lowered {
         if identity && self.node.schema() == schema {
             return Ok(self.node);
         }
-        let exprs = (0..self.scope.columns.len()).map(|i| self.scope.column(i)).collect();
-        Ok(ViewNode::Project {
-            input: Box::new(self.node),
-            exprs,
-            schema: Arc::clone(schema),
-        })
+        if identity && only_names_differ(self.node.schema(), schema) {
+            return Ok(under_names(self.node, schema));
+        }
+        let columns = &self.scope.columns;
+        let (input, exprs) = match self.node {
+            ViewNode::Project { input, exprs, .. } => {
+                (input, columns.iter().map(|c| Arc::clone(&exprs[*c])).collect())
+            }
+            other => (Box::new(other), (0..columns.len()).map(|i| self.scope.column(i)).collect()),
+        };
+        Ok(ViewNode::Project { input, exprs, schema: Arc::clone(schema) })
     }
+}
+
+fn only_names_differ(one: &SchemaRef, other: &SchemaRef) -> bool {
+    let unnamed = |f: &Field| renamed(f, "");
+    one.fields().len() == other.fields().len()
+        && one.fields().iter().zip(other.fields()).all(|(a, b)| unnamed(a) == unnamed(b))
+}
+
+/// The node with its columns under the names of `schema`, which differs in nothing else.
+fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
+    match &mut node {
+        ViewNode::Project { schema: names, .. }
+        | ViewNode::Union { schema: names, .. }
+        | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
+        ViewNode::Aggregate { keys, calls, schema: names, .. } => {
+            let outputs = schema.fields().iter().skip(keys.len());
+            calls.iter_mut().zip(outputs).for_each(|(c, f)| c.output = Arc::clone(f));
+            *names = Arc::clone(schema);
+        }
+        // These hand their input's columns on, names and all.
+        ViewNode::Source { .. } | ViewNode::Filter { .. } => {
+            let exprs = (0..).zip(schema.fields());
+            let exprs = exprs.map(|(i, f)| column(i, f)).collect();
+            let schema = Arc::clone(schema);
+            node = ViewNode::Project { input: Box::new(node), exprs, schema };
+        }
+    }
+    node
+}
+
+fn column(index: usize, field: &Field) -> ExprRef {
+    Arc::new(ColumnExpr::new(index, field.data_type().clone()))
 }
 
 struct Lowering<'a> {
@@ -201,7 +251,7 @@ impl Lowering<'_> {
                     .map_err(|e| self.fail(e))?;
                 let scope = input.scope.truncated(seen);
                 let node = ViewNode::Filter { input: Box::new(input.node), predicate };
-                Ok(Lowered { node, scope, key: input.key })
+                Ok(Lowered { node, scope, ..input })
             }
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
@@ -237,7 +287,7 @@ impl Lowering<'_> {
             schema,
             append_only: relation.append_only,
         };
-        Ok(Lowered { node, scope, key })
+        Ok(Lowered { node, scope, key, windows: Vec::new() })
     }
 
     fn project(
@@ -257,7 +307,7 @@ impl Lowering<'_> {
         });
         if let Some(positions) = positions.into_iter().collect::<Option<Vec<usize>>>() {
             let scope = input.scope.chosen(&positions, schema);
-            return Ok(Lowered { node: input.node, scope, key });
+            return Ok(Lowered { node: input.node, scope, key, windows: input.windows });
         }
         let exprs = exprs
             .iter()
@@ -268,7 +318,7 @@ impl Lowering<'_> {
             exprs,
             schema: Arc::new(schema.as_arrow().clone()),
         };
-        Ok(Lowered { node, scope: Scope::whole(schema), key })
+        Ok(Lowered { node, scope: Scope::whole(schema), key, windows: Vec::new() })
     }
 
     fn union(&self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<Lowered, SqlError> {
@@ -282,12 +332,12 @@ impl Lowering<'_> {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let node = ViewNode::Union { inputs, schema: arrow };
-        Ok(Lowered { node, scope: Scope::whole(schema), key: None })
+        Ok(Lowered { node, scope: Scope::whole(schema), key: None, windows: Vec::new() })
     }
 }
 
 /// How an expression is written.
-pub(crate) fn describe(expr: &yeoul_batch::ExprRef) -> String {
+pub(crate) fn describe(expr: &ExprRef) -> String {
     format!("{expr:?}")
 }
 

@@ -1,0 +1,111 @@
+//! A project's SQL files, applied to an engine: what is there already as it is written stays, what is
+//! missing is created, in an order in which everything finds what it reads.
+
+use yeoul_sql::{Spanned, Statement};
+
+use crate::engine::Engine;
+use crate::error::{EngineError, ErrorKind};
+use crate::session::Session;
+
+/// What applying a project did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// What was created, in order.
+    pub created: Vec<String>,
+    /// What was there already.
+    pub kept: Vec<String>,
+}
+
+/// A definition of a file.
+struct Definition<'a> {
+    file: &'a str,
+    name: String,
+    statement: Spanned<Statement>,
+}
+
+impl Engine {
+    /// Applies the definitions of `files` (name and text). Files hold `CREATE` statements only, in any
+    /// order: a definition whose sources are not there yet is tried again after the others.
+    /// For plain threads.
+    pub fn apply_project(&self, files: &[(String, String)]) -> Result<Applied, EngineError> {
+        futures::executor::block_on(self.apply_files(files))
+    }
+
+    async fn apply_files(&self, files: &[(String, String)]) -> Result<Applied, EngineError> {
+        let session = self.session();
+        let mut waiting = Vec::new();
+        for (file, text) in files {
+            let statements = session.parse(text).map_err(|e| e.in_file(file))?;
+            for statement in statements {
+                let name = created_name(&statement).map_err(|e| e.in_file(file))?;
+                waiting.push(Definition { file, name, statement });
+            }
+        }
+        let mut applied = Applied::default();
+        while !waiting.is_empty() {
+            let before = waiting.len();
+            let mut again = Vec::new();
+            let mut first_error = None;
+            for definition in waiting {
+                match self.apply_one(&session, &definition, &mut applied).await {
+                    Ok(()) => {}
+                    Err(error) if error.sqlstate == "42P01" => {
+                        first_error.get_or_insert_with(|| error.in_file(definition.file));
+                        again.push(definition);
+                    }
+                    Err(error) => return Err(error.in_file(definition.file)),
+                }
+            }
+            if let (true, Some(error)) = (again.len() == before, first_error) {
+                return Err(error);
+            }
+            waiting = again;
+        }
+        Ok(applied)
+    }
+
+    async fn apply_one(
+        &self,
+        session: &Session,
+        definition: &Definition<'_>,
+        applied: &mut Applied,
+    ) -> Result<(), EngineError> {
+        let name = &definition.name;
+        if let Some(sql) = self.definition(name) {
+            if words(&sql).eq(words(definition.statement.sql())) {
+                applied.kept.push(name.clone());
+                return Ok(());
+            }
+            return Err(EngineError::new(
+                ErrorKind::Conflict,
+                format!("\"{name}\" exists with another definition"),
+            )
+            .with_detail(format!("it was created by: {sql}"))
+            .with_hint("drop it first, or put the definition back as it was"));
+        }
+        session.run_statement(&definition.statement).await?;
+        applied.created.push(name.clone());
+        Ok(())
+    }
+}
+
+/// Definitions are the same if they differ in white space only.
+fn words(sql: &str) -> impl Iterator<Item = &str> {
+    sql.split_whitespace()
+}
+
+fn created_name(statement: &Spanned<Statement>) -> Result<String, EngineError> {
+    match &statement.node {
+        Statement::CreateStream(create) => Ok(create.name.value.clone()),
+        Statement::CreateTable(create) => Ok(create.name.value.clone()),
+        Statement::CreateView(create) => Ok(create.name.value.clone()),
+        _ => {
+            let first: Vec<&str> = statement.sql().split_whitespace().take(3).collect();
+            Err(EngineError::new(
+                ErrorKind::Input,
+                format!("\"{} …\" does not belong in a project", first.join(" ")),
+            )
+            .with_hint("a project's files hold CREATE statements; run others with \"yeoul sql\""))
+        }
+    }
+}
