@@ -1,2 +1,4 @@
+//! The fuzz target "copy text": its body is in `src/targets`.
+
 #![no_main]
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| yeoul_fuzz::format::copy_text(bytes));

@@ -41,8 +41,8 @@ pub(crate) struct BuildTask {
 pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<BuildTask>) {
     for task in tasks {
         let view = task.relation.id;
-        let outcome = build(shared, &task)
-            .and_then(|()| shared.ask(|reply| Job::Built { view, reply }));
+        let outcome =
+            build(shared, &task).and_then(|()| shared.ask(|reply| Job::Built { view, reply }));
         if let Err(error) = outcome {
             // When the engine is stopping the view is simply built at the next start.
             let _ = shared.queue.send(Job::BuildFailed { view, error });

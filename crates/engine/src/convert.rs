@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryBuilder};
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{DataType, Field};
 
@@ -14,15 +14,18 @@ pub(crate) fn assign(column: &ArrayRef, field: &Field) -> Result<ArrayRef, Engin
     if column.data_type() == target {
         return Ok(Arc::clone(column));
     }
-    let text = matches!(column.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
-    let outcome = if text && yeoul_sql::types::is_uuid(field) {
+    let text =
+        matches!(column.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    let outcome = if text && yeoul_sql::datatype::is_uuid(field) {
         uuids(column)
+    } else if text && *target == DataType::Binary {
+        byteas(column)
     } else {
         let options = CastOptions { safe: false, ..CastOptions::default() };
         cast_with_options(column, target, &options).map_err(EngineError::from)
     };
     outcome.map_err(|error| {
-        let type_name = yeoul_sql::types::sql_name(field);
+        let type_name = yeoul_sql::datatype::sql_name(field);
         EngineError::new(
             ErrorKind::Input,
             format!("a value does not fit column \"{}\" of type {type_name}", field.name()),
@@ -47,4 +50,32 @@ fn uuids(column: &ArrayRef) -> Result<ArrayRef, EngineError> {
         }
     }
     Ok(Arc::new(out.finish()))
+}
+
+/// Bytes as PostgreSQL writes them: `\x` and two digits each. Other text is its own bytes.
+fn byteas(column: &ArrayRef) -> Result<ArrayRef, EngineError> {
+    let texts = cast(column, &DataType::Utf8View)?;
+    let mut out = BinaryBuilder::new();
+    for text in texts.as_string_view() {
+        match text.map(|text| (text, text.strip_prefix("\\x"))) {
+            None => out.append_null(),
+            Some((_, Some(hex))) => out.append_value(from_hex(hex)?),
+            Some((text, None)) => out.append_value(text),
+        }
+    }
+    Ok(Arc::new(out.finish()))
+}
+
+fn from_hex(hex: &str) -> Result<Vec<u8>, EngineError> {
+    let pairs = hex.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
+        u8::from_str_radix(text, 16).ok()
+    };
+    pairs.map(byte).collect::<Option<Vec<u8>>>().ok_or_else(|| {
+        EngineError::new(
+            ErrorKind::Input,
+            format!("\"\\x{hex}\" does not hold pairs of hexadecimal digits"),
+        )
+    })
 }

@@ -207,10 +207,9 @@ impl Engine {
         let reply = Box::new(move |outcome| {
             let _ = sender.send(outcome);
         });
-        match self.shared.queue.try_deliver(prepared, reply) {
-            Ok(()) => Ok(Ticket { receiver }),
-            Err(Some(_)) => Err(self.busy()),
-            Err(None) => Err(EngineError::stopped().into()),
+        match self.shared.queue.try_deliver(prepared, reply)? {
+            true => Ok(Ticket { receiver }),
+            false => Err(self.busy()),
         }
     }
 
@@ -253,11 +252,8 @@ impl Engine {
     pub fn position(&self, stream: &str, source: &str, partition: &str) -> u64 {
         let world = self.shared.world.load();
         let Some(relation) = world.catalog.get(stream) else { return 0 };
-        let key = SourceKey {
-            relation: relation.id,
-            source: source.into(),
-            partition: partition.into(),
-        };
+        let key =
+            SourceKey { relation: relation.id, source: source.into(), partition: partition.into() };
         world.sources.get(&key).position
     }
 
@@ -297,12 +293,32 @@ impl Engine {
         #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
         let gauges = [
             ("yeoul_commit", "The newest commit.", stats.commit.0 as f64),
-            ("yeoul_checkpoint_commit", "The commit of the manifest.", stats.checkpoint_commit.0 as f64),
-            ("yeoul_memory_layer_bytes", "Rows and states not yet in parts.", (stats.live_bytes + stats.frozen_bytes) as f64),
+            (
+                "yeoul_checkpoint_commit",
+                "The commit of the manifest.",
+                stats.checkpoint_commit.0 as f64,
+            ),
+            (
+                "yeoul_memory_layer_bytes",
+                "Rows and states not yet in parts.",
+                (stats.live_bytes + stats.frozen_bytes) as f64,
+            ),
             ("yeoul_log_bytes", "Length of the log.", stats.log_bytes as f64),
-            ("yeoul_part_bytes_written", "Bytes written to parts.", stats.part_bytes_written as f64),
-            ("yeoul_publish_blocked_us", "Time that commits waited for memory.", stats.blocked_us as f64),
-            ("yeoul_queue_fullness", "How full the ingest queue is, 0 to 1.", self.shared.queue.fullness()),
+            (
+                "yeoul_part_bytes_written",
+                "Bytes written to parts.",
+                stats.part_bytes_written as f64,
+            ),
+            (
+                "yeoul_publish_blocked_us",
+                "Time that commits waited for memory.",
+                stats.blocked_us as f64,
+            ),
+            (
+                "yeoul_queue_fullness",
+                "How full the ingest queue is, 0 to 1.",
+                self.shared.queue.fullness(),
+            ),
         ];
         self.shared.metrics.text(&gauges)
     }
@@ -347,10 +363,7 @@ fn start_committer(
     })
 }
 
-fn spawn(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, EngineError> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
     std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
         EngineError::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}"))
     })

@@ -151,7 +151,11 @@ impl From<StoreError> for EngineError {
             }
             _ => None,
         };
-        let code = if matches!(error, StoreError::Corrupt { .. }) { "XX001" } else { "58030" };
+        let code = match &error {
+            StoreError::Corrupt { .. } | StoreError::Newer { .. } => "XX001",
+            StoreError::InUse(_) => "55006",
+            _ => "58030",
+        };
         let base = Self::new(kind, error.to_string()).with_sqlstate(code);
         Self { hint, ..base }
     }

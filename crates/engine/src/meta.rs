@@ -86,13 +86,19 @@ impl Meta {
     /// Reads them back.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
         let meta: Self = serde_json::from_slice(bytes).map_err(|e| {
-            EngineError::new(ErrorKind::Internal, format!("the catalog in the manifest is damaged: {e}"))
-                .with_hint("restore the data folder from a backup")
+            EngineError::new(
+                ErrorKind::Internal,
+                format!("the catalog in the manifest is damaged: {e}"),
+            )
+            .with_hint("restore the data folder from a backup")
         })?;
         if meta.version > VERSION {
             return Err(EngineError::new(
                 ErrorKind::Input,
-                format!("the catalog has version {}; this program reads up to {VERSION}", meta.version),
+                format!(
+                    "the catalog has version {}; this program reads up to {VERSION}",
+                    meta.version
+                ),
             )
             .with_hint("start the data folder with the version of Yeoul that wrote it"));
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::meta::Counts;
 
 /// Upper bounds of the commit time histogram, in microseconds.
-const BUCKETS_US: [u64; 10] = [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000];
+const BUCKETS_US: [u64; 10] =
+    [250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000];
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -47,13 +48,25 @@ impl Metrics {
         let mut out = String::with_capacity(4096);
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = [
-            ("yeoul_rows_received_total", "Rows and dead letters taken from sources.", &self.received),
+            (
+                "yeoul_rows_received_total",
+                "Rows and dead letters taken from sources.",
+                &self.received,
+            ),
             ("yeoul_rows_stored_total", "Rows stored.", &self.stored),
-            ("yeoul_rows_duplicate_total", "Rows dropped because their key was there.", &self.duplicates),
+            (
+                "yeoul_rows_duplicate_total",
+                "Rows dropped because their key was there.",
+                &self.duplicates,
+            ),
             ("yeoul_dead_letters_total", "Rows kept in yeoul.dead_letters.", &self.dead_letters),
             ("yeoul_rows_late_total", "Stored rows that were behind the watermark.", &self.late),
             ("yeoul_queries_total", "Statements that gave rows.", &self.queries),
-            ("yeoul_query_errors_total", "Statements that ended with an error.", &self.query_errors),
+            (
+                "yeoul_query_errors_total",
+                "Statements that ended with an error.",
+                &self.query_errors,
+            ),
         ];
         for (name, help, counter) in counters {
             let value = load(counter);
@@ -63,7 +76,8 @@ impl Metrics {
             let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n");
         }
         let name = "yeoul_commit_seconds";
-        let _ = write!(out, "# HELP {name} Time from gathering to visible.\n# TYPE {name} histogram\n");
+        let _ =
+            write!(out, "# HELP {name} Time from gathering to visible.\n# TYPE {name} histogram\n");
         let mut total = 0;
         for (bound, counter) in BUCKETS_US.iter().zip(&self.commits) {
             total += load(counter);

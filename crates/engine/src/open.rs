@@ -189,8 +189,11 @@ fn replay_record(
 
 fn relation(state: &State, id: RelationId) -> Result<Arc<Relation>, EngineError> {
     state.catalog.by_id(id).cloned().ok_or_else(|| {
-        EngineError::new(ErrorKind::Internal, format!("the log has rows of unknown relation {}", id.0))
-            .with_hint("restore the data folder from a backup")
+        EngineError::new(
+            ErrorKind::Internal,
+            format!("the log has rows of unknown relation {}", id.0),
+        )
+        .with_hint("restore the data folder from a backup")
     })
 }
 

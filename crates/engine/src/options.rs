@@ -9,7 +9,9 @@ use yeoul_store::SyncPolicy;
 /// Gives the values of `${NAME}` in options: the program passes the environment. Values are never
 /// shown.
 #[derive(Clone)]
-pub struct Secrets(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Secrets(Arc<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Secrets {
     /// Secrets that `get` knows.

@@ -127,7 +127,8 @@ fn damaged(what: &str) -> EngineError {
 }
 
 fn header(d: &DeliveryRecord) -> Bytes {
-    let mut out = BytesMut::with_capacity(64 + d.source.len() + d.partition.len() + 4 * d.dropped.len());
+    let mut out =
+        BytesMut::with_capacity(64 + d.source.len() + d.partition.len() + 4 * d.dropped.len());
     put_text(&mut out, &d.source);
     put_text(&mut out, &d.partition);
     let flags = u8::from(d.position.is_some()) | (u8::from(d.idempotency.is_some()) << 1);

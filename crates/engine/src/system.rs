@@ -88,9 +88,17 @@ fn streams(world: &World, kind: RelationKind) -> RecordBatch {
         ("disk_bytes", disk),
         ("parts", parts),
         ("watermark", Arc::new(watermarks.with_timezone("UTC"))),
+        ("lateness_us", Arc::new(relations.iter().map(|r| lateness_us(r)).collect::<Int64Array>())),
         ("created_commit", numbers(relations.iter().map(|r| r.created.0))),
         ("definition", texts(relations.iter().map(|r| &r.sql))),
     ])
+}
+
+fn lateness_us(relation: &Relation) -> Option<i64> {
+    match &relation.body {
+        Body::Stream(stream) => Some(stream.lateness_us),
+        _ => None,
+    }
 }
 
 fn views(world: &World) -> RecordBatch {
@@ -159,7 +167,10 @@ fn parts(world: &World) -> RecordBatch {
     batch(vec![
         ("tree", texts(all.iter().map(|p| p.0))),
         ("path", texts(all.iter().map(|p| p.1.path()))),
-        ("partition", Arc::new(Int64Array::from_iter_values(all.iter().map(|p| p.1.meta().partition)))),
+        (
+            "partition",
+            Arc::new(Int64Array::from_iter_values(all.iter().map(|p| p.1.meta().partition))),
+        ),
         ("rows", numbers(all.iter().map(|p| p.1.meta().rows))),
         ("bytes", numbers(all.iter().map(|p| p.1.meta().bytes))),
         ("level", numbers(all.iter().map(|p| u64::from(p.1.meta().level)))),

@@ -2,8 +2,6 @@
 //!
 //! `cargo bench -p yeoul-format --bench json`
 
-#![expect(missing_docs, reason = "a benchmark has no readers of its API")]
-
 use std::hint::black_box;
 use std::sync::Arc;
 

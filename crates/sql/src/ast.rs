@@ -275,7 +275,7 @@ pub struct Insert {
     pub table: Name,
     /// The columns named, or empty.
     pub columns: Vec<Name>,
-    /// The rows. `None`: `DEFAULT VALUES`.
+    /// The rows.
     pub source: Query,
     /// `ON CONFLICT DO NOTHING`; a row whose key exists is otherwise replaced.
     pub keep_existing: bool,

@@ -36,7 +36,7 @@ impl fmt::Display for RelationKind {
 pub struct Relation {
     /// What it is.
     pub kind: RelationKind,
-    /// Its columns, with the types of [`crate::types`].
+    /// Its columns, with the types of [`crate::datatype`].
     pub schema: SchemaRef,
     /// The columns of its primary key, by position; empty where there is none.
     pub primary_key: Vec<usize>,

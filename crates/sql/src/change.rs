@@ -24,7 +24,7 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 use crate::planner::{Planner, QueryPlan, unknown_relation};
 use crate::text::{Text, quoted};
-use crate::{translate, types};
+use crate::{datatype, translate};
 
 /// A change ready to be run: [`QueryPlan::plan`] gives the rows.
 #[derive(Clone, Debug)]
@@ -49,7 +49,10 @@ impl Planner {
         if insert.keep_existing && relation.kind != RelationKind::Table {
             return Err(SqlError::new(
                 ErrorKind::WrongKind,
-                format!("ON CONFLICT needs a table, and \"{}\" is a {}", insert.table.value, relation.kind),
+                format!(
+                    "ON CONFLICT needs a table, and \"{}\" is a {}",
+                    insert.table.value, relation.kind
+                ),
             )
             .at(insert.table.span));
         }
@@ -60,11 +63,8 @@ impl Planner {
         let rows = self.query(&source, catalog, &declared)?;
         let given = rows.schema.fields().len();
         if given > columns.len() || (!insert.columns.is_empty() && given < columns.len()) {
-            let (more, less) = if given > columns.len() {
-                ("values", "columns")
-            } else {
-                ("columns", "values")
-            };
+            let (more, less) =
+                if given > columns.len() { ("values", "columns") } else { ("columns", "values") };
             return Err(SqlError::new(
                 ErrorKind::Syntax,
                 format!("INSERT has more {more} than {less}"),
@@ -79,13 +79,24 @@ impl Planner {
             if source.is_none() && !field.is_nullable() {
                 return Err(SqlError::new(
                     ErrorKind::NotNull,
-                    format!("column \"{}\" of \"{}\" has no value", field.name(), insert.table.value),
+                    format!(
+                        "column \"{}\" of \"{}\" has no value",
+                        field.name(),
+                        insert.table.value
+                    ),
                 )
                 .detail("it is NOT NULL")
                 .at(insert.table.span));
             }
         }
-        self.finish(&insert.table, relation, rows, &sources, &insert.source.text, insert.source.span)
+        self.finish(
+            &insert.table,
+            relation,
+            rows,
+            &sources,
+            &insert.source.text,
+            insert.source.span,
+        )
     }
 
     /// Plans an `UPDATE`.
@@ -144,8 +155,7 @@ impl Planner {
             .iter()
             .map(|f| sql::SelectItem::UnnamedExpr(column(&alias.value, f.name())))
             .collect();
-        let query =
-            rows_of(&delete.table, alias, items, delete.selection.clone(), &delete.text)?;
+        let query = rows_of(&delete.table, alias, items, delete.selection.clone(), &delete.text)?;
         let rows = self.query(&query, catalog, parameters)?;
         let sources: Vec<Option<usize>> = (0..items_of(&relation)).map(Some).collect();
         self.finish(&delete.table, relation, rows, &sources, &delete.text, query.span)
@@ -236,11 +246,7 @@ fn changeable(verb: &str, table: &Name, catalog: &dyn Catalog) -> Result<Relatio
 }
 
 /// The positions of the named columns; all of them where none is named.
-fn positions(
-    names: &[Name],
-    table: &Name,
-    relation: &Relation,
-) -> Result<Vec<usize>, SqlError> {
+fn positions(names: &[Name], table: &Name, relation: &Relation) -> Result<Vec<usize>, SqlError> {
     let fields = relation.schema.fields();
     if names.is_empty() {
         return Ok((0..fields.len()).collect());
@@ -304,26 +310,18 @@ fn declare_values(
 
 /// Every value of `VALUES` is of the type of its column, whatever stands in the other rows;
 /// `DEFAULT` is null.
-fn cast_values(
-    source: &Query,
-    columns: &[usize],
-    relation: &Relation,
-) -> Result<Query, SqlError> {
+fn cast_values(source: &Query, columns: &[usize], relation: &Relation) -> Result<Query, SqlError> {
     let mut source = source.clone();
     let sql::SetExpr::Values(values) = source.ast.body.as_mut() else { return Ok(source) };
     let types = columns
         .iter()
-        .map(|c| crate::parse::parse_type(&types::sql_name(relation.schema.field(*c))))
+        .map(|c| crate::parse::parse_type(&datatype::sql_name(relation.schema.field(*c))))
         .collect::<Result<Vec<_>, _>>()?;
     for row in &mut values.rows {
         for (expr, data_type) in row.content.iter_mut().zip(&types) {
             let is_default = matches!(expr, sql::Expr::Identifier(i)
                 if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"));
-            let value = if is_default {
-                sql::Expr::value(sql::Value::Null)
-            } else {
-                expr.clone()
-            };
+            let value = if is_default { sql::Expr::value(sql::Value::Null) } else { expr.clone() };
             *expr = sql::Expr::Cast {
                 kind: sql::CastKind::Cast,
                 expr: Box::new(value),
@@ -349,13 +347,16 @@ fn rows_of(
     selection: Option<sql::Expr>,
     text: &Arc<Text>,
 ) -> Result<Query, SqlError> {
-    let skeleton =
-        format!("SELECT * FROM {} AS {}", quoted(&table.value), quoted(&alias.value));
+    let skeleton = format!("SELECT * FROM {} AS {}", quoted(&table.value), quoted(&alias.value));
     let mut query = crate::parse::parse_query(&skeleton)?;
     if let sql::SetExpr::Select(select) = query.ast.body.as_mut() {
         select.projection = items;
         select.selection = selection;
     }
     // Places in the user's expressions are places in the user's text.
-    Ok(Query { span: Span::new(table.span.start, text.as_str().len()), text: Arc::clone(text), ..query })
+    Ok(Query {
+        span: Span::new(table.span.start, text.as_str().len()),
+        text: Arc::clone(text),
+        ..query
+    })
 }

@@ -4,7 +4,7 @@
 //! 1. [`event_order`]: `first_value` and `last_value` without an order get the event time's.
 //! 2. [`prepare`]: `uuid` meets text.
 //! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type.
-//! 4. [`output`]: the result has only types of [`crate::types`].
+//! 4. [`output`]: the result has only types of [`crate::datatype`].
 //!
 //! What must hold: no step changes the name of a column.
 
@@ -21,9 +21,9 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::optimizer::Analyzer;
 
+use crate::datatype;
 use crate::functions;
 use crate::planner::Context;
-use crate::types;
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -88,7 +88,7 @@ fn field_of(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
 }
 
 fn is_uuid(expr: &Expr, schema: &DFSchema) -> bool {
-    field_of(expr, schema).is_some_and(|f| types::is_uuid(&f))
+    field_of(expr, schema).is_some_and(|f| datatype::is_uuid(&f))
 }
 
 /// `expr` as a `uuid`, where it is text; anything else stays as it is.
@@ -106,10 +106,10 @@ fn to_uuid(expr: Expr, schema: &DFSchema) -> Result<Expr> {
             None => Ok(expr),
         },
         Expr::Placeholder(Placeholder { id, field: None }) => Ok(Expr::Placeholder(
-            Placeholder::new_with_field(id.clone(), Some(Arc::new(types::uuid()))),
+            Placeholder::new_with_field(id.clone(), Some(Arc::new(datatype::uuid()))),
         )),
         _ => match field_of(&expr, schema) {
-            Some(f) if types::is_string(f.data_type()) => {
+            Some(f) if datatype::is_string(f.data_type()) => {
                 Ok(functions::uuid_from_text().call(vec![expr]))
             }
             _ => Ok(expr),
@@ -124,11 +124,11 @@ fn convert(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
         let parameter = Placeholder::new_with_field(id.clone(), Some(Arc::clone(&cast.field)));
         return Ok(Transformed::yes(Expr::Placeholder(parameter)));
     }
-    if types::is_uuid(&cast.field) {
+    if datatype::is_uuid(&cast.field) {
         return match to_uuid(*cast.expr, schema)? {
             same if is_uuid(&same, schema) => Ok(Transformed::yes(same)),
             Expr::Literal(value @ ScalarValue::FixedSizeBinary(16, _), _) => {
-                let metadata = types::uuid().metadata().clone().into();
+                let metadata = datatype::uuid().metadata().clone().into();
                 Ok(Transformed::yes(Expr::Literal(value, Some(metadata))))
             }
             other => {
@@ -137,7 +137,7 @@ fn convert(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
             }
         };
     }
-    if types::is_string(target) && is_uuid(&cast.expr, schema) {
+    if datatype::is_string(target) && is_uuid(&cast.expr, schema) {
         return Ok(Transformed::yes(functions::uuid_to_text().call(vec![*cast.expr])));
     }
     Ok(Transformed::no(Expr::Cast(cast)))
@@ -211,9 +211,9 @@ pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<Logica
     Analyzer::new().execute_and_check(plan, options, |_, _| {})
 }
 
-/// Casts the columns of the result to the types of [`crate::types`].
+/// Casts the columns of the result to the types of [`crate::datatype`].
 pub(crate) fn output(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let target = |t: &DataType| types::stored(t).filter(|stored| stored != t);
+    let target = |t: &DataType| datatype::stored(t).filter(|stored| stored != t);
     if plan.schema().fields().iter().all(|f| target(f.data_type()).is_none()) {
         return Ok(plan);
     }

@@ -97,8 +97,16 @@ fn window(kind: WindowKind) -> String {
 /// A column's name for people: DataFusion names unnamed columns after their expression and writes
 /// the type around every constant, as in `count(Int64(1))`.
 pub(crate) fn tidy(name: &str) -> String {
-    const TYPES: [&str; 8] =
-        ["Utf8View(", "Utf8(", "Int64(", "Int32(", "Float64(", "Float32(", "Boolean(", "Decimal128("];
+    const TYPES: [&str; 8] = [
+        "Utf8View(",
+        "Utf8(",
+        "Int64(",
+        "Int32(",
+        "Float64(",
+        "Float32(",
+        "Boolean(",
+        "Decimal128(",
+    ];
     let mut out = String::new();
     let mut rest = name;
     while let Some(at) = (0..rest.len())

@@ -17,6 +17,7 @@ mod ast;
 mod catalog;
 mod change;
 mod coerce;
+pub mod datatype;
 mod error;
 mod explain;
 mod functions;
@@ -29,7 +30,6 @@ mod planner;
 mod rewrite;
 mod text;
 mod translate;
-pub mod types;
 mod view;
 
 pub use ast::{
@@ -41,7 +41,9 @@ pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;
 pub use error::{ErrorKind, Span, SqlError};
 pub use functions::{register, scalars};
-pub use options::{Compression, FileFormat, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
+pub use options::{
+    Compression, FileFormat, FileOptions, OnError, PartitionBy, PartitionUnit, Speed,
+};
 pub use parse::{Secrets, parse, parse_query, parse_with};
 pub use planner::{Planner, QueryPlan};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};

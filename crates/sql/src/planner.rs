@@ -28,7 +28,7 @@ use crate::catalog::{Catalog, PUBLIC_SCHEMAS, Relation};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 use crate::view::ViewPlan;
-use crate::{coerce, functions, lower, rewrite, translate, types};
+use crate::{coerce, datatype, functions, lower, rewrite, translate};
 
 /// The name of a subquery that was given none.
 pub(crate) const ANONYMOUS: &str = "";
@@ -47,7 +47,7 @@ pub struct Planner {
 /// A query ready to be optimised and run.
 #[derive(Clone, Debug)]
 pub struct QueryPlan {
-    /// The plan, typed; its output has only the types of [`crate::types`].
+    /// The plan, typed; its output has only the types of [`crate::datatype`].
     pub plan: LogicalPlan,
     /// Its columns.
     pub schema: SchemaRef,
@@ -60,8 +60,7 @@ impl Planner {
     pub fn new(mut state: SessionState) -> Result<Self, SqlError> {
         in_utc(&mut state).map_err(translate::execution)?;
         functions::register(&mut state).map_err(translate::execution)?;
-        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> =
-            vec![Arc::new(functions::JsonOperators)];
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(functions::JsonOperators)];
         expr_planners.extend(state.expr_planners().iter().cloned());
         let scalars = state.scalar_functions().keys();
         let function_names = scalars
@@ -72,13 +71,13 @@ impl Planner {
             .collect();
         Ok(Self {
             expr_planners,
-            type_planner: Arc::new(types::OurTypes),
+            type_planner: Arc::new(datatype::OurTypes),
             function_names: Arc::new(function_names),
             state,
         })
     }
 
-    /// The functions and settings planning uses; plans run in any session that was made of it.
+    /// The functions and settings planning uses; plans run in any context that was made of it.
     #[must_use]
     pub fn state(&self) -> &SessionState {
         &self.state
@@ -160,15 +159,12 @@ fn in_utc(state: &mut SessionState) -> DfResult<()> {
 }
 
 fn parameter(data_type: DataType) -> FieldRef {
-    let data_type = types::stored(&data_type).unwrap_or(DataType::Utf8View);
+    let data_type = datatype::stored(&data_type).unwrap_or(DataType::Utf8View);
     Arc::new(Field::new("", data_type, true))
 }
 
 /// The types of all parameters in order: as declared, else as inferred, else varchar.
-fn parameter_types(
-    plan: &LogicalPlan,
-    declared: Vec<Option<FieldRef>>,
-) -> DfResult<Vec<FieldRef>> {
+fn parameter_types(plan: &LogicalPlan, declared: Vec<Option<FieldRef>>) -> DfResult<Vec<FieldRef>> {
     let mut all = declared;
     for (id, inferred) in plan.get_parameter_fields()? {
         let number = id.trim_start_matches('$').parse::<usize>().ok().filter(|n| *n > 0);
@@ -183,7 +179,7 @@ fn parameter_types(
         }
         let slot = &mut all[number - 1];
         if slot.is_none() {
-            *slot = inferred.map(|f| match types::stored(f.data_type()) {
+            *slot = inferred.map(|f| match datatype::stored(f.data_type()) {
                 Some(t) => Arc::new(f.as_ref().clone().with_data_type(t)),
                 None => f,
             });
@@ -236,8 +232,10 @@ impl Context<'_> {
             .with_map_string_types_to_utf8view(true)
             .with_collect_spans(true);
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
-        SqlToRel::new_with_options(self, options)
-            .sql_statement_to_plan_with_context(sql::Statement::Query(Box::new(query)), &mut context)
+        SqlToRel::new_with_options(self, options).sql_statement_to_plan_with_context(
+            sql::Statement::Query(Box::new(query)),
+            &mut context,
+        )
     }
 
     /// The relation of this name, if there is one in the public schema.

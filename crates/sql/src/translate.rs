@@ -148,12 +148,11 @@ fn schema(error: &SchemaError, text: &Text, within: Span) -> SqlError {
             .at(place(field, text, within))
         }
         SchemaError::DuplicateQualifiedField { name, .. }
-        | SchemaError::DuplicateUnqualifiedField { name } => SqlError::new(
-            ErrorKind::DuplicateColumn,
-            format!("two columns are called \"{name}\""),
-        )
-        .hint("give one of them another name with AS")
-        .at(text.find_name(&[name], within).unwrap_or(within)),
+        | SchemaError::DuplicateUnqualifiedField { name } => {
+            SqlError::new(ErrorKind::DuplicateColumn, format!("two columns are called \"{name}\""))
+                .hint("give one of them another name with AS")
+                .at(text.find_name(&[name], within).unwrap_or(within))
+        }
     }
 }
 
@@ -197,8 +196,11 @@ fn unknown_column(column: &Column, valid: &[Column], text: &Text, within: Span) 
             names.push(&column.name);
         }
     }
-    let mut tables: Vec<&str> =
-        valid.iter().filter(within_table).filter_map(|c| Some(c.relation.as_ref()?.table())).collect();
+    let mut tables: Vec<&str> = valid
+        .iter()
+        .filter(within_table)
+        .filter_map(|c| Some(c.relation.as_ref()?.table()))
+        .collect();
     tables.dedup();
     let name = &column.name;
     let mut e = match tables.as_slice() {
@@ -267,7 +269,10 @@ fn message(raw: &str, text: &Text, within: Span) -> SqlError {
     if m.contains("No function matches") || m.contains("Failed to coerce arguments") {
         return arguments(&m, text, within);
     }
-    let kind = if m.contains("coerce") || m.contains("convert") || m.contains("Cannot infer common") || m.contains("incompatible")
+    let kind = if m.contains("coerce")
+        || m.contains("convert")
+        || m.contains("Cannot infer common")
+        || m.contains("incompatible")
         || m.contains("type") && m.contains("cannot")
     {
         ErrorKind::DatatypeMismatch
@@ -275,7 +280,10 @@ fn message(raw: &str, text: &Text, within: Span) -> SqlError {
         ErrorKind::UndefinedParameter
     } else if m.contains("Aggregate") || m.contains("aggregate") {
         ErrorKind::Grouping
-    } else if m.contains("not supported") || m.contains("Unsupported") || m.contains("not implemented") {
+    } else if m.contains("not supported")
+        || m.contains("Unsupported")
+        || m.contains("not implemented")
+    {
         ErrorKind::NotSupported
     } else {
         ErrorKind::Syntax

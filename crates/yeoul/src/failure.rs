@@ -63,6 +63,17 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Says it on stderr. A report about SQL has its own title.
+    pub(crate) fn say(&self) {
+        let message = self.message.trim_end();
+        let title = if message.starts_with("error") { "" } else { "error: " };
+        if !message.is_empty() {
+            eprintln!("{title}{message}");
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -45,9 +45,7 @@ fn main() -> ExitCode {
     match log_to_stderr(&arguments).and_then(|()| dispatch(arguments.command)) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            if !failure.message.is_empty() {
-                eprintln!("error: {failure}");
-            }
+            failure.say();
             failure.exit.into()
         }
     }

@@ -230,7 +230,8 @@ impl TextReader {
         let kept = self.overlong.get_or_insert_default();
         let room = OVERLONG_KEPT_BYTES.saturating_sub(kept.len()).min(bytes.len());
         kept.extend_from_slice(&bytes[..room]);
-        if newline.is_none() && !(at_end && !self.options.tail) {
+        let last = at_end && !self.options.tail;
+        if newline.is_none() && !last {
             return at_end.then_some(Step::Pending);
         }
         let raw = Bytes::from(self.overlong.take().unwrap_or_default());

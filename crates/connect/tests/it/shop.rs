@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
@@ -82,13 +82,19 @@ impl Shop {
 
     pub(crate) fn run(&self, sql: &str) -> Vec<Answer> {
         let answers = self.runtime.block_on(self.session().execute(sql));
-        answers.into_iter().map(|answer| answer.unwrap_or_else(|e| panic!("{sql}: {e}"))).collect()
+        answers.into_iter().collect::<Result<_, _>>().expect(sql)
+    }
+
+    fn batches(&self, sql: &str) -> Vec<RecordBatch> {
+        let Some(Answer::Rows { rows, .. }) = self.run(sql).pop() else {
+            unreachable!("{sql}: no rows")
+        };
+        self.runtime.block_on(rows.try_collect()).expect(sql)
     }
 
     /// The rows of a query, columns divided by `|`.
     pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
-        let Some(Answer::Rows { rows, .. }) = self.run(sql).pop() else { panic!("{sql}: no rows") };
-        let batches: Vec<_> = self.runtime.block_on(rows.try_collect()).expect("answers");
+        let batches = self.batches(sql);
         let mut lines = Vec::new();
         for batch in batches {
             let texts = batch.columns().iter().map(|c| {
@@ -110,11 +116,8 @@ impl Shop {
     }
 
     pub(crate) fn count(&self) -> i64 {
-        let Some(Answer::Rows { rows, .. }) = self.run("SELECT count(*) FROM events").pop() else {
-            panic!("no rows")
-        };
-        let batches: Vec<_> = self.runtime.block_on(rows.try_collect()).expect("answers");
-        let batch: &arrow::array::RecordBatch = &batches[0];
+        let batches = self.batches("SELECT count(*) FROM events");
+        let batch = &batches[0];
         batch.column(0).as_primitive::<Int64Type>().value(0)
     }
 

@@ -71,9 +71,14 @@ impl Definer<'_> {
                 (Some(_), None) => {
                     return Err(EngineError::new(
                         ErrorKind::Input,
-                        format!("stream \"{}\" has a retention but no time to go by", create.name.value),
+                        format!(
+                            "stream \"{}\" has a retention but no time to go by",
+                            create.name.value
+                        ),
                     )
-                    .with_hint("add WATERMARK FOR a time column, or partition_by = 'day(column)'"));
+                    .with_hint(
+                        "add WATERMARK FOR a time column, or partition_by = 'day(column)'",
+                    ));
                 }
                 (None, _) => None,
             },
@@ -99,7 +104,15 @@ impl Definer<'_> {
             on_error: options.on_error,
             connector: options.connector.clone(),
         };
-        Ok(self.relation_of(&create.name.value, RelationKind::Stream, sql, schema, vec![spec], TreeView::Keep, Body::Stream(body)))
+        Ok(self.relation_of(
+            &create.name.value,
+            RelationKind::Stream,
+            sql,
+            schema,
+            vec![spec],
+            TreeView::Keep,
+            Body::Stream(body),
+        ))
     }
 
     fn table(

@@ -144,7 +144,9 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
             let below = positions(input);
             exprs
                 .iter()
-                .map(|expr| expr.as_column().and_then(|column| below.get(column).copied().flatten()))
+                .map(|expr| {
+                    expr.as_column().and_then(|column| below.get(column).copied().flatten())
+                })
                 .collect()
         }
         ViewNode::Aggregate { keys, schema, .. } => {

@@ -46,7 +46,10 @@ impl Definition {
     /// What the log says.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, EngineError> {
         serde_json::from_slice(bytes).map_err(|e| {
-            EngineError::new(ErrorKind::Internal, format!("a definition in the log is malformed: {e}"))
+            EngineError::new(
+                ErrorKind::Internal,
+                format!("a definition in the log is malformed: {e}"),
+            )
         })
     }
 }
@@ -146,7 +149,8 @@ impl State {
                 .by_id(*source)
                 .and_then(|source| snapshot.tree(source.tree()))
                 .is_some_and(|tree| tree.rows() > 0);
-            let global = self.catalog.by_id(*source).is_some_and(|source| has_row_over_nothing(source));
+            let global =
+                self.catalog.by_id(*source).is_some_and(|source| has_row_over_nothing(source));
             empty &= !stored && !global;
         }
         if empty { Build::Ready } else { Build::Waiting(Arc::new(BuildStatus::default())) }
@@ -200,13 +204,12 @@ impl Committer {
                 ErrorKind::Conflict,
                 format!("{} \"{name}\" exists already", there.kind),
             )
-            .with_hint(format!("DROP it first, or say IF NOT EXISTS")));
+            .with_hint("drop it first, or say IF NOT EXISTS"));
         }
         let commit = self.state.commit.next();
         let id = self.state.take_relation();
         let shared = Arc::clone(&self.shared);
-        let relation =
-            self.state.define(&shared.planning, statement, sql, id, commit, None)?;
+        let relation = self.state.define(&shared.planning, statement, sql, id, commit, None)?;
         let definition = Definition::Create {
             id: id.0,
             sql: sql.to_owned(),
@@ -301,10 +304,10 @@ impl Committer {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            if let Err(error) = self.start(id) {
-                if let Some(view) = self.state.views.get_mut(&id) {
-                    super::state::fail(view, &error);
-                }
+            if let Err(error) = self.start(id)
+                && let Some(view) = self.state.views.get_mut(&id)
+            {
+                super::state::fail(view, &error);
             }
         }
         self.refresh();

@@ -141,7 +141,8 @@ fn dead_batch(
     let each = |text: fn(&DeadLetter) -> &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(letters.iter().map(text)))
     };
-    let at: TimestampMicrosecondArray = Int64Array::from(vec![now_us; letters.len()]).reinterpret_cast();
+    let at: TimestampMicrosecondArray =
+        Int64Array::from(vec![now_us; letters.len()]).reinterpret_cast();
     let columns: Vec<ArrayRef> = vec![
         same(delivery.stream.name()),
         same(&delivery.source),

@@ -42,9 +42,21 @@ pub(crate) enum Job {
         reply: Reply<WriteOutcome>,
     },
     /// Create what the statement says.
-    Create { statement: Box<Statement>, sql: String, name: String, if_not_exists: bool, reply: Reply<Option<CommitId>> },
+    Create {
+        statement: Box<Statement>,
+        sql: String,
+        name: String,
+        if_not_exists: bool,
+        reply: Reply<Option<CommitId>>,
+    },
     /// Drop relations.
-    Drop { kind: ObjectKind, names: Vec<String>, if_exists: bool, cascade: bool, reply: Reply<Option<CommitId>> },
+    Drop {
+        kind: ObjectKind,
+        names: Vec<String>,
+        if_exists: bool,
+        cascade: bool,
+        reply: Reply<Option<CommitId>>,
+    },
     /// Rows of a source of a view that is being built.
     Backfill { view: RelationId, inputs: Vec<(SourceIndex, Updates)>, rows: u64, reply: Reply<()> },
     /// All rows of its sources have been given to the view.
@@ -100,17 +112,17 @@ impl Queue {
         self.sender.send(Queued { job, room: None }).map_err(|_| EngineError::stopped())
     }
 
-    /// Queues a delivery if there is room; gives it back if not.
+    /// Queues a delivery if there is room; false when there is none.
     pub(crate) fn try_deliver(
         &self,
         prepared: Prepared,
         reply: Reply<Receipt>,
-    ) -> Result<(), Option<Prepared>> {
+    ) -> Result<bool, EngineError> {
         let units = self.units(prepared.bytes());
         match Arc::clone(&self.room).try_acquire_many_owned(units) {
-            Ok(room) => self.put(prepared, reply, room).map_err(|_| None),
-            Err(tokio::sync::TryAcquireError::NoPermits) => Err(Some(prepared)),
-            Err(tokio::sync::TryAcquireError::Closed) => Err(None),
+            Ok(room) => self.put(prepared, reply, room).map(|()| true),
+            Err(tokio::sync::TryAcquireError::NoPermits) => Ok(false),
+            Err(tokio::sync::TryAcquireError::Closed) => Err(EngineError::stopped()),
         }
     }
 

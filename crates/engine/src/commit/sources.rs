@@ -122,11 +122,16 @@ mod tests {
 
     #[test]
     fn a_position_is_taken_once_and_gaps_are_refused() {
-        let key = SourceKey { relation: RelationId(1), source: "file".into(), partition: "a".into() };
+        let key =
+            SourceKey { relation: RelationId(1), source: "file".into(), partition: "a".into() };
         let mut sources = Sources::default();
         let at = |from, to| Some(Position { from, to });
         assert_eq!(sources.turn(&key, at(0, 10)).expect("first"), Turn::Next);
-        sources.note(key.clone(), at(0, 10), Counts { received: 10, stored: 10, ..Counts::default() });
+        sources.note(
+            key.clone(),
+            at(0, 10),
+            Counts { received: 10, stored: 10, ..Counts::default() },
+        );
         assert_eq!(sources.turn(&key, at(0, 10)).expect("again"), Turn::Repeated);
         assert_eq!(sources.turn(&key, at(10, 10)).expect("empty"), Turn::Next);
         assert!(sources.turn(&key, at(5, 15)).is_err());

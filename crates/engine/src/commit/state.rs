@@ -59,12 +59,6 @@ impl State {
         RelationId(self.next_relation - 1)
     }
 
-    /// A number for a new tree.
-    pub(crate) fn take_tree(&mut self) -> TreeId {
-        self.next_tree += 1;
-        TreeId(self.next_tree - 1)
-    }
-
     /// Steps everything by `rows`; what is to be published for it.
     pub(crate) fn apply(
         &mut self,

@@ -19,11 +19,7 @@ pub(crate) struct StreamState {
 }
 
 impl StreamState {
-    pub(crate) fn new(
-        body: &StreamBody,
-        newest_us: Option<i64>,
-        seen: Option<SharedSeen>,
-    ) -> Self {
+    pub(crate) fn new(body: &StreamBody, newest_us: Option<i64>, seen: Option<SharedSeen>) -> Self {
         let newest = newest_us.map_or(EventTime::MIN, EventTime);
         Self {
             event_time: body.event_time,
@@ -64,14 +60,14 @@ impl StreamState {
         at_us: i64,
     ) -> Result<(), EngineError> {
         self.observe(stored)?;
-        if let (Some(seen), Body::Stream(StreamBody { unique: Some((columns, _)), .. })) =
-            (&self.seen, &relation.body)
-        {
-            if stored.num_rows() > 0 {
-                let columns: Vec<ArrayRef> =
-                    columns.iter().map(|&c| Arc::clone(stored.column(c))).collect();
-                seen.lock().insert(&hash128(&columns)?, at_us)?;
-            }
+        let body = match &relation.body {
+            Body::Stream(body) if stored.num_rows() > 0 => body,
+            _ => return Ok(()),
+        };
+        if let (Some(seen), Some((columns, _))) = (&self.seen, &body.unique) {
+            let columns: Vec<ArrayRef> =
+                columns.iter().map(|&c| Arc::clone(stored.column(c))).collect();
+            seen.lock().insert(&hash128(&columns)?, at_us)?;
         }
         Ok(())
     }

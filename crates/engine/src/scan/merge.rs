@@ -198,8 +198,8 @@ impl ExecutionPlan for MergeExec {
         let rule = Arc::clone(&self.rule);
         let projection = self.projection.clone();
         let global = rule.key().is_empty();
-        let mut memory =
-            MemoryConsumer::new("merging states of a view or table").register(context.memory_pool());
+        let memory = MemoryConsumer::new("merging states of a view or table")
+            .register(context.memory_pool());
         let result = async move {
             let mut batches = Vec::new();
             while let Some(batch) = input.next().await.transpose()? {

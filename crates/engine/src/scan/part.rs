@@ -46,9 +46,7 @@ impl PartReader {
     fn read(&self, range: &Range<u64>) -> ParquetResult<Bytes> {
         let len = usize::try_from(range.end - range.start)
             .map_err(|e| ParquetError::External(Box::new(e)))?;
-        self.part
-            .read_at(range.start, len)
-            .map_err(|error| ParquetError::External(Box::new(error)))
+        self.part.read_at(range.start, len).map_err(|error| ParquetError::External(Box::new(error)))
     }
 }
 
@@ -70,10 +68,8 @@ impl AsyncFileReader for PartReader {
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        let metadata = self
-            .part
-            .metadata()
-            .map_err(|error| ParquetError::External(Box::new(error)));
+        let metadata =
+            self.part.metadata().map_err(|error| ParquetError::External(Box::new(error)));
         async move { metadata }.boxed()
     }
 }

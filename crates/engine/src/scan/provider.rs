@@ -13,9 +13,7 @@ use datafusion::common::{Column, DFSchema, Result, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, ParquetSource,
-};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
@@ -93,7 +91,10 @@ impl TreeProvider {
             )?);
         }
         let files = spread(
-            self.tree.parts().iter().map(|p| (file(p, schema), usize::try_from(p.meta().bytes).unwrap_or(usize::MAX))),
+            self.tree
+                .parts()
+                .iter()
+                .map(|p| (file(p, schema), usize::try_from(p.meta().bytes).unwrap_or(usize::MAX))),
             partitions,
         );
         if !files.is_empty() {
@@ -160,7 +161,9 @@ impl TreeProvider {
                     };
                     match name {
                         Some(name) => {
-                            return Ok(Transformed::yes(Expr::Column(Column::new_unqualified(name))));
+                            return Ok(Transformed::yes(Expr::Column(Column::new_unqualified(
+                                name,
+                            ))));
                         }
                         None => known = false,
                     }

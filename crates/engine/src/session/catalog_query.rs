@@ -123,9 +123,8 @@ impl Session {
 
 fn context(shared: &Arc<Shared>) -> Result<SessionContext, EngineError> {
     let config = shared.session.config().clone().with_information_schema(true);
-    let state = SessionStateBuilder::new_from_existing(shared.session.clone())
-        .with_config(config)
-        .build();
+    let state =
+        SessionStateBuilder::new_from_existing(shared.session.clone()).with_config(config).build();
     let context = SessionContext::new_with_state(state);
     let database = Arc::new(MemoryCatalogProvider::new());
     for schema in ["public", "yeoul"] {
@@ -133,7 +132,8 @@ fn context(shared: &Arc<Shared>) -> Result<SessionContext, EngineError> {
         database.register_schema(schema, provider)?;
     }
     context.register_catalog(DATABASE, database);
-    setup_pg_catalog(&context, DATABASE, EmptyContextProvider).map_err(|e| EngineError::from(*e))?;
+    setup_pg_catalog(&context, DATABASE, EmptyContextProvider)
+        .map_err(|e| EngineError::from(*e))?;
     Ok(context)
 }
 

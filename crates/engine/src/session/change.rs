@@ -4,14 +4,15 @@
 //! has changed in between, the commit thread says so and they are computed again: a change is applied
 //! to what it was computed from, or not at all.
 
-use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use yeoul_batch::CommitId;
-use yeoul_sql::{CopyFrom, Delete, Insert, Name, Query, Update, quoted};
+use yeoul_sql::{
+    Catalog, ChangePlan, CopyFrom, Delete, Insert, Name, Planner, SqlError, Text, Update,
+};
 use yeoul_store::encode_batch;
 
 use super::{Answer, CopyIn, Session};
@@ -21,6 +22,7 @@ use crate::convert;
 use crate::delivery::{Delivery, Receipt};
 use crate::engine::StreamHandle;
 use crate::error::{EngineError, ErrorKind};
+use crate::planning::Readable;
 use crate::world::World;
 
 /// How often a change is computed again because its table has changed.
@@ -35,11 +37,12 @@ impl Session {
         self.shared.check_writable()?;
         let world = self.shared.world.load_full();
         world.catalog.writable(&insert.table.value)?;
-        let (_, batches) = self.collect(&insert.source, &world, parameters).await?;
-        let keep = insert.keep_existing;
-        let (count, commit) = self
-            .insert_rows(&insert.table.value, &insert.columns, batches, keep, Some(&world))
-            .await?;
+        let plan = self.planned(&world, &insert.source.text, |planner, catalog| {
+            planner.insert(insert, catalog, &types_of(&parameters))
+        })?;
+        let batches = self.collect_plan(plan.rows, parameters).await?;
+        let (count, commit) =
+            self.insert_rows(&insert.table.value, &[], batches, insert.keep_existing).await?;
         Ok(Answer::Done { tag: format!("INSERT 0 {count}"), commit: Some(commit) })
     }
 
@@ -50,10 +53,9 @@ impl Session {
         columns: &[Name],
         batches: Vec<RecordBatch>,
         keep_existing: bool,
-        world: Option<&Arc<World>>,
     ) -> Result<(u64, CommitId), EngineError> {
         self.shared.check_writable()?;
-        let world = world.cloned().unwrap_or_else(|| self.shared.world.load_full());
+        let world = self.shared.world.load_full();
         let relation = Arc::clone(world.catalog.writable(name)?);
         let targets = targets(&relation, columns)?;
         let fitted: Vec<RecordBatch> = batches
@@ -62,9 +64,7 @@ impl Session {
             .collect::<Result<_, _>>()?;
         let rows = arrow::compute::concat_batches(&relation.schema, &fitted)?;
         match &relation.body {
-            Body::Table(body) if keep_existing => {
-                self.insert_missing(&relation, body, rows).await
-            }
+            Body::Table(body) if keep_existing => self.insert_missing(&relation, body, rows).await,
             _ => {
                 let receipt = self.deliver(relation, rows).await?;
                 Ok((receipt.accepted, receipt.commit))
@@ -134,8 +134,11 @@ impl Session {
         update: &Update,
         parameters: Vec<ScalarValue>,
     ) -> Result<Answer, EngineError> {
-        self.change(&update.table, "UPDATE", false, parameters, |world| {
-            self.update_query(update, world)
+        let types = types_of(&parameters);
+        self.change("UPDATE", false, parameters, |world| {
+            self.planned(world, &update.text, |planner, catalog| {
+                planner.update(update, catalog, &types)
+            })
         })
         .await
     }
@@ -145,25 +148,28 @@ impl Session {
         delete: &Delete,
         parameters: Vec<ScalarValue>,
     ) -> Result<Answer, EngineError> {
-        self.change(&delete.table, "DELETE", true, parameters, |world| {
-            self.delete_query(delete, world)
+        let types = types_of(&parameters);
+        self.change("DELETE", true, parameters, |world| {
+            self.planned(world, &delete.text, |planner, catalog| {
+                planner.delete(delete, catalog, &types)
+            })
         })
         .await
     }
 
     async fn change(
         &self,
-        table: &Name,
         tag: &str,
         deletes: bool,
         parameters: Vec<ScalarValue>,
-        query: impl Fn(&Arc<World>) -> Result<Query, EngineError>,
+        plan: impl Fn(&Arc<World>) -> Result<ChangePlan, EngineError>,
     ) -> Result<Answer, EngineError> {
         self.shared.check_writable()?;
         for _ in 0..TRIES {
             let world = self.shared.world.load_full();
-            let (relation, _) = changeable(&world, table)?;
-            let (_, batches) = self.collect(&query(&world)?, &world, parameters.clone()).await?;
+            let plan = plan(&world)?;
+            let relation = Arc::clone(world.catalog.writable(&plan.table)?);
+            let batches = self.collect_plan(plan.rows, parameters.clone()).await?;
             let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
             let fitted: Vec<RecordBatch> = batches
                 .iter()
@@ -176,53 +182,25 @@ impl Session {
                 return Ok(Answer::Done { tag: format!("{tag} {count}"), commit: Some(commit) });
             }
         }
-        let world = self.shared.world.load_full();
-        Err(contended(&changeable(&world, table)?.0))
+        Err(EngineError::new(
+            ErrorKind::Conflict,
+            "the table kept changing while the change was computed",
+        )
+        .with_sqlstate("40001")
+        .with_hint("try again"))
     }
 
-    /// The query that gives the new rows of an `UPDATE`.
-    pub(super) fn update_query(
+    /// A change planned over `world`.
+    pub(super) fn planned(
         &self,
-        update: &Update,
         world: &Arc<World>,
-    ) -> Result<Query, EngineError> {
-        let (relation, key) = changeable(world, &update.table)?;
-        let mut set: Vec<Option<String>> = vec![None; relation.schema.fields().len()];
-        for (column, value) in &update.assignments {
-            let index = column_of(&relation, column)?;
-            if key.contains(&index) {
-                return Err(EngineError::new(
-                    ErrorKind::Input,
-                    format!("column \"{}\" is part of the primary key", column.value),
-                )
-                .with_sqlstate("0A000")
-                .with_hint("delete the row and insert it under its new key"));
-            }
-            set[index] = Some(value.to_string());
-        }
-        let items: Vec<String> = relation
-            .schema
-            .fields()
-            .iter()
-            .zip(set)
-            .map(|(field, value)| {
-                let name = quoted(field.name());
-                value.map_or_else(|| name.clone(), |value| format!("({value}) AS {name}"))
-            })
-            .collect();
-        let selection = update.selection.as_ref().map(ToString::to_string);
-        changed_rows(&items.join(", "), &update.table, update.alias.as_ref(), selection)
-    }
-
-    /// The query that gives the rows a `DELETE` removes.
-    pub(super) fn delete_query(
-        &self,
-        delete: &Delete,
-        world: &Arc<World>,
-    ) -> Result<Query, EngineError> {
-        changeable(world, &delete.table)?;
-        let selection = delete.selection.as_ref().map(ToString::to_string);
-        changed_rows("*", &delete.table, delete.alias.as_ref(), selection)
+        text: &Text,
+        plan: impl FnOnce(&Planner, &dyn Catalog) -> Result<ChangePlan, SqlError>,
+    ) -> Result<ChangePlan, EngineError> {
+        let readable = Readable::new(world, &self.shared);
+        let planned = plan(&self.shared.planning.planner, &readable);
+        readable.refusal()?;
+        planned.map_err(|e| EngineError::sql(&e, text.as_str()))
     }
 
     pub(super) fn copy_in(&self, copy: &CopyFrom) -> Result<Answer, EngineError> {
@@ -240,34 +218,9 @@ impl Session {
     }
 }
 
-fn changed_rows(
-    items: &str,
-    table: &Name,
-    alias: Option<&Name>,
-    selection: Option<String>,
-) -> Result<Query, EngineError> {
-    let mut sql = format!("SELECT {items} FROM {}", quoted(&table.value));
-    if let Some(alias) = alias {
-        let _ = write!(sql, " AS {}", quoted(&alias.value));
-    }
-    if let Some(selection) = selection {
-        let _ = write!(sql, " WHERE {selection}");
-    }
-    yeoul_sql::parse_query(&sql).map_err(|e| EngineError::sql(&e, &sql))
-}
-
-/// The table, and the columns of its key.
-fn changeable(world: &World, name: &Name) -> Result<(Arc<Relation>, Vec<usize>), EngineError> {
-    let relation = world.catalog.writable(&name.value)?;
-    match &relation.body {
-        Body::Table(table) => Ok((Arc::clone(relation), table.primary_key.clone())),
-        _ => Err(EngineError::new(
-            ErrorKind::Input,
-            format!("{} \"{}\" is append-only", relation.kind, name.value),
-        )
-        .with_sqlstate("42809")
-        .with_hint("rows that change belong into a table with a primary key")),
-    }
+/// The types of parameters that have values.
+fn types_of(parameters: &[ScalarValue]) -> Vec<Option<DataType>> {
+    parameters.iter().map(|p| Some(p.data_type())).collect()
 }
 
 fn contended(relation: &Relation) -> EngineError {
@@ -285,7 +238,10 @@ fn column_of(relation: &Relation, column: &Name) -> Result<usize, EngineError> {
             relation.schema.fields().iter().map(|field| field.name().as_str()).collect();
         EngineError::new(
             ErrorKind::Input,
-            format!("column \"{}\" does not exist in {} \"{}\"", column.value, relation.kind, relation.name),
+            format!(
+                "column \"{}\" does not exist in {} \"{}\"",
+                column.value, relation.kind, relation.name
+            ),
         )
         .with_sqlstate("42703")
         .with_detail(format!("\"{}\" has the columns {}", relation.name, names.join(", ")))
@@ -358,7 +314,6 @@ fn missing(
     let mut held: hashbrown::HashSet<Vec<u8>> =
         there.iter().map(|row| row.data().to_vec()).collect();
     let new = codec.encode_columns(&keys)?;
-    let mask: BooleanArray =
-        new.iter().map(|row| Some(held.insert(row.data().to_vec()))).collect();
+    let mask: BooleanArray = new.iter().map(|row| Some(held.insert(row.data().to_vec()))).collect();
     Ok(arrow::compute::filter_record_batch(rows, &mask)?)
 }

@@ -87,7 +87,7 @@ impl CopyIn {
     /// Inserts rows of [`CopyIn::schema`]; answers after they are durable. May be called repeatedly.
     pub async fn write(&mut self, rows: RecordBatch) -> Result<u64, EngineError> {
         let count = rows.num_rows() as u64;
-        self.session.insert_rows(&self.table.value, &self.columns, vec![rows], false, None).await?;
+        self.session.insert_rows(&self.table.value, &self.columns, vec![rows], false).await?;
         Ok(count)
     }
 }

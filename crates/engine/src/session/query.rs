@@ -10,7 +10,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
-use yeoul_sql::{Explain, ExplainTarget, Query, QueryPlan, Spanned, Statement};
+use yeoul_sql::{
+    Catalog, ChangePlan, Explain, ExplainTarget, Planner, Query, QueryPlan, Spanned, Statement,
+};
 
 use super::{Answer, RowStream, Session};
 use crate::error::{EngineError, ErrorKind};
@@ -40,20 +42,29 @@ impl Session {
         types: &[Option<DataType>],
     ) -> Result<(Vec<DataType>, Option<SchemaRef>), EngineError> {
         let world = self.shared.world.load_full();
-        let query = match &statement.node {
-            Statement::Query(query) => query,
-            Statement::Insert(insert) => &insert.source,
-            Statement::Update(update) => &self.update_query(update, &world)?,
-            Statement::Delete(delete) => &self.delete_query(delete, &world)?,
-            Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_) => {
-                return Ok((Vec::new(), Some(self.fixed_schema(&statement.node)?)));
-            }
-            _ => return Ok((Vec::new(), None)),
+        let change = |text: &yeoul_sql::Text, plan: ChangeFn<'_>| -> Result<_, EngineError> {
+            let planned = self.planned(&world, text, plan)?;
+            Ok((parameter_types(&planned.rows), None))
         };
-        let plan = self.plan(query, &world, types)?;
-        let parameters = plan.parameters.iter().map(|f| f.data_type().clone()).collect();
-        let gives_rows = matches!(statement.node, Statement::Query(_));
-        Ok((parameters, gives_rows.then_some(plan.schema)))
+        match &statement.node {
+            Statement::Query(query) => {
+                let plan = self.plan(query, &world, types)?;
+                Ok((parameter_types(&plan), Some(plan.schema)))
+            }
+            Statement::Insert(insert) => {
+                change(&insert.source.text, Box::new(|p, c| p.insert(insert, c, types)))
+            }
+            Statement::Update(update) => {
+                change(&update.text, Box::new(|p, c| p.update(update, c, types)))
+            }
+            Statement::Delete(delete) => {
+                change(&delete.text, Box::new(|p, c| p.delete(delete, c, types)))
+            }
+            Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_) => {
+                Ok((Vec::new(), Some(self.fixed_schema(&statement.node)?)))
+            }
+            _ => Ok((Vec::new(), None)),
+        }
     }
 
     /// Answers a query.
@@ -76,22 +87,17 @@ impl Session {
     ) -> Result<(SchemaRef, RowStream), EngineError> {
         let types: Vec<_> = parameters.iter().map(|p| Some(p.data_type())).collect();
         let planned = self.plan(query, world, &types)?;
-        let mut plan = planned.plan;
-        if !parameters.is_empty() {
-            plan = plan.with_param_values(ParamValues::from(parameters))?;
-        }
-        Ok((planned.schema, self.run_plan(plan)))
+        let schema = Arc::clone(&planned.schema);
+        Ok((schema, self.run_plan(with_values(planned, parameters)?)))
     }
 
-    /// All rows of a query over `world`.
-    pub(super) async fn collect(
+    /// All rows of a planned query.
+    pub(super) async fn collect_plan(
         &self,
-        query: &Query,
-        world: &Arc<World>,
+        planned: QueryPlan,
         parameters: Vec<ScalarValue>,
-    ) -> Result<(SchemaRef, Vec<RecordBatch>), EngineError> {
-        let (schema, rows) = self.rows(query, world, parameters)?;
-        Ok((schema, rows.try_collect().await?))
+    ) -> Result<Vec<RecordBatch>, EngineError> {
+        self.run_plan(with_values(planned, parameters)?).try_collect().await
     }
 
     /// Runs a plan on the query threads.
@@ -108,9 +114,19 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         shared.metrics.queries.fetch_add(1, Ordering::Relaxed);
         let metrics = Arc::clone(&self.shared);
+        let work = self.shared.handle.spawn(drive(context, plan, sender.clone()));
         self.shared.handle.spawn(async move {
+            // The work is a task of its own: an operator that computes for long without a pause must
+            // not keep the answer to a cancel from the client.
+            let abort = work.abort_handle();
             let error = tokio::select! {
-                outcome = drive(context, plan, &sender) => outcome.err(),
+                outcome = work => match outcome {
+                    Ok(outcome) => outcome.err(),
+                    Err(gone) => Some(EngineError::new(
+                        ErrorKind::Internal,
+                        format!("the query ended unexpectedly: {gone}"),
+                    )),
+                },
                 _ = cancelled.changed() => Some(
                     EngineError::new(ErrorKind::Cancelled, "the query was cancelled"),
                 ),
@@ -122,14 +138,16 @@ impl Session {
                     .with_hint("ask for less, or SET statement_timeout to more"),
                 ),
             };
+            abort.abort();
             if let Some(error) = error {
                 metrics.metrics.query_errors.fetch_add(1, Ordering::Relaxed);
                 let _ = sender.send(Err(error)).await;
             }
         });
-        Box::pin(futures::stream::unfold(receiver, |mut receiver| async move {
+        let rows = futures::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.map(|batch| (batch, receiver))
-        }))
+        });
+        Box::pin(rows.fuse())
     }
 
     /// How a query is answered, or how a view would be kept.
@@ -175,11 +193,29 @@ impl Session {
     }
 }
 
+type ChangeFn<'a> =
+    Box<dyn FnOnce(&Planner, &dyn Catalog) -> Result<ChangePlan, yeoul_sql::SqlError> + 'a>;
+
+fn parameter_types(plan: &QueryPlan) -> Vec<DataType> {
+    plan.parameters.iter().map(|field| field.data_type().clone()).collect()
+}
+
+/// The plan with the values of its parameters.
+fn with_values(
+    planned: QueryPlan,
+    parameters: Vec<ScalarValue>,
+) -> Result<LogicalPlan, EngineError> {
+    if parameters.is_empty() {
+        return Ok(planned.plan);
+    }
+    Ok(planned.plan.with_param_values(ParamValues::from(parameters))?)
+}
+
 /// Runs the plan and sends its batches; stops when nobody takes them any more.
 async fn drive(
     context: SessionContext,
     plan: LogicalPlan,
-    sender: &mpsc::Sender<Result<RecordBatch, EngineError>>,
+    sender: mpsc::Sender<Result<RecordBatch, EngineError>>,
 ) -> Result<(), EngineError> {
     let frame = context.execute_logical_plan(plan).await?;
     let mut stream = frame.execute_stream().await?;
@@ -190,4 +226,3 @@ async fn drive(
     }
     Ok(())
 }
-

@@ -219,7 +219,7 @@ impl Session {
             &COLUMNS,
             vec![
                 fields.iter().map(|f| f.name().clone()).collect(),
-                fields.iter().map(|f| yeoul_sql::types::sql_name(f)).collect(),
+                fields.iter().map(|f| yeoul_sql::datatype::sql_name(f)).collect(),
                 fields.iter().map(|f| yes_no(f.is_nullable()).to_owned()).collect(),
                 (0..fields.len()).map(role).collect(),
             ],
@@ -234,7 +234,9 @@ mod tests {
 
     #[test]
     fn timeouts_have_units() {
-        for (text, ms) in [("0", 0), ("250", 250), ("5s", 5_000), ("2 min", 120_000), ("1h", 3_600_000)] {
+        for (text, ms) in
+            [("0", 0), ("250", 250), ("5s", 5_000), ("2 min", 120_000), ("1h", 3_600_000)]
+        {
             assert_eq!(timeout_ms(text).expect(text), ms);
         }
         for text in ["", "-1", "5 days", "s"] {

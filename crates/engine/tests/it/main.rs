@@ -1,4 +1,6 @@
 //! The engine as a user of the crate sees it.
 
+#![expect(clippy::panic, reason = "a test fails by panicking, with what was wrong")]
+
 mod path;
 mod support;

@@ -73,7 +73,10 @@ fn a_view_equals_its_query_through_commits_checkpoints_and_restarts() {
 fn tables_change_and_views_on_them_follow() {
     let dir = tempfile::tempdir().expect("a folder");
     let engine = open(dir.path());
-    ok(&engine, "CREATE TABLE products (id BIGINT PRIMARY KEY, category VARCHAR, price DOUBLE PRECISION)");
+    ok(
+        &engine,
+        "CREATE TABLE products (id BIGINT PRIMARY KEY, category VARCHAR, price DOUBLE PRECISION)",
+    );
     const BY: &str = "SELECT category, count(*) AS n, min(price) AS least, sum(price) AS total FROM products GROUP BY category";
     ok(&engine, &format!("CREATE MATERIALIZED VIEW by_category AS {BY}"));
     const DEAR: &str = "SELECT category, n * 2 AS twice FROM by_category WHERE total > 10";
@@ -81,7 +84,10 @@ fn tables_change_and_views_on_them_follow() {
     ok(&engine, "INSERT INTO products VALUES (1, 'a', 5), (2, 'a', 7), (3, 'b', 1)");
     same(&engine, "by_category", BY);
     same(&engine, "dear", DEAR);
-    assert_eq!(ok(&engine, "UPDATE products SET price = price + 10 WHERE category = 'b'"), ["UPDATE 1"]);
+    assert_eq!(
+        ok(&engine, "UPDATE products SET price = price + 10 WHERE category = 'b'"),
+        ["UPDATE 1"]
+    );
     same(&engine, "by_category", BY);
     same(&engine, "dear", DEAR);
     assert_eq!(ok(&engine, "DELETE FROM products WHERE id = 1"), ["DELETE 1"]);

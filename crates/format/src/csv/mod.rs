@@ -83,8 +83,7 @@ impl CsvDecoder {
         let text = String::from_utf8_lossy(&bytes[..len]);
         let mut names = Vec::new();
         let mut at = 0;
-        loop {
-            let Ok(field) = self.dialect.field(&text, at) else { break };
+        while let Ok(field) = self.dialect.field(&text, at) {
             names.push(field.text(&text, self.dialect, &mut self.scratch).trim().to_owned());
             at = field.next;
             if field.end != FieldEnd::Delimiter {

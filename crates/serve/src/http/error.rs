@@ -11,7 +11,8 @@ use yeoul_engine::{EngineError, ErrorKind, Receipt, SubmitError};
 #[derive(Debug)]
 pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
-    pub(crate) error: EngineError,
+    /// Boxed: results carry an error by value, and almost none has one.
+    pub(crate) error: Box<EngineError>,
     /// When to come back.
     pub(crate) retry_after: Option<Duration>,
     /// What of the request was committed before it failed.
@@ -21,7 +22,7 @@ pub(crate) struct ApiError {
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
         let error = EngineError::new(ErrorKind::Input, message).with_sqlstate(code);
-        Self { status, error, retry_after: None, committed: None }
+        Self { status, error: Box::new(error), retry_after: None, committed: None }
     }
 
     /// A mistake in the request.
@@ -68,7 +69,7 @@ impl From<EngineError> for ApiError {
             ErrorKind::Limit | ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        Self { status, error, retry_after: None, committed: None }
+        Self { status, error: Box::new(error), retry_after: None, committed: None }
     }
 }
 

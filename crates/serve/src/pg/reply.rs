@@ -37,7 +37,7 @@ pub(crate) fn put(out: &mut Vec<u8>, tag: u8, body: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Fills in the length field at `at`, which counts itself.
-pub(crate) fn close(out: &mut Vec<u8>, at: usize) {
+pub(crate) fn close(out: &mut [u8], at: usize) {
     let length = u32::try_from(out.len() - at).expect("a message is flushed long before 4 GiB");
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
 }

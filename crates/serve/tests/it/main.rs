@@ -1,5 +1,7 @@
 //! The servers over real sockets, in front of a real engine in a temporary folder.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
+
 mod fixture;
 mod http_ingest;
 mod http_sql;

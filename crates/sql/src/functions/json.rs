@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::types;
+use crate::datatype;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonGet {
@@ -68,7 +68,7 @@ impl ScalarUDFImpl for JsonGet {
 
     fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
         let field =
-            if self.text { Field::new("", DataType::Utf8View, true) } else { types::jsonb() };
+            if self.text { Field::new("", DataType::Utf8View, true) } else { datatype::jsonb() };
         Ok(Arc::new(field.with_name(self.name())))
     }
 
@@ -76,16 +76,16 @@ impl ScalarUDFImpl for JsonGet {
         let [json, key] = arg_types else {
             return plan_err!("function \"{}\" takes a jsonb and a key", self.name());
         };
-        if !(types::is_string(json) || *json == DataType::Null) {
-            return plan_err!("-> and ->> work on jsonb, not on {}", types::sql_type_name(json));
+        if !(datatype::is_string(json) || *json == DataType::Null) {
+            return plan_err!("-> and ->> work on jsonb, not on {}", datatype::sql_type_name(json));
         }
         let key = match key {
-            k if types::is_string(k) || *k == DataType::Null => DataType::Utf8View,
+            k if datatype::is_string(k) || *k == DataType::Null => DataType::Utf8View,
             k if k.is_integer() => DataType::Int64,
             k => {
                 return plan_err!(
                     "the key of -> and ->> is a text or a whole number, not {}",
-                    types::sql_type_name(k)
+                    datatype::sql_type_name(k)
                 );
             }
         };
@@ -242,7 +242,12 @@ impl<'a> Scanner<'a> {
                 }
                 b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' if depth > 0 => self.at += 1,
                 _ => {
-                    let inside = |b: &u8| !matches!(b, b',' | b':' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b'"');
+                    let inside = |b: &u8| {
+                        !matches!(
+                            b,
+                            b',' | b':' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b'"'
+                        )
+                    };
                     let rest = &self.text.as_bytes()[self.at..];
                     let length = rest.iter().take_while(|b| inside(b)).count();
                     if length == 0 {

@@ -103,7 +103,12 @@ impl ScalarUDFImpl for RateUdf {
 }
 
 impl RateUdf {
-    fn rates(&self, part: &dyn Array, whole: &dyn Array, z: f64) -> Result<Float64Array, ArrowError> {
+    fn rates(
+        &self,
+        part: &dyn Array,
+        whole: &dyn Array,
+        z: f64,
+    ) -> Result<Float64Array, ArrowError> {
         // The optimiser may hand over types that were never coerced (constants it folds).
         let known = |a: &dyn Array| matches!(a.data_type(), DataType::Int64 | DataType::Float64);
         if !(known(part) && known(whole)) {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, StringViewBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeBinaryBuilder, StringViewBuilder,
+};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
@@ -11,8 +13,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
+use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
-use crate::types;
 
 /// The 16 bytes of a `uuid`, as PostgreSQL reads it: 32 hexadecimal digits with or without
 /// hyphens after groups of four, in braces or not.
@@ -74,7 +76,7 @@ impl ScalarUDFImpl for FromText {
     }
 
     fn return_field_from_args(&self, _args: ReturnFieldArgs) -> Result<FieldRef> {
-        Ok(Arc::new(types::uuid().with_name(self.name())))
+        Ok(Arc::new(datatype::uuid().with_name(self.name())))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

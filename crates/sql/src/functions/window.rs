@@ -18,17 +18,15 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, ListArray, PrimitiveArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::buffer::{OffsetBuffer, ScalarBuffer};
-use datafusion::arrow::datatypes::{
-    DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType,
-};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, internal_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 
+use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
-use crate::types;
 
 /// The most windows one row may fall into.
 pub(crate) const WINDOWS_MAX: i64 = 10_000;
@@ -89,7 +87,7 @@ pub(crate) const NOT_A_TIME: &str = "the column a window runs over is not a time
 
 fn not_a_time(data_type: &DataType) -> DataFusionError {
     let e = SqlError::new(ErrorKind::DatatypeMismatch, NOT_A_TIME)
-        .detail(format!("it has the type {}", types::sql_type_name(data_type)))
+        .detail(format!("it has the type {}", datatype::sql_type_name(data_type)))
         .hint("windows run over a timestamptz or timestamp column");
     DataFusionError::External(Box::new(e))
 }
@@ -122,8 +120,7 @@ impl ScalarUDFImpl for WindowUdf {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let types: Vec<DataType> =
-            args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
+        let types: Vec<DataType> = args.arg_fields.iter().map(|f| f.data_type().clone()).collect();
         let nullable = args.arg_fields.first().is_none_or(|f| f.is_nullable());
         Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
     }

@@ -10,17 +10,30 @@ use datafusion::logical_expr::expr::{
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, cast};
 
 use super::{Lowered, Lowering, renamed};
+use crate::datatype;
 use crate::error::SqlError;
 use crate::lower::expr::Scope;
 use crate::nearest::{list, nearest};
-use crate::types;
 use crate::view::{AggregateCall, AggregateFunction, OrderBy, ViewNode};
 
 /// The functions that can be kept, by the name DataFusion gives them.
 const KEPT: [&str; 16] = [
-    "count", "sum", "avg", "min", "max", "approx_distinct", "approx_percentile_cont",
-    "first_value", "last_value", "array_agg", "bool_and", "bool_or", "stddev", "stddev_pop",
-    "var", "var_pop",
+    "count",
+    "sum",
+    "avg",
+    "min",
+    "max",
+    "approx_distinct",
+    "approx_percentile_cont",
+    "first_value",
+    "last_value",
+    "array_agg",
+    "bool_and",
+    "bool_or",
+    "stddev",
+    "stddev_pop",
+    "var",
+    "var_pop",
 ];
 
 impl Lowering<'_> {
@@ -34,10 +47,8 @@ impl Lowering<'_> {
             .collect();
         let input = self.windowed(input, &mut exprs)?;
         let (keys, calls) = exprs.split_at(a.group_expr.len());
-        let keys = keys
-            .iter()
-            .map(|e| self.stored(e, &input.scope))
-            .collect::<Result<Vec<_>, _>>()?;
+        let keys =
+            keys.iter().map(|e| self.stored(e, &input.scope)).collect::<Result<Vec<_>, _>>()?;
         let fields: Vec<FieldRef> = a.schema.fields().iter().cloned().collect();
         let (key_fields, call_fields) = fields.split_at(keys.len());
         let calls = calls
@@ -82,8 +93,8 @@ impl Lowering<'_> {
                 (q.cloned(), Arc::new(field))
             })
             .collect();
-        let schema = DFSchema::new_with_metadata(fields, Default::default())
-            .map_err(|e| self.fail(e))?;
+        let schema =
+            DFSchema::new_with_metadata(fields, Default::default()).map_err(|e| self.fail(e))?;
         let scope = Scope::whole(&schema);
         let exprs = (0..kept.fields().len())
             .map(|i| {
@@ -106,13 +117,13 @@ impl Lowering<'_> {
     /// The expression in the type it is stored in.
     fn stored(&self, expr: &Expr, scope: &Scope) -> Result<yeoul_batch::ExprRef, SqlError> {
         let data_type = expr.get_type(scope.schema()).map_err(|e| self.fail(e))?;
-        let lowered = match types::stored(&data_type) {
+        let lowered = match datatype::stored(&data_type) {
             Some(stored) if stored == data_type => scope.expr(expr, self.planner),
             Some(stored) => scope.expr(&cast(expr.clone(), stored), self.planner),
             None => {
                 return Err(SqlError::unsupported(format!(
                     "a {} cannot be grouped or aggregated in a view",
-                    types::sql_type_name(&data_type)
+                    datatype::sql_type_name(&data_type)
                 ))
                 .at(self.query.span));
             }
@@ -134,7 +145,9 @@ impl Lowering<'_> {
         let function = function(name, params).ok_or_else(|| self.not_kept(name, params))?;
         let has_order = matches!(
             function,
-            AggregateFunction::FirstValue | AggregateFunction::LastValue | AggregateFunction::ArrayAgg
+            AggregateFunction::FirstValue
+                | AggregateFunction::LastValue
+                | AggregateFunction::ArrayAgg
         );
         if has_order && function != AggregateFunction::ArrayAgg && params.order_by.is_empty() {
             return Err(self.at_call(
@@ -146,7 +159,9 @@ impl Lowering<'_> {
         }
         let value = |e: &Expr| self.stored(e, scope);
         let args = match function {
-            AggregateFunction::Count if params.args.iter().all(|e| never_null(e, scope)) && !params.distinct => {
+            AggregateFunction::Count
+                if params.args.iter().all(|e| never_null(e, scope)) && !params.distinct =>
+            {
                 Vec::new()
             }
             AggregateFunction::ApproxPercentile(_) => vec![value(&params.args[0])?],
@@ -206,7 +221,7 @@ impl Lowering<'_> {
 }
 
 fn stored_field(field: &Field) -> Field {
-    match types::stored(field.data_type()) {
+    match datatype::stored(field.data_type()) {
         Some(stored) => renamed(field, field.name()).with_data_type(stored),
         None => field.clone(),
     }
@@ -247,10 +262,12 @@ fn percentile(params: &AggregateFunctionParams) -> Option<f64> {
     let descending = params.order_by.first().is_some_and(|s| !s.asc);
     let p = match params.args.get(1)? {
         Expr::Literal(ScalarValue::Float64(p), _) => (*p)?,
-        Expr::Literal(value, _) => match value.cast_to(&datafusion::arrow::datatypes::DataType::Float64) {
-            Ok(ScalarValue::Float64(p)) => p?,
-            _ => return None,
-        },
+        Expr::Literal(value, _) => {
+            match value.cast_to(&datafusion::arrow::datatypes::DataType::Float64) {
+                Ok(ScalarValue::Float64(p)) => p?,
+                _ => return None,
+            }
+        }
         _ => return None,
     };
     (0.0..=1.0).contains(&p).then_some(if descending { 1.0 - p } else { p })

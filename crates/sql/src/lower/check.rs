@@ -52,100 +52,109 @@ fn node_error(node: &LogicalPlan, query: &Query) -> Option<SqlError> {
     }
 }
 
+/// What cannot be kept, why, what can, and the words at which it stands.
+struct Refusal<'a> {
+    what: &'a str,
+    why: &'a str,
+    hint: &'a str,
+    words: &'a [&'a str],
+}
+
+impl Refusal<'_> {
+    fn error(&self, query: &Query) -> SqlError {
+        let place = self.words.iter().find_map(|w| query.text.find_keyword(w, query.span));
+        SqlError::unsupported(format!("{} cannot be kept in a view yet", self.what))
+            .detail(self.why)
+            .hint(self.hint)
+            .at(place.unwrap_or(query.span))
+    }
+}
+
 /// Why a node cannot be kept.
 pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
-    let refuse = |what: &str, why: &str, hint: &str, words: &[&str]| {
-        let place = words.iter().find_map(|w| query.text.find_keyword(w, query.span));
-        SqlError::unsupported(format!("{what} cannot be kept in a view yet"))
-            .detail(why)
-            .hint(hint)
-            .at(place.unwrap_or(query.span))
+    let refusal = match node {
+        LogicalPlan::Join(_) => join(query),
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => order(query),
+        LogicalPlan::Window(_) => Refusal {
+            what: "OVER (…)",
+            why: "a new row would change the answer of rows that are already there",
+            hint: "keep the rows or the GROUP BY beneath it, and use OVER in the query that reads \
+                   the view",
+            words: &["OVER"],
+        },
+        LogicalPlan::Distinct(Distinct::On(_)) => Refusal {
+            what: "DISTINCT ON",
+            why: "it depends on the order of rows",
+            hint: "group by the same columns and take last_value(x) of the others",
+            words: &["ON"],
+        },
+        LogicalPlan::Unnest(_) => Refusal {
+            what: "unnest",
+            why: "only TUMBLE, HOP and CUMULATE make several rows of one",
+            hint: "unnest in the query that reads the view",
+            words: &["UNNEST"],
+        },
+        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => Refusal {
+            what: "a query without a relation",
+            why: "there is nothing whose rows could change",
+            hint: "name a stream, table or view after FROM",
+            words: &["VALUES", "SELECT"],
+        },
+        LogicalPlan::RecursiveQuery(_) => Refusal {
+            what: "WITH RECURSIVE",
+            why: "a view is computed in one pass",
+            hint: "run the query when its answer is needed",
+            words: &["RECURSIVE"],
+        },
+        other => {
+            let why = format!("it needs the step {}", other.display());
+            let hint = "a view filters, projects, windows and aggregates one relation";
+            return Refusal { what: "this query", why: &why, hint, words: &[] }.error(query);
+        }
     };
-    match node {
-        LogicalPlan::Join(_) => {
-            for word in ["INTERSECT", "EXCEPT"] {
-                if query.text.find_keyword(word, query.span).is_some() {
-                    return refuse(
-                        word,
-                        "a view reads one relation, or a UNION of several",
-                        "keep a view of each side, and compare them in the query that reads them",
-                        &[word],
-                    );
-                }
-            }
-            refuse(
-                "a join",
-                "a view reads one relation, or a UNION of several",
-                "keep a view of the side that is large, and join it in the query that reads it",
-                &["JOIN", "FROM"],
-            )
-        }
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            let limited = query.text.find_keyword("LIMIT", query.span).is_some()
-                || query.text.find_keyword("FETCH", query.span).is_some();
-            let (what, words): (&str, &[&str]) = if limited {
-                ("the first rows of an order", &["ORDER", "LIMIT", "FETCH"])
-            } else {
-                ("an order", &["ORDER"])
-            };
-            refuse(
-                what,
-                "the rows of a view have no order",
-                "leave ORDER BY and LIMIT out here, and put them into the query that reads the view",
-                words,
-            )
-        }
-        LogicalPlan::Window(_) => refuse(
-            "OVER (…)",
-            "a new row would change the answer of rows that are already there",
-            "keep the rows or the GROUP BY beneath it, and use OVER in the query that reads the view",
-            &["OVER"],
-        ),
-        LogicalPlan::Distinct(Distinct::On(_)) => refuse(
-            "DISTINCT ON",
-            "it depends on the order of rows",
-            "group by the same columns and take last_value(x) of the others",
-            &["ON"],
-        ),
-        LogicalPlan::Unnest(_) => refuse(
-            "unnest",
-            "only TUMBLE, HOP and CUMULATE make several rows of one",
-            "unnest in the query that reads the view",
-            &["UNNEST"],
-        ),
-        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => refuse(
-            "a query without a relation",
-            "there is nothing whose rows could change",
-            "name a stream, table or view after FROM",
-            &["VALUES", "SELECT"],
-        ),
-        LogicalPlan::RecursiveQuery(_) => refuse(
-            "WITH RECURSIVE",
-            "a view is computed in one pass",
-            "run the query when its answer is needed",
-            &["RECURSIVE"],
-        ),
-        other => refuse(
-            "this query",
-            &format!("it needs the step {}", other.display()),
-            "a view filters, projects, windows and aggregates one relation",
-            &[],
-        ),
+    refusal.error(query)
+}
+
+fn join(query: &Query) -> Refusal<'static> {
+    let why = "a view reads one relation, or a UNION of several";
+    let compare = "keep a view of each side, and compare them in the query that reads them";
+    if query.text.find_keyword("INTERSECT", query.span).is_some() {
+        return Refusal { what: "INTERSECT", why, hint: compare, words: &["INTERSECT"] };
+    }
+    if query.text.find_keyword("EXCEPT", query.span).is_some() {
+        return Refusal { what: "EXCEPT", why, hint: compare, words: &["EXCEPT"] };
+    }
+    Refusal {
+        what: "a join",
+        why,
+        hint: "keep a view of the side that is large, and join it in the query that reads it",
+        words: &["JOIN", "FROM"],
+    }
+}
+
+fn order(query: &Query) -> Refusal<'static> {
+    let limited = ["LIMIT", "FETCH", "OFFSET"]
+        .iter()
+        .any(|w| query.text.find_keyword(w, query.span).is_some());
+    Refusal {
+        what: if limited { "the first rows of an order" } else { "an order" },
+        why: "the rows of a view have no order",
+        hint: "leave ORDER BY and LIMIT out here, and put them into the query that reads the view",
+        words: &["ORDER", "LIMIT", "FETCH", "OFFSET"],
     }
 }
 
 fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {
-    let place =
-        |words: &[&str]| words.iter().find_map(|w| query.text.find_keyword(w, query.span));
+    let place = |words: &[&str]| words.iter().find_map(|w| query.text.find_keyword(w, query.span));
     match expr {
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
             let name = call.func.name();
             let e = SqlError::unsupported(format!("function \"{name}\" cannot be kept in a view"));
             let e = match call.func.signature().volatility {
-                Volatility::Stable => e
-                    .detail("its answer changes although no row does")
-                    .hint("put the condition into the query that reads the view: \
-                           WHERE window_start > now() - INTERVAL '1 hour'"),
+                Volatility::Stable => e.detail("its answer changes although no row does").hint(
+                    "put the condition into the query that reads the view: \
+                           WHERE window_start > now() - INTERVAL '1 hour'",
+                ),
                 _ => e
                     .detail("its answer is another one every time")
                     .hint("compute the value where the event is made"),
@@ -154,7 +163,9 @@ fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {
             let words = [upper.as_str(), "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"];
             Some(e.at(place(&words).unwrap_or(query.span)))
         }
-        Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)
+        Expr::ScalarSubquery(_)
+        | Expr::InSubquery(_)
+        | Expr::Exists(_)
         | Expr::SetComparison(_) => Some(
             SqlError::unsupported("a subquery in an expression cannot be kept in a view yet")
                 .detail("it reads a second relation")

@@ -7,11 +7,11 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{Column, DFSchema, Result};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr as LogicalExpr, ExprSchemable};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion::sql::unparser::expr_to_sql;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use yeoul_batch::{ColumnExpr, Expr, ExprError, ExprRef};
 
 use super::fast;

@@ -45,9 +45,11 @@ pub(super) fn lower(
             let list: Vec<Box<LogicalExpr>> = list.iter().cloned().map(Box::new).collect();
             Ok(one_of(expr, &list, *negated, scope))
         }
-        LogicalExpr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right })
-            if is_fast(left, scope) || is_fast(right, scope) =>
-        {
+        LogicalExpr::BinaryExpr(BinaryExpr {
+            left,
+            op: op @ (Operator::And | Operator::Or),
+            right,
+        }) if is_fast(left, scope) || is_fast(right, scope) => {
             let (left, right) = (scope.bare(left, planner)?, scope.bare(right, planner)?);
             Ok(Some(Arc::new(Logic { and: *op == Operator::And, left, right })))
         }
@@ -118,9 +120,7 @@ impl Expr for OneOf {
         let views = column.views();
         let bits = match self.values.as_slice() {
             [value] => BooleanBuffer::collect_bool(views.len(), |i| views[i] == *value),
-            values => {
-                BooleanBuffer::collect_bool(views.len(), |i| values.contains(&views[i]))
-            }
+            values => BooleanBuffer::collect_bool(views.len(), |i| values.contains(&views[i])),
         };
         let bits = if self.negated { !&bits } else { bits };
         Ok(Arc::new(BooleanArray::new(bits, column.nulls().cloned())))
@@ -198,10 +198,8 @@ mod tests {
             for negated in [false, true] {
                 let views = StringViewArray::from_iter_values(&wanted);
                 let fast = OneOf { column: 0, values: views.views().to_vec(), negated };
-                let slow: BooleanArray = column
-                    .iter()
-                    .map(|v| v.map(|v| wanted.contains(&v) != negated))
-                    .collect();
+                let slow: BooleanArray =
+                    column.iter().map(|v| v.map(|v| wanted.contains(&v) != negated)).collect();
                 let out = fast.evaluate(&rows).expect("evaluates");
                 assert_eq!(out.as_boolean(), &slow, "{wanted:?} negated {negated}");
             }

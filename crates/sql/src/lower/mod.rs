@@ -30,11 +30,11 @@ use datafusion::optimizer::{Optimizer, OptimizerContext};
 
 use crate::ast::{Name, Query};
 use crate::catalog::Catalog;
+use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
 use crate::planner::{Planner, QueryPlan};
 use crate::rewrite::UNNAMED;
 use crate::translate;
-use crate::types;
 use crate::view::{ViewNode, ViewPlan, WindowKind};
 use expr::Scope;
 use yeoul_batch::{ColumnExpr, ExprRef};
@@ -99,9 +99,9 @@ fn named(schema: &SchemaRef, columns: &[Name], query: &Query) -> Result<SchemaRe
             .hint("give one of them another name with AS")
             .at(at));
         }
-        if types::stored(field.data_type()).is_none() {
+        if datatype::stored(field.data_type()).is_none() {
             return Err(SqlError::unsupported(format!("column \"{name}\" cannot be stored"))
-                .detail(format!("its type is {}", types::sql_name(field)))
+                .detail(format!("its type is {}", datatype::sql_name(field)))
                 .at(at));
         }
         fields.push(field.as_ref().clone().with_name(name.clone()));
@@ -245,10 +245,8 @@ impl Lowering<'_> {
                 let mut predicate = [f.predicate.clone()];
                 let seen = input.scope.columns.len();
                 let input = self.windowed(input, &mut predicate)?;
-                let predicate = input
-                    .scope
-                    .expr(&predicate[0], self.planner)
-                    .map_err(|e| self.fail(e))?;
+                let predicate =
+                    input.scope.expr(&predicate[0], self.planner).map_err(|e| self.fail(e))?;
                 let scope = input.scope.truncated(seen);
                 let node = ViewNode::Filter { input: Box::new(input.node), predicate };
                 Ok(Lowered { node, scope, ..input })
@@ -298,8 +296,7 @@ impl Lowering<'_> {
     ) -> Result<Lowered, SqlError> {
         let mut exprs: Vec<Expr> = exprs.iter().map(|e| e.clone().unalias_nested().data).collect();
         let input = self.windowed(input, &mut exprs)?;
-        let positions: Vec<Option<usize>> =
-            exprs.iter().map(|e| input.scope.position(e)).collect();
+        let positions: Vec<Option<usize>> = exprs.iter().map(|e| input.scope.position(e)).collect();
         let key = input.key.as_ref().and_then(|key| {
             key.iter()
                 .map(|k| positions.iter().position(|p| *p == Some(*k)))

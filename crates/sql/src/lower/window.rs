@@ -112,8 +112,7 @@ impl Lowering<'_> {
         if !unnest.struct_type_columns.is_empty() {
             return Err(refuse());
         }
-        let mut exprs: Vec<Expr> =
-            p.expr.iter().map(|e| e.clone().unalias_nested().data).collect();
+        let mut exprs: Vec<Expr> = p.expr.iter().map(|e| e.clone().unalias_nested().data).collect();
         let call = exprs[*list].clone();
         let Some(Marker { function, time, lengths }) = marker(&call) else {
             return Err(refuse());

@@ -89,8 +89,11 @@ fn build(given: &[(String, Option<String>, Span)]) -> Result<CopyFormat, SqlErro
     };
     for (name, value, span) in given {
         let wrong = || {
-            SqlError::new(ErrorKind::InvalidOption, format!("wrong value for COPY option \"{name}\""))
-                .at(*span)
+            SqlError::new(
+                ErrorKind::InvalidOption,
+                format!("wrong value for COPY option \"{name}\""),
+            )
+            .at(*span)
         };
         let text = value.as_deref();
         let byte = || match text.map(str::as_bytes) {

@@ -14,7 +14,7 @@ use crate::ast::{
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 use crate::options::{PartitionBy, Target, Values};
-use crate::{interval, text, types};
+use crate::{datatype, interval, text};
 
 /// The most columns a stream or table can have.
 const COLUMNS_MAX: usize = 1024;
@@ -166,8 +166,9 @@ fn body(r: &mut Reader<'_>) -> Result<Body, SqlError> {
             && r.peek_second() != ","
         {
             let word = r.peek_word();
-            return Err(SqlError::unsupported(format!("{word} constraints are not supported"))
-                .at(start));
+            return Err(
+                SqlError::unsupported(format!("{word} constraints are not supported")).at(start)
+            );
         } else {
             column(r, &mut body)?;
         }
@@ -196,7 +197,8 @@ fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
     let name = r.ident()?;
     let type_start = r.here();
     let sql_type = r.run(Parser::parse_data_type)?;
-    let field = types::from_sql(&sql_type).map_err(|e| e.or_at(Some(type_start.to(r.last()))))?;
+    let field =
+        datatype::from_sql(&sql_type).map_err(|e| e.or_at(Some(type_start.to(r.last()))))?;
     let mut nullable = true;
     loop {
         let start = r.here();
@@ -210,8 +212,9 @@ fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
             "DEFAULT" | "UNIQUE" | "CHECK" | "REFERENCES" | "GENERATED" | "COLLATE"
         ) {
             let word = r.peek_word();
-            return Err(SqlError::unsupported(format!("{word} is not supported on a column"))
-                .at(start));
+            return Err(
+                SqlError::unsupported(format!("{word} is not supported on a column")).at(start)
+            );
         } else {
             break;
         }
@@ -240,12 +243,10 @@ impl Columns<'_> {
             return Ok(i);
         }
         let names = || self.0.iter().map(|c| c.name.value.as_str());
-        let mut e = SqlError::new(
-            ErrorKind::UndefinedColumn,
-            format!("column \"{name}\" does not exist"),
-        )
-        .detail(format!("the columns are {}", list(names())))
-        .or_at(span);
+        let mut e =
+            SqlError::new(ErrorKind::UndefinedColumn, format!("column \"{name}\" does not exist"))
+                .detail(format!("the columns are {}", list(names())))
+                .or_at(span);
         e.hint = did_you_mean(name, names());
         Err(e)
     }
@@ -267,7 +268,7 @@ impl Columns<'_> {
                 ErrorKind::DatatypeMismatch,
                 format!("column \"{name}\" is not a time"),
             )
-            .detail(format!("it has the type {}", types::sql_name(&self.0[i].field)))
+            .detail(format!("it has the type {}", datatype::sql_name(&self.0[i].field)))
             .hint("event time is a timestamptz or a timestamp")
             .or_at(span)),
         }
@@ -278,7 +279,8 @@ impl Columns<'_> {
         (name, expr, span): &(Name, sql::Expr, Span),
     ) -> Result<Watermark, SqlError> {
         let column = self.time_column(&name.value, Some(name.span))?;
-        let same = |e: &sql::Expr| matches!(e, sql::Expr::Identifier(i) if text::fold(i) == name.value);
+        let same =
+            |e: &sql::Expr| matches!(e, sql::Expr::Identifier(i) if text::fold(i) == name.value);
         let delay = match expr {
             e if same(e) => Some(Ok(Micros(0))),
             sql::Expr::BinaryOp { left, op: sql::BinaryOperator::Minus, right } if same(left) => {
@@ -288,12 +290,14 @@ impl Columns<'_> {
         };
         match delay {
             Some(Ok(delay)) => Ok(Watermark { column, delay }),
-            Some(Err(why)) => Err(invalid("the watermark's delay is not a length of time")
-                .hint(why)
-                .at(*span)),
-            None => Err(SqlError::unsupported("the watermark must be its column minus an interval")
-                .hint(format!("WATERMARK FOR {0} AS {0} - INTERVAL '5 seconds'", name.value))
-                .at(*span)),
+            Some(Err(why)) => {
+                Err(invalid("the watermark's delay is not a length of time").hint(why).at(*span))
+            }
+            None => {
+                Err(SqlError::unsupported("the watermark must be its column minus an interval")
+                    .hint(format!("WATERMARK FOR {0} AS {0} - INTERVAL '5 seconds'", name.value))
+                    .at(*span))
+            }
         }
     }
 }

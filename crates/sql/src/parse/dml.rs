@@ -11,11 +11,8 @@ pub(super) fn insert(r: &mut Reader<'_>) -> Result<Insert, SqlError> {
     r.advance();
     r.expect("INTO")?;
     let table = r.name()?;
-    let columns = if r.peek_word() == "(" && !is_query(&r.peek_second()) {
-        r.names()?
-    } else {
-        Vec::new()
-    };
+    let columns =
+        if r.peek_word() == "(" && !is_query(&r.peek_second()) { r.names()? } else { Vec::new() };
     if r.peek_word() == "DEFAULT" {
         return Err(SqlError::unsupported("DEFAULT VALUES is not supported").at(r.here()));
     }

@@ -28,9 +28,31 @@ pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The words a statement can begin with.
 const BEGINNINGS: [&str; 25] = [
-    "ABORT", "BEGIN", "COMMIT", "COPY", "CREATE", "DEALLOCATE", "DELETE", "DESC", "DESCRIBE",
-    "DISCARD", "DROP", "END", "EXPLAIN", "INSERT", "RESET", "ROLLBACK", "SELECT", "SET", "SHOW",
-    "START", "TABLE", "UPDATE", "VALUES", "WITH", "FROM",
+    "ABORT",
+    "BEGIN",
+    "COMMIT",
+    "COPY",
+    "CREATE",
+    "DEALLOCATE",
+    "DELETE",
+    "DESC",
+    "DESCRIBE",
+    "DISCARD",
+    "DROP",
+    "END",
+    "EXPLAIN",
+    "INSERT",
+    "RESET",
+    "ROLLBACK",
+    "SELECT",
+    "SET",
+    "SHOW",
+    "START",
+    "TABLE",
+    "UPDATE",
+    "VALUES",
+    "WITH",
+    "FROM",
 ];
 
 /// The statements of `text`, which are separated by semicolons. Options that hold a `${NAME}`
@@ -40,10 +62,7 @@ pub fn parse(text: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
 }
 
 /// The statements of `text`, with `${NAME}` in options replaced by what `secrets` gives.
-pub fn parse_with(
-    text: &str,
-    secrets: Secrets<'_>,
-) -> Result<Vec<Spanned<Statement>>, SqlError> {
+pub fn parse_with(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let text = Arc::new(Text::new(text)?);
     let mut statements = Vec::new();
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
@@ -90,15 +109,19 @@ fn unknown(r: &Reader<'_>, word: &str) -> SqlError {
         "TRUNCATE" => SqlError::unsupported("TRUNCATE is not supported")
             .hint("DELETE FROM empties a table; retention empties a stream")
             .at(r.here()),
-        "SUBSCRIBE" => SqlError::unsupported("SUBSCRIBE is not supported over this connection")
-            .at(r.here()),
+        "SUBSCRIBE" => {
+            SqlError::unsupported("SUBSCRIBE is not supported over this connection").at(r.here())
+        }
         _ => {
-            let e = SqlError::new(ErrorKind::Syntax, format!("\"{word}\" does not begin a statement"))
-                .at(r.here());
+            let e =
+                SqlError::new(ErrorKind::Syntax, format!("\"{word}\" does not begin a statement"))
+                    .at(r.here());
             match did_you_mean(&upper, BEGINNINGS) {
                 Some(hint) => e.hint(hint),
-                None => e.detail("a statement begins with SELECT, CREATE, DROP, INSERT, UPDATE, \
-                                  DELETE, COPY, SHOW, DESCRIBE, EXPLAIN, SET, …"),
+                None => e.detail(
+                    "a statement begins with SELECT, CREATE, DROP, INSERT, UPDATE, \
+                                  DELETE, COPY, SHOW, DESCRIBE, EXPLAIN, SET, …",
+                ),
             }
         }
     }

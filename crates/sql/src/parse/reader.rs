@@ -164,13 +164,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The name an object name of the parser is.
-    pub(super) fn name_of(
-        &self,
-        object: &sql::ObjectName,
-        span: Span,
-    ) -> Result<Name, SqlError> {
-        let parts: Vec<String> =
-            object.0.iter().filter_map(|p| p.as_ident()).map(fold).collect();
+    pub(super) fn name_of(&self, object: &sql::ObjectName, span: Span) -> Result<Name, SqlError> {
+        let parts: Vec<String> = object.0.iter().filter_map(|p| p.as_ident()).map(fold).collect();
         super::plain_name(&parts, span)
     }
 

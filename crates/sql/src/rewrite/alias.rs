@@ -89,9 +89,8 @@ impl<'a> Aliases<'a> {
             match &mut all {
                 None => all = Some(with.clone()),
                 Some(all) => {
-                    let inner = |name: &str| {
-                        with.cte_tables.iter().any(|c| fold(&c.alias.name) == name)
-                    };
+                    let inner =
+                        |name: &str| with.cte_tables.iter().any(|c| fold(&c.alias.name) == name);
                     all.cte_tables.retain(|c| !inner(&fold(&c.alias.name)));
                     all.cte_tables.extend(with.cte_tables.iter().cloned());
                     all.recursive |= with.recursive;

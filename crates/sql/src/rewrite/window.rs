@@ -117,17 +117,18 @@ impl Call {
             .ok_or_else(|| wrong(format!("{} reads a relation or a subquery", kind.name())))?;
         let time = descriptor(args[1])
             .ok_or_else(|| wrong(format!("{} runs over a column", kind.name())))?;
-        let length = |e: &sql::Expr| match interval::literal(e) {
-            Some(Ok(Micros(us))) => Ok(us),
-            Some(Err(why)) => Err(SqlError::new(
-                ErrorKind::InvalidOption,
-                format!("\"{e}\" is not a length of a window"),
-            )
-            .hint(why)
-            .at(place_of(e, text).unwrap_or(place))),
-            None => Err(wrong(format!("\"{e}\" is not an INTERVAL"))
+        let length =
+            |e: &sql::Expr| match interval::literal(e) {
+                Some(Ok(Micros(us))) => Ok(us),
+                Some(Err(why)) => Err(SqlError::new(
+                    ErrorKind::InvalidOption,
+                    format!("\"{e}\" is not a length of a window"),
+                )
+                .hint(why)
                 .at(place_of(e, text).unwrap_or(place))),
-        };
+                None => Err(wrong(format!("\"{e}\" is not an INTERVAL"))
+                    .at(place_of(e, text).unwrap_or(place))),
+            };
         let positive = |e: &sql::Expr| match length(e)? {
             0 => Err(wrong(format!("the windows of {} have no length", kind.name()))),
             us => Ok(us),
@@ -154,8 +155,10 @@ impl Call {
             .hint("the shorter interval comes first"));
         }
         if self.kind == Kind::Hop && self.step > self.size {
-            return Err(invalid(format!("a slide of {step} passes over rows of windows of {size}"))
-                .hint(format!("the slide comes first: {}", self.kind.usage())));
+            return Err(invalid(format!(
+                "a slide of {step} passes over rows of windows of {size}"
+            ))
+            .hint(format!("the slide comes first: {}", self.kind.usage())));
         }
         Ok(())
     }

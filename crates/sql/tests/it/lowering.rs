@@ -12,7 +12,9 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::datasource::MemTable;
-use yeoul_sql::{AggregateCall, AggregateFunction, Statement, ViewNode, ViewPlan, WindowKind, parse};
+use yeoul_sql::{
+    AggregateCall, AggregateFunction, Statement, ViewNode, ViewPlan, WindowKind, parse,
+};
 
 use crate::shop::{Shop, sorted};
 
@@ -83,7 +85,11 @@ fn keys_of_views() {
     };
     check("SELECT kind FROM events", None, true);
     check("SELECT price, product_id FROM products WHERE price > 1", Some(&[1]), false);
-    check("SELECT count(*) AS n, kind, product_id AS p FROM events GROUP BY kind, product_id", Some(&[1, 2]), false);
+    check(
+        "SELECT count(*) AS n, kind, product_id AS p FROM events GROUP BY kind, product_id",
+        Some(&[1, 2]),
+        false,
+    );
     check("SELECT count(*) AS n, kind FROM events GROUP BY kind, product_id", None, false);
     check("SELECT DISTINCT kind FROM events", Some(&[0]), false);
     check("SELECT kind FROM events UNION ALL SELECT category FROM products", None, false);
@@ -169,9 +175,7 @@ fn windows(
     }
     let rows = take_record_batch(rows, &UInt32Array::from(taken)).unwrap();
     let bound = |values: Vec<Option<i64>>| -> ArrayRef {
-        Arc::new(
-            TimestampMicrosecondArray::from(values).with_data_type(times.data_type().clone()),
-        )
+        Arc::new(TimestampMicrosecondArray::from(values).with_data_type(times.data_type().clone()))
     };
     let mut columns = rows.columns().to_vec();
     columns.extend([bound(starts), bound(ends)]);
@@ -217,8 +221,7 @@ async fn aggregate(
     let keys: Vec<String> = keys.into_iter().map(&mut add).collect();
     let mut items = keys.clone();
     for (i, call) in calls.iter().enumerate() {
-        let args: Vec<String> =
-            call.args.iter().map(|a| add(a.evaluate(rows).unwrap())).collect();
+        let args: Vec<String> = call.args.iter().map(|a| add(a.evaluate(rows).unwrap())).collect();
         let order: Vec<String> = call
             .order_by
             .iter()
@@ -229,13 +232,19 @@ async fn aggregate(
                 format!("{name} {way} NULLS {nulls}")
             })
             .collect();
-        let order =
-            if order.is_empty() { order.join("") } else { format!("ORDER BY {}", order.join(", ")) };
+        let order = if order.is_empty() {
+            order.join("")
+        } else {
+            format!("ORDER BY {}", order.join(", "))
+        };
         let filter = call.filter.as_ref().map(|f| add(f.evaluate(rows).unwrap()));
         let filter = filter.map(|f| format!("FILTER (WHERE {f})")).unwrap_or_default();
         let distinct = if call.distinct { "DISTINCT" } else { "" };
         let args = if args.is_empty() { "*".to_owned() } else { args.join(", ") };
-        items.push(format!("{}({distinct} {args} {order}) {filter} AS a{i}", name_of(call.function)));
+        items.push(format!(
+            "{}({distinct} {args} {order}) {filter} AS a{i}",
+            name_of(call.function)
+        ));
     }
     let table = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap();
     let context = datafusion::prelude::SessionContext::new();

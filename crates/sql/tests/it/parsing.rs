@@ -2,7 +2,7 @@
 
 use yeoul_sql::{
     Compression, Connector, FileFormat, ObjectKind, OnError, PartitionUnit, Show, Speed, Statement,
-    Transaction, parse, parse_with, types,
+    Transaction, datatype, parse, parse_with,
 };
 
 fn one(sql: &str) -> Statement {
@@ -24,11 +24,10 @@ fn a_stream_with_everything() {
         unique_key = 'event_id', unique_within = '1 hour', order_by = 'product_id, ts',
         partition_by = 'hour(ts)', retention = '90 days', lateness = '1 hour', on_error = 'fail'
     )";
-    let statements =
-        parse_with(sql, &|name| (name == "DIR").then(|| "/data".to_owned())).unwrap();
+    let statements = parse_with(sql, &|name| (name == "DIR").then(|| "/data".to_owned())).unwrap();
     let Statement::CreateStream(s) = &statements[0].node else { panic!("a stream") };
     assert_eq!(statements[0].sql(), sql);
-    let kinds: Vec<String> = s.columns.iter().map(|c| types::sql_name(&c.field)).collect();
+    let kinds: Vec<String> = s.columns.iter().map(|c| datatype::sql_name(&c.field)).collect();
     assert_eq!(
         kinds.join(" "),
         "varchar timestamptz varchar(20) bigint double precision numeric(10,2) numeric(38,9) \
@@ -46,7 +45,10 @@ fn a_stream_with_everything() {
     assert_eq!(o.on_error, OnError::Fail);
     let Connector::File(f) = &o.connector else { panic!("a file") };
     assert_eq!(f.path, "/data/*.csv.gz");
-    assert_eq!((f.format, f.compression, f.speed), (FileFormat::Csv, Compression::Auto, Speed::Times(60.0)));
+    assert_eq!(
+        (f.format, f.compression, f.speed),
+        (FileFormat::Csv, Compression::Auto, Speed::Times(60.0))
+    );
     assert_eq!(f.columns.as_deref().unwrap(), ["a", "B", "c"]);
     assert!(!f.header && f.follow);
     assert_eq!(f.mapping, [("price".to_owned(), "cost".to_owned())]);
@@ -54,9 +56,9 @@ fn a_stream_with_everything() {
 
 #[test]
 fn defaults_of_a_stream() {
-    let Statement::CreateStream(s) =
-        one("create table if not exists public.e (ts timestamp, watermark for ts as ts) append only")
-    else {
+    let Statement::CreateStream(s) = one(
+        "create table if not exists public.e (ts timestamp, watermark for ts as ts) append only",
+    ) else {
         panic!("a stream")
     };
     assert!(s.if_not_exists && s.name.value == "e");
@@ -94,71 +96,94 @@ fn several_statements_and_their_text() {
     assert!(parse("  -- nothing\n").unwrap().is_empty());
 }
 
+fn check(sql: &str, ok: &dyn Fn(&Statement) -> bool) {
+    let statement = one(sql);
+    assert!(ok(&statement), "{sql}: {statement:?}");
+}
+
 #[test]
-fn the_rest_of_the_language() {
-    let check = |sql: &str, ok: &dyn Fn(&Statement) -> bool| {
-        let statement = one(sql);
-        assert!(ok(&statement), "{sql}: {statement:?}");
-    };
+fn showing_dropping_and_explaining() {
     check("SHOW STREAMS", &|s| matches!(s, Statement::Show(Show::Streams)));
     check("show materialized views", &|s| matches!(s, Statement::Show(Show::Views)));
     check("SHOW ALL", &|s| matches!(s, Statement::Show(Show::AllSettings)));
-    check("SHOW server_version", &|s| {
-        matches!(s, Statement::Show(Show::Setting(n)) if n.value == "server_version")
-    });
-    check("SHOW TIME ZONE", &|s| {
-        matches!(s, Statement::Show(Show::Setting(n)) if n.value == "timezone")
-    });
-    check("SHOW TRANSACTION ISOLATION LEVEL", &|s| {
-        matches!(s, Statement::Show(Show::Setting(n)) if n.value == "transaction_isolation")
-    });
-    check("SHOW CREATE MATERIALIZED VIEW v", &|s| {
-        matches!(s, Statement::Show(Show::Create(n)) if n.value == "v")
-    });
+    check(
+        "SHOW server_version",
+        &|s| matches!(s, Statement::Show(Show::Setting(n)) if n.value == "server_version"),
+    );
+    check(
+        "SHOW TIME ZONE",
+        &|s| matches!(s, Statement::Show(Show::Setting(n)) if n.value == "timezone"),
+    );
+    check(
+        "SHOW TRANSACTION ISOLATION LEVEL",
+        &|s| matches!(s, Statement::Show(Show::Setting(n)) if n.value == "transaction_isolation"),
+    );
+    check(
+        "SHOW CREATE MATERIALIZED VIEW v",
+        &|s| matches!(s, Statement::Show(Show::Create(n)) if n.value == "v"),
+    );
     check("DESCRIBE Orders", &|s| matches!(s, Statement::Describe(n) if n.value == "orders"));
-    check("DROP MATERIALIZED VIEW IF EXISTS a, b CASCADE", &|s| {
-        matches!(s, Statement::Drop(d) if d.kind == ObjectKind::View && d.cascade && d.if_exists && d.names.len() == 2)
-    });
-    check("EXPLAIN (ANALYZE, FORMAT TEXT) SELECT 1", &|s| {
-        matches!(s, Statement::Explain(e) if e.analyze && !e.verbose)
-    });
-    check("EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1", &|s| {
-        matches!(s, Statement::Explain(e) if matches!(e.target, yeoul_sql::ExplainTarget::View(_)))
-    });
-    check("INSERT INTO t (a, b) VALUES (1, 2), (3, 4)", &|s| {
-        matches!(s, Statement::Insert(i) if i.columns.len() == 2 && !i.keep_existing)
-    });
-    check("INSERT INTO t SELECT * FROM u ON CONFLICT DO NOTHING", &|s| {
-        matches!(s, Statement::Insert(i) if i.keep_existing)
-    });
-    check("INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = EXCLUDED.a", &|s| {
-        matches!(s, Statement::Insert(i) if !i.keep_existing)
-    });
-    check("UPDATE t AS x SET a = 1, b = b + 1 WHERE x.c = 2", &|s| {
-        matches!(s, Statement::Update(u) if u.assignments.len() == 2 && u.alias.is_some())
-    });
+    check(
+        "DROP MATERIALIZED VIEW IF EXISTS a, b CASCADE",
+        &|s| matches!(s, Statement::Drop(d) if d.kind == ObjectKind::View && d.cascade && d.if_exists && d.names.len() == 2),
+    );
+    check(
+        "EXPLAIN (ANALYZE, FORMAT TEXT) SELECT 1",
+        &|s| matches!(s, Statement::Explain(e) if e.analyze && !e.verbose),
+    );
+    check(
+        "EXPLAIN CREATE MATERIALIZED VIEW v AS SELECT 1",
+        &|s| matches!(s, Statement::Explain(e) if matches!(e.target, yeoul_sql::ExplainTarget::View(_))),
+    );
+}
+
+#[test]
+fn changing_copying_and_setting() {
+    check(
+        "INSERT INTO t (a, b) VALUES (1, 2), (3, 4)",
+        &|s| matches!(s, Statement::Insert(i) if i.columns.len() == 2 && !i.keep_existing),
+    );
+    check(
+        "INSERT INTO t SELECT * FROM u ON CONFLICT DO NOTHING",
+        &|s| matches!(s, Statement::Insert(i) if i.keep_existing),
+    );
+    check(
+        "INSERT INTO t VALUES (1) ON CONFLICT (a) DO UPDATE SET a = EXCLUDED.a",
+        &|s| matches!(s, Statement::Insert(i) if !i.keep_existing),
+    );
+    check(
+        "UPDATE t AS x SET a = 1, b = b + 1 WHERE x.c = 2",
+        &|s| matches!(s, Statement::Update(u) if u.assignments.len() == 2 && u.alias.is_some()),
+    );
     check("DELETE FROM t", &|s| matches!(s, Statement::Delete(d) if d.selection.is_none()));
-    check("COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER true, DELIMITER ';')", &|s| {
-        matches!(s, Statement::CopyFrom(c) if c.format.csv && c.format.header && c.format.delimiter == b';')
-    });
-    check("COPY t FROM STDIN CSV HEADER", &|s| {
-        matches!(s, Statement::CopyFrom(c) if c.format.csv && c.format.header)
-    });
-    check("COPY t FROM STDIN", &|s| {
-        matches!(s, Statement::CopyFrom(c) if !c.format.csv && c.format.null == "\\N")
-    });
-    check("COPY (SELECT 1) TO STDOUT (FORMAT csv)", &|s| {
-        matches!(s, Statement::CopyTo(c) if c.format.csv)
-    });
-    check("SET extra_float_digits = 3", &|s| {
-        matches!(s, Statement::Set(v) if v.value.as_deref() == Some("3"))
-    });
-    check("SET SESSION search_path TO a, 'b'", &|s| {
-        matches!(s, Statement::Set(v) if v.value.as_deref() == Some("a, b"))
-    });
-    check("SET TIME ZONE 'UTC'", &|s| {
-        matches!(s, Statement::Set(v) if v.name.as_ref().unwrap().value == "timezone")
-    });
+    check(
+        "COPY t (a, b) FROM STDIN WITH (FORMAT csv, HEADER true, DELIMITER ';')",
+        &|s| matches!(s, Statement::CopyFrom(c) if c.format.csv && c.format.header && c.format.delimiter == b';'),
+    );
+    check(
+        "COPY t FROM STDIN CSV HEADER",
+        &|s| matches!(s, Statement::CopyFrom(c) if c.format.csv && c.format.header),
+    );
+    check(
+        "COPY t FROM STDIN",
+        &|s| matches!(s, Statement::CopyFrom(c) if !c.format.csv && c.format.null == "\\N"),
+    );
+    check(
+        "COPY (SELECT 1) TO STDOUT (FORMAT csv)",
+        &|s| matches!(s, Statement::CopyTo(c) if c.format.csv),
+    );
+    check(
+        "SET extra_float_digits = 3",
+        &|s| matches!(s, Statement::Set(v) if v.value.as_deref() == Some("3")),
+    );
+    check(
+        "SET SESSION search_path TO a, 'b'",
+        &|s| matches!(s, Statement::Set(v) if v.value.as_deref() == Some("a, b")),
+    );
+    check(
+        "SET TIME ZONE 'UTC'",
+        &|s| matches!(s, Statement::Set(v) if v.name.as_ref().unwrap().value == "timezone"),
+    );
     check("RESET ALL", &|s| matches!(s, Statement::Set(v) if v.name.is_none()));
     check("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", &|s| {
         matches!(s, Statement::Transaction(Transaction::Begin))
@@ -166,7 +191,9 @@ fn the_rest_of_the_language() {
     check("ABORT", &|s| matches!(s, Statement::Transaction(Transaction::Rollback)));
     check("DEALLOCATE PREPARE ALL", &|s| matches!(s, Statement::Deallocate(None)));
     check("DISCARD ALL", &|s| matches!(s, Statement::Discard(_)));
-    for query in ["TABLE t", "VALUES (1, 'a')", "WITH a AS (SELECT 1) SELECT * FROM a", "(SELECT 1)"] {
+    for query in
+        ["TABLE t", "VALUES (1, 'a')", "WITH a AS (SELECT 1) SELECT * FROM a", "(SELECT 1)"]
+    {
         check(query, &|s| matches!(s, Statement::Query(_)));
     }
 }

@@ -1,7 +1,7 @@
 //! Rewritten queries, run by DataFusion.
 
 use datafusion::arrow::datatypes::DataType;
-use yeoul_sql::{Statement, parse, types};
+use yeoul_sql::{Statement, datatype, parse};
 
 use crate::shop::{Shop, sorted};
 
@@ -109,10 +109,17 @@ async fn names_are_those_of_postgres() {
         assert_eq!(found.join(" "), names, "{sql}");
     };
     check("SELECT count(*), max(price), max(ts) FROM events", "count max max(events.ts)");
-    check("SELECT price::int, 1, upper(kind), CASE WHEN true THEN 1 END FROM events", "price ?column? upper case");
+    check(
+        "SELECT price::int, 1, upper(kind), CASE WHEN true THEN 1 END FROM events",
+        "price ?column? upper case",
+    );
     check("SELECT Kind, \"kind\" AS \"Kind\" FROM events", "kind Kind");
-    check("SELECT * FROM TUMBLE(products_at, ts, INTERVAL '1 day') x".replace("products_at", "events").as_str(),
-        "event_id ts user_id product_id kind price attrs visit window_start window_end");
+    check(
+        "SELECT * FROM TUMBLE(products_at, ts, INTERVAL '1 day') x"
+            .replace("products_at", "events")
+            .as_str(),
+        "event_id ts user_id product_id kind price attrs visit window_start window_end",
+    );
     check("TABLE products", "product_id category price");
     check("SELECT count(*) FROM events GROUP BY kind ORDER BY count(*) DESC, max(price)", "count");
 }
@@ -122,8 +129,8 @@ async fn types_are_ours() {
     let shop = Shop::new();
     let check = |sql: &str, expected: &str| {
         let plan = shop.plan(&format!("SELECT {sql} AS x FROM events"));
-        assert_eq!(types::sql_name(plan.schema.field(0)), expected, "{sql}");
-        let stored = types::stored(plan.schema.field(0).data_type());
+        assert_eq!(datatype::sql_name(plan.schema.field(0)), expected, "{sql}");
+        let stored = datatype::stored(plan.schema.field(0).data_type());
         assert_eq!(stored.as_ref(), Some(plan.schema.field(0).data_type()), "{sql}");
     };
     check("'text'", "varchar");
@@ -199,7 +206,7 @@ async fn parameters_get_types() {
             Statement::Delete(d) => shop.planner.delete(d, &shop, &[]).unwrap().rows,
             other => panic!("{other:?}"),
         };
-        let types: Vec<String> = plan.parameters.iter().map(|p| types::sql_name(p)).collect();
+        let types: Vec<String> = plan.parameters.iter().map(|p| datatype::sql_name(p)).collect();
         assert_eq!(types.join(" "), expected, "{sql}");
     };
     check("SELECT * FROM events WHERE price > $2 AND kind = $1", "varchar double precision");
@@ -225,7 +232,10 @@ async fn changes_are_rows_of_the_relation() {
             other => panic!("{other:?}"),
         };
         let plan = plan.unwrap_or_else(|e| panic!("{}", e.render("test", sql)));
-        assert_eq!(plan.rows.plan.schema().as_arrow().fields().len(), plan.relation.schema.fields().len());
+        assert_eq!(
+            plan.rows.plan.schema().as_arrow().fields().len(),
+            plan.relation.schema.fields().len()
+        );
         sorted(&shop.run(plan.rows.plan).await)
     };
     let check = |found: String, expected: &[&str]| {
@@ -241,7 +251,8 @@ async fn changes_are_rows_of_the_relation() {
         &["| 11         | hats     |       |"],
     );
     check(
-        rows("UPDATE products p SET price = price + 1, category = 'x' WHERE p.category = 'shoes'").await,
+        rows("UPDATE products p SET price = price + 1, category = 'x' WHERE p.category = 'shoes'")
+            .await,
         &["| 0          | x        | 11.0  |", "| 2          | x        | 31.0  |"],
     );
     check(

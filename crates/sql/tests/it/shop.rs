@@ -13,7 +13,9 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{LogicalPlan, TableSource};
 use datafusion::prelude::SessionContext;
-use yeoul_sql::{Catalog, Planner, Query, Relation, RelationKind, SqlError, Statement, parse, types};
+use yeoul_sql::{
+    Catalog, Planner, Query, Relation, RelationKind, SqlError, Statement, datatype, parse,
+};
 
 pub(crate) struct Shop {
     pub(crate) context: SessionContext,
@@ -37,13 +39,13 @@ fn events() -> RecordBatch {
     use datafusion::arrow::datatypes::DataType as T;
     let schema = schema(vec![
         column("event_id", T::Utf8View),
-        column("ts", types::timestamptz()),
+        column("ts", datatype::timestamptz()),
         column("user_id", T::Utf8View),
         column("product_id", T::Int64),
         column("kind", T::Utf8View),
         column("price", T::Float64),
-        types::jsonb().with_name("attrs"),
-        types::uuid().with_name("visit"),
+        datatype::jsonb().with_name("attrs"),
+        datatype::uuid().with_name("visit"),
     ]);
     let kinds = ["impression", "click", "impression", "purchase", "cart"];
     let n: usize = 60;
@@ -62,9 +64,9 @@ fn events() -> RecordBatch {
         Arc::new(StringViewArray::from_iter_values((0..n).map(|i| format!("u{}", i % 7)))),
         Arc::new(Int64Array::from_iter((0..n).map(|i| (i % 11 != 10).then(|| int(i % 3))))),
         Arc::new(StringViewArray::from_iter((0..n).map(|i| (i % 13 != 12).then(|| kinds[i % 5])))),
-        Arc::new(Float64Array::from_iter((0..n).map(|i| {
-            (i % 4 != 0).then(|| f64::from(u32::try_from(i).unwrap()) * 0.5)
-        }))),
+        Arc::new(Float64Array::from_iter(
+            (0..n).map(|i| (i % 4 != 0).then(|| f64::from(u32::try_from(i).unwrap()) * 0.5)),
+        )),
         Arc::new(StringViewArray::from_iter_values(&attrs)),
         Arc::new(FixedSizeBinaryArray::try_from_iter(visits.into_iter()).unwrap()),
     ];

@@ -20,15 +20,14 @@ const UNBALANCED: &str = "SELECT count(*) FROM yeoul.sources \
 /// Runs the command.
 pub(crate) fn run(data: &Path) -> Result<Exit, Failure> {
     let runtime = Runtime::new()?;
-    runtime.block_on(async {
-        let mut backend = Backend::open(data)?;
-        let wrong = backend.ask(UNBALANCED).await?;
-        let wrong = wrong.first().and_then(|row| row.first()).map_or("", String::as_str) != "0";
-        Shell::new(backend, Format::Table).run_script(BOOKS).await?;
-        if wrong {
-            return Err(Failure::with(Exit::Unbalanced, "the books do not balance"));
-        }
-        println!("every source balances: received = stored + duplicates + dead letters");
-        Ok(Exit::Success)
-    })
+    let mut backend = Backend::open(data)?;
+    let wrong = runtime.block_on(backend.ask(UNBALANCED))?;
+    let wrong = wrong.first().and_then(|row| row.first()).map_or("", String::as_str) != "0";
+    let mut shell = Shell::new(backend, Format::Table);
+    runtime.block_on(shell.run_script(BOOKS))?;
+    if wrong {
+        return Err(Failure::with(Exit::Unbalanced, "the books do not balance"));
+    }
+    println!("every source balances: received = stored + duplicates + dead letters");
+    Ok(Exit::Success)
 }

@@ -143,9 +143,10 @@ async fn live(
     http: &str,
 ) -> Result<Ending, Failure> {
     let clock = Arc::new(SystemClock);
-    let shop = Shop::new(arguments.seed, clock.now_us());
+    let opened_us = clock.now_us();
+    let shop = Shop::new(arguments.seed, opened_us);
     let mut load = Load::start(http, shop, arguments.rate, clock)?;
-    let mut screen = Screen::new();
+    let mut screen = Screen::new(opened_us);
     screen.clear()?;
     let engine = instance.engine().clone();
     let end = Instant::now() + Duration::from_secs(arguments.seconds);

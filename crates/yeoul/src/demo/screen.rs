@@ -16,10 +16,12 @@ pub(super) const REDRAW: Duration = Duration::from_millis(500);
 /// How often a table is printed where there is no terminal.
 const PRINT_EVERY: Duration = Duration::from_secs(10);
 
-const WINDOWS: &str = "SELECT to_char(window_start, 'HH24:MI:SS'), events, impressions, clicks, \
+/// Windows before the shop opened hold late events only; they are kept, and not shown.
+const WINDOWS: &str = "SELECT to_char(window_start, '%H:%M:%S'), events, impressions, clicks, \
     round(CAST(100 * ctr(clicks, impressions) AS NUMERIC(10,4)), 2), carts, purchases, \
     round(CAST(coalesce(revenue, 0) AS NUMERIC(18,4)), 2) \
-    FROM shop_10s ORDER BY window_start DESC LIMIT 5";
+    FROM shop_10s WHERE window_start >= to_timestamp_micros({opened_us}) - INTERVAL '10 seconds' \
+    ORDER BY window_start DESC LIMIT 5";
 const WINDOW_COLUMNS: [(&str, Kind); 8] = [
     ("10 seconds from", Kind::Text),
     ("events", Kind::Number),
@@ -34,7 +36,7 @@ const WINDOW_COLUMNS: [(&str, Kind); 8] = [
 const PRODUCTS: &str = "SELECT product_id, category, impressions, clicks, \
     round(CAST(100 * ctr(clicks, impressions) AS NUMERIC(10,4)), 2), \
     round(CAST(100 * wilson_lower(clicks, impressions) AS NUMERIC(10,4)), 2), purchases \
-    FROM shop_products ORDER BY wilson_lower(clicks, impressions) DESC, product_id LIMIT 5";
+    FROM shop_products WHERE impressions >= 50 ORDER BY wilson_lower(clicks, impressions) DESC, product_id LIMIT 5";
 const PRODUCT_COLUMNS: [(&str, Kind); 7] = [
     ("product", Kind::Number),
     ("category", Kind::Text),
@@ -52,15 +54,18 @@ const FUNNEL_COLUMNS: [(&str, Kind); 3] =
 /// Draws how the shop stands.
 pub(super) struct Screen {
     terminal: bool,
+    windows: String,
     begun: Instant,
     drawn: Option<(Instant, u64)>,
     rate: f64,
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
+    /// A screen for a shop that opened at this time, in microseconds since 1970.
+    pub(super) fn new(opened_us: i64) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { terminal, begun: Instant::now(), drawn: None, rate: 0.0 }
+        let windows = WINDOWS.replace("{opened_us}", &opened_us.to_string());
+        Self { terminal, windows, begun: Instant::now(), drawn: None, rate: 0.0 }
     }
 
     /// Draws, if it is time to (`last`: in any case).
@@ -111,7 +116,7 @@ impl Screen {
         tally: &Tally,
     ) -> Result<String, Failure> {
         let asked = Instant::now();
-        let windows = shell::ask(session, WINDOWS).await?;
+        let windows = shell::ask(session, &self.windows).await?;
         let products = shell::ask(session, PRODUCTS).await?;
         let funnel = shell::ask(session, FUNNEL).await?;
         let answered_ms = asked.elapsed().as_secs_f64() * 1e3;

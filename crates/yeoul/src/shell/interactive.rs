@@ -75,7 +75,7 @@ pub(crate) fn interact(shell: &mut Shell, runtime: &Runtime) -> Result<(), Failu
                 match runtime.block_on(shell.run_script(&text)) {
                     Ok(Next::Quit) => return Ok(()),
                     Ok(Next::Continue) => {}
-                    Err(failure) => eprintln!("error: {failure}"),
+                    Err(failure) => failure.say(),
                 }
                 if changes_names(&text) {
                     names.set(runtime.block_on(shell.names()));
@@ -104,6 +104,8 @@ fn editor(names: Names) -> Reedline {
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
         .with_edit_mode(Box::new(Emacs::new(keys)))
         .with_validator(Box::new(StatementValidator))
+        .with_quick_completions(true)
+        .with_partial_completions(true)
         .use_bracketed_paste(true);
     match history() {
         Some(history) => editor.with_history(Box::new(history)),

@@ -5,16 +5,15 @@ use crate::failure::Failure;
 
 const HELP: &str = "\
   \\d          the streams, tables and views there are
-  \\d NAME     the columns of one
+  \\d NAME     the columns of one; what the engine says of itself is in yeoul.sources, yeoul.views, …
   \\timing     how long each statement took, on or off
   \\q          leave (so does Ctrl-D)
   \\?          this list
 A statement ends with a semicolon. Ctrl-C cancels the running one. Tab completes.";
 
-const RELATIONS: &str = "SELECT table_schema, table_name, table_type \
-    FROM information_schema.tables \
-    WHERE table_schema NOT IN ('information_schema', 'pg_catalog') \
-    ORDER BY table_schema, table_name";
+const RELATIONS: &str = "SELECT name, 'stream' AS kind FROM yeoul.streams \
+    UNION ALL SELECT name, 'table' FROM yeoul.tables \
+    UNION ALL SELECT name, 'view' FROM yeoul.views ORDER BY name";
 
 impl Shell {
     pub(super) async fn run_meta(&mut self, line: &str) -> Result<Next, Failure> {

@@ -10,9 +10,9 @@ const CLICKS: &str = "CREATE STREAM clicks (item INT NOT NULL, at TIMESTAMPTZ) \
 
 #[test]
 fn wrong_words_are_refused_with_the_right_ones() {
-    let said = yeoul(&["rnu"]);
+    let said = yeoul(&["runn"]);
     assert_eq!(said.code, Some(2));
-    assert!(said.err.contains("run"), "{}", said.err);
+    assert!(said.err.contains("'run'"), "{}", said.err);
 
     let said = yeoul(&["run", "there-is-no-such-folder"]);
     assert_eq!(said.code, Some(2));

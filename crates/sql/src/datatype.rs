@@ -149,7 +149,9 @@ pub fn from_sql(sql_type: &sql::DataType) -> Result<Field, SqlError> {
         T::JSON | T::JSONB => Ok(jsonb()),
         T::Uuid => Ok(uuid()),
         T::Bytea => plain(DataType::Binary),
-        T::Array(ArrayElemTypeDef::SquareBracket(inner, _) | ArrayElemTypeDef::AngleBracket(inner)) => {
+        T::Array(
+            ArrayElemTypeDef::SquareBracket(inner, _) | ArrayElemTypeDef::AngleBracket(inner),
+        ) => {
             let item = from_sql(inner)?.with_name("item");
             plain(DataType::List(Arc::new(item)))
         }

@@ -1,0 +1,317 @@
+//! Every option that can stand in `WITH (…)`, defined once: parsing, checking and the
+//! documentation all read [`OPTIONS`].
+
+mod value;
+
+pub(crate) use value::{Given, Values};
+
+/// On which statement an option may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `CREATE STREAM`
+    Stream,
+    /// `CREATE TABLE`
+    Table,
+    /// `CREATE MATERIALIZED VIEW`
+    View,
+}
+
+impl Target {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Table => "table",
+            Self::View => "view",
+        }
+    }
+}
+
+/// What the text of an option must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionType {
+    /// Any text.
+    Text,
+    /// Column names, separated by commas.
+    Columns,
+    /// Names, separated by commas, that need not be columns.
+    Names,
+    /// A length of time: `1 hour`, `90 days`.
+    Duration,
+    /// `day(c)`, `hour(c)` or `month(c)`.
+    Partition,
+    /// `true` or `false`.
+    Bool,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// One character of ASCII; `\t` is a tab.
+    Byte,
+    /// `max`, or a multiple of real time: `1x`, `60x`.
+    Speed,
+    /// `column = name, …`.
+    Mapping,
+}
+
+impl OptionType {
+    /// The type in words, for messages and documentation.
+    #[must_use]
+    pub fn describe(self) -> String {
+        match self {
+            Self::Text => "text".to_owned(),
+            Self::Columns => "columns, separated by commas".to_owned(),
+            Self::Names => "names, separated by commas".to_owned(),
+            Self::Duration => "a length of time, such as '1 hour' or '90 days'".to_owned(),
+            Self::Partition => "'hour(c)', 'day(c)' or 'month(c)' of a time column c".to_owned(),
+            Self::Bool => "'true' or 'false'".to_owned(),
+            Self::Choice(words) => {
+                let words: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
+                words.join(" or ")
+            }
+            Self::Byte => "one ASCII character, '\\t' for a tab".to_owned(),
+            Self::Speed => "'max', or a multiple of real time such as '1x' or '60x'".to_owned(),
+            Self::Mapping => "'column = name in the file, …'".to_owned(),
+        }
+    }
+}
+
+/// One option.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it may stand.
+    pub targets: &'static [Target],
+    /// The connector it belongs to, if to one.
+    pub connector: Option<&'static str>,
+    /// What it must be.
+    pub kind: OptionType,
+    /// What holds when it is not given, in words or as a value.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+const STREAM: &[Target] = &[Target::Stream];
+const INPUT: &[Target] = &[Target::Stream, Target::Table];
+const KEPT: &[Target] = &[Target::Stream, Target::View];
+
+const fn option(
+    name: &'static str,
+    targets: &'static [Target],
+    kind: OptionType,
+    default: &'static str,
+    help: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, targets, connector: None, kind, default, help }
+}
+
+const fn file(
+    name: &'static str,
+    kind: OptionType,
+    default: &'static str,
+    help: &'static str,
+) -> OptionSpec {
+    OptionSpec { name, targets: INPUT, connector: Some("file"), kind, default, help }
+}
+
+/// All options.
+pub const OPTIONS: &[OptionSpec] = &[
+    option(
+        "unique_key",
+        STREAM,
+        OptionType::Columns,
+        "",
+        "the columns by which a duplicate event is known and dropped",
+    ),
+    option(
+        "unique_within",
+        STREAM,
+        OptionType::Duration,
+        "for ever",
+        "for how long a key is remembered",
+    ),
+    option(
+        "order_by",
+        STREAM,
+        OptionType::Columns,
+        "the event time",
+        "the columns by which stored rows are sorted",
+    ),
+    option(
+        "partition_by",
+        KEPT,
+        OptionType::Partition,
+        "day of the event time",
+        "how stored rows are divided by time",
+    ),
+    option(
+        "retention",
+        KEPT,
+        OptionType::Duration,
+        "for ever",
+        "partitions whose rows are all older than this are dropped",
+    ),
+    option(
+        "lateness",
+        STREAM,
+        OptionType::Duration,
+        "0 seconds",
+        "rows later than this behind the watermark are listed as late",
+    ),
+    option(
+        "on_error",
+        INPUT,
+        OptionType::Choice(&["dead_letter", "fail"]),
+        "dead_letter",
+        "what is done with an event that cannot be decoded: keep it aside, or refuse the delivery",
+    ),
+    option(
+        "connector",
+        INPUT,
+        OptionType::Choice(&["http", "file"]),
+        "http",
+        "where events come from",
+    ),
+    file("path", OptionType::Text, "", "the files, with * and ** as wildcards"),
+    file(
+        "format",
+        OptionType::Choice(&["csv", "json"]),
+        "by the ending of the path, else json",
+        "how a file is written; json is one object per line",
+    ),
+    file(
+        "columns",
+        OptionType::Names,
+        "",
+        "the columns of a CSV file, in its order; names that are not columns of ours are passed over",
+    ),
+    file(
+        "header",
+        OptionType::Bool,
+        "true unless columns are given",
+        "whether the first line of a CSV file names its columns",
+    ),
+    file("delimiter", OptionType::Byte, ",", "what stands between the values of a CSV file"),
+    file(
+        "compression",
+        OptionType::Choice(&["auto", "none", "gzip", "zstd"]),
+        "auto",
+        "how a file is compressed; auto goes by its ending",
+    ),
+    file("speed", OptionType::Speed, "max", "how fast files are replayed, by event time"),
+    file(
+        "follow",
+        OptionType::Bool,
+        "false",
+        "whether to wait for more at the end, instead of stopping",
+    ),
+    file("mapping", OptionType::Mapping, "the same names", "which name in the file a column has"),
+];
+
+/// The spec of the option of this name on this target.
+fn spec(name: &str, target: Target) -> Option<&'static OptionSpec> {
+    OPTIONS.iter().find(|o| o.name == name && o.targets.contains(&target))
+}
+
+/// How rows are divided by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartitionUnit {
+    /// One partition an hour.
+    Hour,
+    /// One partition a day.
+    Day,
+    /// One partition a month.
+    Month,
+}
+
+/// How a stream's rows are divided by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionBy {
+    /// How long a partition is.
+    pub unit: PartitionUnit,
+    /// Its time column, by position.
+    pub column: usize,
+}
+
+/// What is done with an event that cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It is kept aside, counted and listed.
+    #[default]
+    DeadLetter,
+    /// The delivery is refused.
+    Fail,
+}
+
+/// How a file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// Comma-separated values.
+    Csv,
+    /// One JSON object per line.
+    Json,
+}
+
+/// How a file is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As its ending says: `.gz`, `.zst`, else not at all.
+    Auto,
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// Zstandard.
+    Zstd,
+}
+
+/// How fast files are replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as they are taken.
+    Max,
+    /// By event time, this many times as fast as it happened.
+    Times(f64),
+}
+
+/// The options of `connector = 'file'`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileOptions {
+    /// The files, with `*` and `**` as wildcards.
+    pub path: String,
+    /// How they are written.
+    pub format: FileFormat,
+    /// The columns of a CSV file in its order, where given.
+    pub columns: Option<Vec<String>>,
+    /// Whether the first line of a CSV file names its columns.
+    pub header: bool,
+    /// What stands between values of a CSV file.
+    pub delimiter: u8,
+    /// How they are compressed.
+    pub compression: Compression,
+    /// How fast they are replayed.
+    pub speed: Speed,
+    /// Whether to wait for more at the end.
+    pub follow: bool,
+    /// (our column, its name in the file).
+    pub mapping: Vec<(String, String)>,
+}
+
+/// The options as a Markdown table, for the guide.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out =
+        String::from("| option | on | value | default | what it does |\n|---|---|---|---|---|\n");
+    for o in OPTIONS {
+        let on: Vec<&str> = o.targets.iter().map(|t| t.noun()).collect();
+        let owner = o.connector.map(|c| format!(" (connector '{c}')")).unwrap_or_default();
+        out.push_str(&format!(
+            "| `{}` | {}{owner} | {} | {} | {} |\n",
+            o.name,
+            on.join(", "),
+            o.kind.describe(),
+            o.default,
+            o.help
+        ));
+    }
+    out
+}
