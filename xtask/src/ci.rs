@@ -107,7 +107,7 @@ fn test(root: &Path, extent: Extent) -> std::io::Result<(Tally, bool)> {
     eprintln!("ci: test");
     let mut args = vec!["test", "--workspace", "--no-fail-fast"];
     if extent == Extent::Fast {
-        args.push("--lib");
+        args.extend(["--lib", "--bins"]);
     }
     let mut child = cargo(root, &args).stdout(Stdio::piped()).spawn()?;
     let mut tally = Tally::default();

@@ -226,7 +226,9 @@ mod tests {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            let value = (i128::from(state) * i128::from(state)) >> (state % 120);
+            // Below 2^126, so of at most 38 digits.
+            let square = (u128::from(state) * u128::from(state)) >> (state % 120 + 2);
+            let value = i128::try_from(square).unwrap();
             let value = if state & 1 == 0 { value } else { -value };
             let scale = i8::try_from(round % 19).unwrap();
             let array: ArrayRef = Arc::new(

@@ -18,8 +18,7 @@ use crate::shell;
 pub(super) fn w1(place: &Place) -> Result<Figures, Failure> {
     let (file, lookup) = events::ads_file(&place.dir, place.seed, place.events)?;
     let sql = tables::ads(&file, &lookup);
-    let check = "SELECT count(*), CAST(sum(views) AS BIGINT) FROM campaign_views";
-    drained(place, "W1", sql, check, SyncPolicy::Os)
+    drained(place, "W1", sql, tables::CAMPAIGN_VIEWS, SyncPolicy::Os)
 }
 
 /// W2: CTR per product and minute.
