@@ -11,7 +11,7 @@ use crate::error::{EngineError, ErrorKind};
 pub(crate) const VERSION: u32 = 1;
 
 /// The state as of one commit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
     /// [`VERSION`].
     pub version: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Meta {
 }
 
 /// A relation, to be made again from its SQL.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RelationMeta {
     /// Its number.
     pub id: u32,
@@ -103,5 +103,66 @@ impl Meta {
             .with_hint("start the data folder with the version of Yeoul that wrote it"));
         }
         Ok(meta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What version 1 writes, but for the white space between the lines.
+    const VERSION_1: &str = r#"{"version":1,"next_relation":4,"next_tree":5,"relations":[
+{"id":0,"name":"yeoul.dead_letters","sql":"","trees":[0],"created":0},
+{"id":2,"name":"e","sql":"CREATE STREAM e (\"t\" TIMESTAMP)","trees":[1],"created":7,"newest_us":-1},
+{"id":3,"name":"v","sql":"CREATE MATERIALIZED VIEW v AS SELECT 1","trees":[3,4],"created":9,"building":true}],
+"sources":[
+{"relation":2,"source":"file","partition":"a.csv","position":18446744073709551615,"received":10,"stored":7,"duplicates":2,"dead_letters":1,"late":3}]}"#;
+
+    fn version_1() -> Meta {
+        let relation = |id, name: &str, sql: &str, trees: &[u32], created| RelationMeta {
+            id,
+            name: name.into(),
+            sql: sql.into(),
+            trees: trees.into(),
+            created,
+            building: false,
+            newest_us: None,
+        };
+        let stream = relation(2, "e", "CREATE STREAM e (\"t\" TIMESTAMP)", &[1], 7);
+        let view = relation(3, "v", "CREATE MATERIALIZED VIEW v AS SELECT 1", &[3, 4], 9);
+        Meta {
+            version: 1,
+            next_relation: 4,
+            next_tree: 5,
+            relations: vec![
+                relation(0, "yeoul.dead_letters", "", &[0], 0),
+                RelationMeta { newest_us: Some(-1), ..stream },
+                RelationMeta { building: true, ..view },
+            ],
+            sources: vec![SourceMeta {
+                relation: 2,
+                source: "file".into(),
+                partition: "a.csv".into(),
+                position: u64::MAX,
+                counts: Counts { received: 10, stored: 7, duplicates: 2, dead_letters: 1, late: 3 },
+            }],
+        }
+    }
+
+    #[test]
+    fn version_1_means_what_it_meant() {
+        assert_eq!(Meta::decode(VERSION_1.as_bytes()).expect("decodes"), version_1());
+        // And it is what is written: the page in docs/format holds for new manifests too.
+        let written = String::from_utf8(version_1().encode()).expect("JSON is text");
+        assert_eq!(written, VERSION_1.replace('\n', ""));
+    }
+
+    #[test]
+    fn a_newer_version_and_what_is_no_catalog_are_refused() {
+        let refused = |text: &str| Meta::decode(text.as_bytes()).expect_err("refused").to_string();
+        let newer = VERSION_1.replacen("\"version\":1", "\"version\":2", 1);
+        assert!(refused(&newer).contains("version 2"));
+        assert!(refused(&VERSION_1[..VERSION_1.len() - 1]).contains("damaged"));
+        assert!(refused(&VERSION_1.replacen("\"trees\"", "\"wood\"", 1)).contains("damaged"));
     }
 }

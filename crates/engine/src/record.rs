@@ -24,6 +24,10 @@ const DEAD: u8 = 3;
 const TABLE: u8 = 4;
 const DEFINITION: u8 = 5;
 
+/// Flags of a delivery's header: which fields follow.
+const HAS_POSITION: u8 = 1;
+const HAS_IDEMPOTENCY: u8 = 2;
+
 /// One delivery as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeliveryRecord {
@@ -103,7 +107,9 @@ impl CommitRecord {
                         return Err(damaged("rows of another stream"));
                     }
                     let slot = if section.kind == ROWS { &mut last.rows } else { &mut last.dead };
-                    *slot = Some(section.bytes.clone());
+                    if slot.replace(section.bytes.clone()).is_some() {
+                        return Err(damaged("rows of a delivery stand there twice"));
+                    }
                 }
                 TABLE => out
                     .tables
@@ -131,7 +137,13 @@ fn header(d: &DeliveryRecord) -> Bytes {
         BytesMut::with_capacity(64 + d.source.len() + d.partition.len() + 4 * d.dropped.len());
     put_text(&mut out, &d.source);
     put_text(&mut out, &d.partition);
-    let flags = u8::from(d.position.is_some()) | (u8::from(d.idempotency.is_some()) << 1);
+    let mut flags = 0;
+    if d.position.is_some() {
+        flags |= HAS_POSITION;
+    }
+    if d.idempotency.is_some() {
+        flags |= HAS_IDEMPOTENCY;
+    }
     out.put_u8(flags);
     if let Some(position) = d.position {
         out.put_u64_le(position.from);
@@ -158,13 +170,16 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
     let source = take_text(&mut bytes)?;
     let partition = take_text(&mut bytes)?;
     let flags = bytes.try_get_u8().map_err(|_| damaged("flags"))?;
+    if flags & !(HAS_POSITION | HAS_IDEMPOTENCY) != 0 {
+        return Err(damaged("unknown flags"));
+    }
     let word = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| damaged("position"));
-    let position = if flags & 1 == 0 {
+    let position = if flags & HAS_POSITION == 0 {
         None
     } else {
         Some(Position { from: word(&mut bytes)?, to: word(&mut bytes)? })
     };
-    let idempotency = if flags & 2 == 0 {
+    let idempotency = if flags & HAS_IDEMPOTENCY == 0 {
         None
     } else {
         Some(bytes.try_get_u128_le().map_err(|_| damaged("idempotency key"))?)
@@ -225,6 +240,84 @@ mod tests {
         let record = sample();
         let logged = record.encode(CommitId(5), 17);
         assert_eq!(CommitRecord::decode(&logged).expect("decodes"), record);
+    }
+
+    /// A record with everything in it, as version 1 writes it: kind, id and content of each section.
+    const FULL: [(u8, u32, &str); 6] = [
+        (
+            DELIVERY,
+            7,
+            "04000000 66696c65 \
+             05000000 612e637376 \
+             03 \
+             0300000000000000 0900000000000000 \
+             2a000000000000000000000000000000 \
+             06000000 01000000 \
+             02000000 00000000 05000000",
+        ),
+        (ROWS, 7, "726f7773"),
+        // Without partition, position and key; of its two events neither could be decoded.
+        (DELIVERY, 9, "04000000 68747470 00000000 00 00000000 00000000 00000000"),
+        (DEAD, 9, "64656164"),
+        (TABLE, 8, "74"),
+        (DEFINITION, 0, "7b7d"),
+    ];
+
+    fn full() -> CommitRecord {
+        let mut record = sample();
+        record.deliveries.push(DeliveryRecord {
+            relation: 9,
+            source: "http".into(),
+            partition: String::new(),
+            position: None,
+            idempotency: None,
+            dropped: Vec::new(),
+            received: 0,
+            late: 0,
+            rows: None,
+            dead: Some(Bytes::from_static(b"dead")),
+        });
+        record
+    }
+
+    fn bytes_of(hex: &str) -> Bytes {
+        let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+        let pair = |pair: &[u8]| {
+            let text = std::str::from_utf8(pair).expect("digits");
+            u8::from_str_radix(text, 16).expect("digits")
+        };
+        digits.chunks(2).map(pair).collect::<Vec<u8>>().into()
+    }
+
+    fn logged(sections: &[(u8, u32, &str)]) -> LogRecord {
+        let sections = sections
+            .iter()
+            .map(|&(kind, id, hex)| Section { kind, id, bytes: bytes_of(hex) })
+            .collect();
+        LogRecord { commit: CommitId(5), at_us: 17, sections }
+    }
+
+    #[test]
+    fn version_1_means_what_it_meant() {
+        assert_eq!(CommitRecord::decode(&logged(&FULL)).expect("decodes"), full());
+        // And it is what is written: the page in docs/format holds for new logs too.
+        assert_eq!(full().encode(CommitId(5), 17), logged(&FULL));
+        assert_eq!(CommitRecord::decode(&logged(&[])).expect("decodes"), CommitRecord::default());
+    }
+
+    #[test]
+    fn what_version_1_does_not_have_is_refused() {
+        let refused = |sections: &[(u8, u32, &str)]| {
+            CommitRecord::decode(&logged(sections)).expect_err("refused").to_string()
+        };
+        let header = "00000000 00000000 00 00000000 00000000 00000000";
+        assert!(CommitRecord::decode(&logged(&[(DELIVERY, 1, header)])).is_ok());
+        let flags = "00000000 00000000 04 00000000 00000000 00000000";
+        assert!(refused(&[(DELIVERY, 1, flags)]).contains("unknown flags"));
+        assert!(refused(&[(ROWS, 1, "00")]).contains("malformed"));
+        assert!(refused(&[(DELIVERY, 1, header), (ROWS, 2, "00")]).contains("another stream"));
+        assert!(refused(&[(DELIVERY, 1, header), (DEAD, 1, ""), (DEAD, 1, "")]).contains("twice"));
+        assert!(refused(&[(6, 0, "")]).contains("unknown kind 6"));
     }
 
     #[test]

@@ -89,3 +89,12 @@ impl Shared {
         answer.await.unwrap_or_else(|_| Err(EngineError::stopped()))
     }
 }
+
+impl Drop for Shared {
+    /// A runtime must not be dropped where async code runs; this way it may go anywhere.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -235,7 +235,6 @@ fn width(unit: PartitionUnit) -> i64 {
     match unit {
         PartitionUnit::Hour => HOUR_US,
         PartitionUnit::Day => DAY_US,
-        PartitionUnit::Month => 30 * DAY_US,
     }
 }
 

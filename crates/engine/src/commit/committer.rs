@@ -130,6 +130,8 @@ impl Committer {
         let now = Instant::now();
         let until = self.last_start.map_or(now, |last| (last + interval).max(now));
         let mut rows = rows_of(&first.job);
+        let mut written = Vec::new();
+        note_written(&first.job, &mut written);
         let mut jobs = vec![first];
         while rows < rows_max {
             let next = match self.receiver.try_recv() {
@@ -137,8 +139,9 @@ impl Committer {
                 Err(_) => self.receiver.recv_deadline(until),
             };
             match next {
-                Ok(next) if matches!(next.job, Job::Delivery(..) | Job::Write { .. }) => {
+                Ok(next) if joins(&next.job, &written) => {
                     rows += rows_of(&next.job);
+                    note_written(&next.job, &mut written);
                     jobs.push(next);
                 }
                 Ok(next) => {
@@ -352,6 +355,25 @@ impl Committer {
         let now_us = self.shared.clock.now_us();
         self.state.store.append_log(&CommitRecord::default().encode(commit, now_us))?;
         self.publish(commit, batches)
+    }
+}
+
+/// Whether a job belongs into a commit that writes the tables `written`. The record of a commit has its
+/// deliveries before its writes, so a delivery to a table begins a new commit when it comes behind a
+/// write to it: otherwise a replay would apply the two the other way round.
+fn joins(job: &Job, written: &[RelationId]) -> bool {
+    match job {
+        Job::Delivery(prepared, _) => !written.contains(&prepared.relation.id),
+        Job::Write { .. } => true,
+        _ => false,
+    }
+}
+
+fn note_written(job: &Job, written: &mut Vec<RelationId>) {
+    if let Job::Write { relation, .. } = job
+        && !written.contains(relation)
+    {
+        written.push(*relation);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::planning::Planning;
 use crate::record::CommitRecord;
 
 /// A change of the catalog as the log has it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Definition {
     /// A relation is created.
@@ -366,4 +366,23 @@ fn check_kind(kind: ObjectKind, relation: &Relation) -> Result<(), EngineError> 
     Err(EngineError::new(ErrorKind::Input, format!("\"{name}\" is a {}", relation.kind))
         .with_sqlstate("42809")
         .with_hint(format!("DROP {word} {name} drops it")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn definitions_of_version_1_mean_what_they_meant() {
+        let create = Definition::Create { id: 3, sql: "CREATE …".into(), trees: vec![4, 5] };
+        let drop = Definition::Drop { ids: vec![3, 1] };
+        for (text, definition) in [
+            (r#"{"create":{"id":3,"sql":"CREATE …","trees":[4,5]}}"#, create),
+            (r#"{"drop":{"ids":[3,1]}}"#, drop),
+        ] {
+            assert_eq!(Definition::decode(text.as_bytes()).expect("decodes"), definition);
+            assert_eq!(definition.encode(), text.as_bytes());
+        }
+        assert!(Definition::decode(br#"{"rename":{"id":3}}"#).is_err());
+    }
 }

@@ -37,7 +37,7 @@ pub enum OptionType {
     Names,
     /// A length of time: `1 hour`, `90 days`.
     Duration,
-    /// `day(c)`, `hour(c)` or `month(c)`.
+    /// `hour(c)` or `day(c)`.
     Partition,
     /// `true` or `false`.
     Bool,
@@ -60,7 +60,7 @@ impl OptionType {
             Self::Columns => "columns, separated by commas".to_owned(),
             Self::Names => "names, separated by commas".to_owned(),
             Self::Duration => "a length of time, such as '1 hour' or '90 days'".to_owned(),
-            Self::Partition => "'hour(c)', 'day(c)' or 'month(c)' of a time column c".to_owned(),
+            Self::Partition => "'hour(c)' or 'day(c)' of a time column c".to_owned(),
             Self::Bool => "'true' or 'false'".to_owned(),
             Self::Choice(words) => {
                 let words: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
@@ -219,8 +219,6 @@ pub enum PartitionUnit {
     Hour,
     /// One partition a day.
     Day,
-    /// One partition a month.
-    Month,
 }
 
 /// How a stream's rows are divided by time.

@@ -246,7 +246,6 @@ fn partition(text: &str) -> Option<Value> {
     let unit = match unit.trim().to_lowercase().as_str() {
         "hour" => PartitionUnit::Hour,
         "day" => PartitionUnit::Day,
-        "month" => PartitionUnit::Month,
         _ => return None,
     };
     Some(Value::Partition(unit, column))

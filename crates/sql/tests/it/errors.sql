@@ -44,7 +44,7 @@ CREATE STREAM s (a INT) WITH (connector = 'kafka')
 CREATE STREAM s (a INT) WITH (connector = 'file')
 CREATE STREAM s (a INT) WITH (path = 'x.csv')
 CREATE STREAM s (a INT) WITH (connector = 'file', path = '${MISSING}/x.csv')
-CREATE STREAM s (a INT) WITH (partition_by = 'week(a)')
+CREATE STREAM s (a INT) WITH (partition_by = 'month(a)')
 CREATE STREAM s (a INT
 CREATE STREAM s (a INT DEFAULT 1)
 CREATE STREAM s (a NUMERIC(40, 2))
