@@ -52,8 +52,9 @@ impl KeyCodec {
 
 const NULL: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A 64-bit hash per row over `columns`, the same in every process: used to divide rows among
-/// workers and to look groups up. Equal keys hash equal; nulls are equal to each other.
+/// A 64-bit hash per row over `columns`, the same in every process: used to look groups up and to count
+/// different values. Those are kept in states, see `docs/format/states.md`. Equal keys hash equal; nulls
+/// are equal to each other.
 pub fn hash64(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, ArrowError> {
     let mut hashes = vec![0u64; rows];
     for column in columns {
@@ -156,22 +157,17 @@ fn fold_encoded(column: &dyn Array, hashes: &mut [u64]) -> Result<(), ArrowError
 }
 
 /// A 128-bit hash per row over `columns`, for duplicate keys: at 10⁹ keys two different ones
-/// collide with a probability of 10⁻²¹. Strings and binaries of one column hash as their bytes;
-/// everything else as its ordered encoding.
+/// collide with a probability of 10⁻²¹. A single column of text hashes as its bytes, everything else
+/// as its ordered encoding. A hash depends on its own row only: it is compared with those of other
+/// batches. They are kept on disk, see `docs/format/seen.md`.
 pub fn hash128(columns: &[ArrayRef]) -> Result<Vec<u128>, ArrowError> {
     if let [column] = columns {
         match column.data_type() {
-            DataType::Utf8View if column.null_count() == 0 => {
-                let values = column.as_string_view();
-                return Ok((0..values.len())
-                    .map(|i| xxh3_128(values.value(i).as_bytes()))
-                    .collect());
+            DataType::Utf8View => {
+                return Ok(column.as_string_view().iter().map(text_hash128).collect());
             }
-            DataType::Utf8 if column.null_count() == 0 => {
-                let values = column.as_string::<i32>();
-                return Ok((0..values.len())
-                    .map(|i| xxh3_128(values.value(i).as_bytes()))
-                    .collect());
+            DataType::Utf8 => {
+                return Ok(column.as_string::<i32>().iter().map(text_hash128).collect());
             }
             _ => {}
         }
@@ -179,6 +175,11 @@ pub fn hash128(columns: &[ArrayRef]) -> Result<Vec<u128>, ArrowError> {
     let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
     let rows = RowConverter::new(fields)?.convert_columns(columns)?;
     Ok(rows.iter().map(|row| xxh3_128(row.as_ref())).collect())
+}
+
+/// Null is a byte that no text has.
+fn text_hash128(text: Option<&str>) -> u128 {
+    xxh3_128(text.map_or(&[0xff], str::as_bytes))
 }
 
 #[cfg(test)]
@@ -209,6 +210,46 @@ mod tests {
         let back = codec.decode(keys.iter()).expect("decodes");
         assert_eq!(back[0].as_ref(), batch.column(0).as_ref());
         assert_eq!(back[1].as_ref(), batch.column(1).as_ref());
+    }
+
+    #[test]
+    fn a_wide_hash_depends_on_its_row_only() {
+        let hash = |values: Vec<Option<&str>>| {
+            let view: ArrayRef = Arc::new(StringViewArray::from(values.clone()));
+            let plain: ArrayRef = Arc::new(arrow::array::StringArray::from(values));
+            let hashes = hash128(&[Arc::clone(&view)]).expect("hashes");
+            assert_eq!(hashes, hash128(&[plain]).expect("hashes"));
+            let with_number: ArrayRef = Arc::new(Int64Array::from(vec![7; view.len()]));
+            (hashes, hash128(&[view, with_number]).expect("hashes"))
+        };
+        let (alone, alone_of_two) = hash(vec![Some("x")]);
+        let (beside_null, beside_null_of_two) = hash(vec![None, Some("x"), Some("")]);
+        assert_eq!((alone[0], alone_of_two[0]), (beside_null[1], beside_null_of_two[1]));
+        assert!(beside_null[0] != beside_null[1] && beside_null[0] != beside_null[2]);
+        // As docs/format/seen.md has it.
+        assert_eq!(alone[0], xxh3_128(b"x"));
+        assert_eq!(beside_null[0], xxh3_128(b"\xff"));
+    }
+
+    /// Hashes are in states and runs on disk: those of version 1 never change.
+    #[test]
+    fn hashes_are_those_of_version_1() {
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec![Some("여울"), None]));
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![Some(-7), None]));
+        let float: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.5), None]));
+        let both = [Arc::clone(&text), Arc::clone(&number)];
+        let narrow = |columns: &[ArrayRef]| hash64(columns, 2).expect("hashes");
+        assert_eq!(narrow(&[Arc::clone(&number)]), [0x80cd_c824_0cf3_242d, mix(0, NULL)]);
+        assert_eq!(narrow(&[float]), [0x2655_8a7d_d2f6_8adc, 0x55a9_efe2_2ad2_5dbd]);
+        assert_eq!(narrow(&both), [0x7960_8386_4fdf_39f3, 0xcd09_24af_4973_fdcd]);
+        assert_eq!(
+            hash128(&[text]).expect("hashes"),
+            [0x5899_7ed3_0e94_4670_07aa_bb1f_28f7_ac88, xxh3_128(b"\xff")]
+        );
+        assert_eq!(
+            hash128(&both).expect("hashes"),
+            [0x19c1_d357_f9fe_7e36_0179_409c_e577_68d9, 0x6b7b_76bc_bcfa_7c6b_fd54_8508_1f48_2dca]
+        );
     }
 
     #[test]

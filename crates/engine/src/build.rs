@@ -95,9 +95,9 @@ fn stored_rows<'a>(source: &'a Relation, snapshot: &'a Snapshot) -> Result<Rows<
     let rows = scan.map(|batch| batch.map_err(EngineError::from));
     Ok(match (&source.view, &source.body) {
         (TreeView::Keep, _) => Box::new(rows),
-        (TreeView::Merged { .. }, Body::View(body)) => {
+        (TreeView::Merged { rule, .. }, Body::View(body)) => {
             let graph = &body.reader;
-            if tree.spec().key.is_empty() {
+            if rule.key().is_empty() {
                 let states: Vec<RecordBatch> = rows.collect::<Result<_, _>>()?;
                 let states = arrow::compute::concat_batches(&tree.spec().schema, &states)?;
                 Box::new(std::iter::once(graph.finish(&states).map_err(EngineError::from)))

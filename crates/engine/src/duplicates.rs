@@ -32,6 +32,8 @@ pub(crate) struct Duplicates {
     indexes: Mutex<BTreeMap<RelationId, SharedSeen>>,
     /// Held by the commit thread from the first probe of a commit until the log has it.
     commit: Mutex<()>,
+    /// Those that the running checkpoint has begun with: others may be opened before it ends.
+    in_checkpoint: Mutex<Vec<SharedSeen>>,
 }
 
 impl Duplicates {
@@ -42,7 +44,13 @@ impl Duplicates {
         memory_bytes: usize,
     ) -> Result<Self, EngineError> {
         let folder = SeenFolder::open(media, spawner()?, named)?;
-        Ok(Self { folder, memory_bytes, indexes: Mutex::default(), commit: Mutex::default() })
+        Ok(Self {
+            folder,
+            memory_bytes,
+            indexes: Mutex::default(),
+            commit: Mutex::default(),
+            in_checkpoint: Mutex::default(),
+        })
     }
 
     /// The index of a stream, opened when it is asked for first.
@@ -85,6 +93,7 @@ impl Duplicates {
             for index in &indexes {
                 index.lock().begin_checkpoint()?;
             }
+            self.in_checkpoint.lock().clone_from(&indexes);
             indexes
         };
         store.sync_log()?;
@@ -104,7 +113,7 @@ impl Duplicates {
 
     /// The manifest that names the runs is durable.
     pub(crate) fn checkpointed(&self) {
-        for index in self.all() {
+        for index in std::mem::take(&mut *self.in_checkpoint.lock()) {
             index.lock().end_checkpoint();
         }
     }

@@ -1,7 +1,7 @@
 //! The engine's state in the manifest: what a checkpoint has to remember beside the trees.
 //!
-//! JSON, because it is small, written once per checkpoint, and should be readable with
-//! `yeoul inspect`. `docs/format/meta.md` specifies it.
+//! JSON, because it is small, written once per checkpoint, and should be readable when something is
+//! wrong. `docs/format/meta.md` specifies it.
 
 use serde::{Deserialize, Serialize};
 

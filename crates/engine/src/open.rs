@@ -1,7 +1,7 @@
 //! Opening a data folder: the catalog from the manifest, the trees, the log behind it.
 //!
 //! What must hold: replay goes through [`State::apply`] and [`State::install`], the code of live
-//! commits; views that were not complete are built anew from fresh trees.
+//! commits; views that were not complete are built anew from empty trees.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -100,14 +100,15 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     Ok(())
 }
 
-/// A relation of the manifest. A view that was not complete gets fresh trees and waits to be built.
+/// A relation of the manifest. A view that was not complete gets its trees empty and waits to be
+/// built. They keep their numbers: the next free ones may be taken by a definition in the log.
 fn load_relation(
     state: &mut State,
     known: &RelationMeta,
     planning: &Planning,
 ) -> Result<(), EngineError> {
     let statement = planning.statement(&known.sql)?;
-    let trees = (!known.building).then_some(known.trees.as_slice());
+    let trees = Some(known.trees.as_slice());
     let id = RelationId(known.id);
     let created = CommitId(known.created);
     let relation = state.define(planning, &statement, &known.sql, id, created, trees)?;

@@ -8,7 +8,7 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use yeoul_batch::Clock;
-use yeoul_store::Store;
+use yeoul_store::{Store, StoreError};
 
 use crate::build::BuildTask;
 use crate::commit::{Job, Queue, Reply};
@@ -60,7 +60,12 @@ impl Shared {
             .with_sqlstate("25006")
             .with_hint("start it with \"yeoul run\" to write to it"));
         }
-        Ok(())
+        match self.store.poisoned() {
+            // An UPDATE that finds no rows writes none, and must not succeed over a state that a failed
+            // write has left behind.
+            Some(why) => Err(StoreError::Poisoned(why.to_owned()).into()),
+            None => Ok(()),
+        }
     }
 
     /// Gives the commit thread a job and waits for its answer.

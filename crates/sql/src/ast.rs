@@ -190,19 +190,8 @@ pub struct CreateView {
     pub if_not_exists: bool,
     /// Column names given after the view's name; empty: those of the query.
     pub columns: Vec<Name>,
-    /// What stands in `WITH`.
-    pub options: ViewOptions,
     /// The query.
     pub query: Query,
-}
-
-/// The options of a view.
-#[derive(Clone, Debug, Default)]
-pub struct ViewOptions {
-    /// Rows older than this, by `partition_by`'s column, are dropped.
-    pub retention: Option<Micros>,
-    /// How the view's rows are divided by time: unit and output column name.
-    pub partition_by: Option<(crate::options::PartitionUnit, String)>,
 }
 
 /// What a `DROP` is about.

@@ -172,8 +172,11 @@ fn ordered(expr: Expr, time: &Column) -> Transformed<Expr> {
     }
     // A row without a time is neither the first nor the last.
     let sort = |expr: Expr| Sort { expr, asc: true, nulls_first: last };
-    params.order_by.push(sort(Expr::Column(time.clone())));
-    params.order_by.extend(params.args.first().cloned().map(sort));
+    let time = Expr::Column(time.clone());
+    // DataFusion counts an order's columns without repetitions in one place and with them in another.
+    let value = params.args.first().filter(|value| **value != time).cloned();
+    params.order_by.push(sort(time));
+    params.order_by.extend(value.map(sort));
     params.null_treatment = params.null_treatment.or(Some(NullTreatment::RespectNulls));
     Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
 }

@@ -35,7 +35,7 @@ mod view;
 pub use ast::{
     Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable, CreateView, Delete,
     Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting,
-    Show, Spanned, Statement, StreamOptions, Transaction, Update, ViewOptions, Watermark,
+    Show, Spanned, Statement, StreamOptions, Transaction, Update, Watermark,
 };
 pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;

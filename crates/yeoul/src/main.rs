@@ -11,6 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "a command line program talks to people")]
 
+mod allocator;
 mod arguments;
 mod bench;
 mod clock;
@@ -41,6 +42,7 @@ use failure::{Exit, Failure};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    allocator::configure();
     let arguments = Arguments::parse();
     match log_to_stderr(&arguments).and_then(|()| dispatch(arguments.command)) {
         Ok(exit) => exit.into(),

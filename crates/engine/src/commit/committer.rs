@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use yeoul_batch::CommitId;
+use yeoul_store::StoreError;
 
 use super::prepare::Prepared;
 use super::queue::{Job, Queued, Reply, WriteOutcome};
@@ -180,7 +181,11 @@ impl Committer {
         }
         let Draft { record, rows, receipts, writes } = draft;
         let outcome = if record == CommitRecord::default() {
-            Ok(self.state.commit)
+            // A repetition of what a failed commit brought is no more stored than that was.
+            match self.state.store.poisoned() {
+                Some(why) => Err(StoreError::Poisoned(why.to_owned()).into()),
+                None => Ok(self.state.commit),
+            }
         } else {
             let commit = self.state.commit.next();
             let logged = self.state.store.append_log(&record.encode(commit, now_us));
@@ -213,10 +218,26 @@ impl Committer {
             source: Arc::clone(&delivery.source),
             partition: Arc::clone(&delivery.partition),
         };
-        let rows = delivery.rows.num_rows() as u64;
         if self.state.sources.turn(&key, delivery.position)? == Turn::Repeated {
-            return Ok(Receipt { duplicates: rows, ..Receipt::default() });
+            let duplicates = delivery.rows.num_rows() as u64;
+            return Ok(Receipt { duplicates, ..Receipt::default() });
         }
+        // From here on its keys may be remembered although it is not stored: sent again it would be
+        // taken for a repetition, and acknowledged.
+        self.take_in(delivery, key, now_us, draft)
+            .inspect_err(|error| self.state.store.poison(&error.message))
+    }
+
+    /// Stores what of a delivery is new.
+    fn take_in(
+        &mut self,
+        delivery: Prepared,
+        key: SourceKey,
+        now_us: i64,
+        draft: &mut Draft,
+    ) -> Result<Receipt, EngineError> {
+        let id = delivery.relation.id;
+        let rows = delivery.rows.num_rows() as u64;
         let repeated = match delivery.idempotency {
             Some(hash) => self.is_repeated(hash, now_us)?,
             None => false,

@@ -20,7 +20,10 @@ pub(crate) struct ViewRows {
 
 impl ViewRows {
     pub(crate) fn new(graph: Arc<Graph>, states: Arc<Aggregate>) -> Self {
-        let key = (0..states.key_len()).collect();
+        // The tree of a global aggregate has a key column that is always the same: of states there
+        // is one row at most, of answers there is always one.
+        let key = if states.is_global() { 0 } else { states.key_len() };
+        let key = (0..key).collect();
         Self { graph, states, key }
     }
 }

@@ -2,5 +2,8 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was wrong")]
 
+mod faults;
+mod law;
+mod order;
 mod path;
 mod support;

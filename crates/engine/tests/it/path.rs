@@ -146,7 +146,8 @@ fn a_killed_engine_comes_back_with_everything_acknowledged() {
     engine.shutdown().expect("stops");
 }
 
-fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+/// What a kill of the process leaves.
+pub(crate) fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     for entry in std::fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());

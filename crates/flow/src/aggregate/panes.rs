@@ -66,7 +66,7 @@ impl Panes {
         aggregate: &Aggregate,
         updates: &Updates,
     ) -> Result<RecordBatch, FlowError> {
-        let states = aggregate.partial(&self.pane.assign(updates)?)?;
+        let states = aggregate.partial(&self.pane.assign_timed(updates)?)?;
         let times = self.pane_starts(&states);
         let windows = self.window.windows(&times)?;
         let Some(origin) = &windows.origin else { return Ok(states) };
@@ -130,7 +130,8 @@ mod tests {
     #[test]
     fn panes_give_the_states_of_the_windows() {
         let time = |row: i64| row * row % 97 - 40;
-        let times: TimestampMicrosecondArray = (0..200).map(|row| Some(time(row))).collect();
+        let times: TimestampMicrosecondArray =
+            (0..200).map(|row| (row % 9 > 0).then(|| time(row))).collect();
         let values: Int64Array = (0..200).map(|row| (row % 5 > 0).then_some(row % 7)).collect();
         let columns: [(&str, ArrayRef); 2] = [("ts", Arc::new(times)), ("v", Arc::new(values))];
         let updates = Updates::inserts(RecordBatch::try_from_iter(columns).unwrap());

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Windows are half open and aligned to `offset_us` after 1970-01-01T00:00:00Z. A row whose time
-//! is NULL is in no window, so it is dropped (as in a batch query, where the unnested list of its
-//! windows is NULL).
+//! is NULL has NULL edges under TUMBLE; under HOP and CUMULATE it is in no window, so it is dropped.
+//! Both as in a batch query, where TUMBLE is a projection and the others unnest a list.
 
 use std::sync::Arc;
 
@@ -114,22 +114,30 @@ impl Window {
         }
     }
 
-    /// `rows` with their windows. Rows are dropped (no time) or multiplied.
+    /// `rows` with their windows. Rows are dropped (no time, unless TUMBLE) or multiplied.
     pub(crate) fn assign(&self, updates: &Updates) -> Result<Updates, FlowError> {
-        let times = self.time.evaluate(updates.rows())?;
-        if times.null_count() > 0 {
-            let present = is_not_null(&times)?;
-            let rows = filter_record_batch(updates.rows(), &present)?;
-            let kept = match updates.diffs() {
-                None => Updates::inserts(rows),
-                Some(diffs) => {
-                    let diffs = arrow::compute::filter(diffs, &present)?;
-                    Updates::new(rows, diffs.as_primitive().clone())
-                }
-            };
-            return self.assign_times(&arrow::compute::filter(&times, &present)?, &kept);
+        if self.kind != WindowKind::Tumble {
+            return self.assign_timed(updates);
         }
-        self.assign_times(&times, updates)
+        self.assign_times(&self.time.evaluate(updates.rows())?, updates)
+    }
+
+    /// As [`Window::assign`], without the rows that have no time.
+    pub(crate) fn assign_timed(&self, updates: &Updates) -> Result<Updates, FlowError> {
+        let times = self.time.evaluate(updates.rows())?;
+        if times.null_count() == 0 {
+            return self.assign_times(&times, updates);
+        }
+        let present = is_not_null(&times)?;
+        let rows = filter_record_batch(updates.rows(), &present)?;
+        let kept = match updates.diffs() {
+            None => Updates::inserts(rows),
+            Some(diffs) => {
+                let diffs = arrow::compute::filter(diffs, &present)?;
+                Updates::new(rows, diffs.as_primitive().clone())
+            }
+        };
+        self.assign_times(&arrow::compute::filter(&times, &present)?, &kept)
     }
 
     fn assign_times(&self, times: &ArrayRef, updates: &Updates) -> Result<Updates, FlowError> {
@@ -153,7 +161,7 @@ impl Window {
         })
     }
 
-    /// The windows of times without nulls.
+    /// The windows of times; without nulls, unless TUMBLE.
     pub(crate) fn windows(&self, times: &ArrayRef) -> Result<Windows, FlowError> {
         let typed = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
             arrow::error::ArrowError::SchemaError(format!("a window over {}", times.data_type()))
@@ -165,7 +173,8 @@ impl Window {
         let mut origin = Vec::new();
         let every = if self.kind == WindowKind::Hop { self.slide_us } else { self.size_us };
         let mut base = i64::MAX;
-        for (row, &time) in (0u32..).zip(typed.values()) {
+        for (row, time) in (0u32..).zip(typed.values()) {
+            let time = if typed.is_null(row as usize) { 0 } else { *time };
             // Times mostly come in order: most rows are in the window of the row before.
             if !(time >= base && time - base < every) {
                 base = time - (time - self.offset_us).rem_euclid(every);
@@ -197,7 +206,9 @@ impl Window {
         }
         let edge = |values: Vec<i64>| -> ArrayRef {
             let zone = typed.timezone().map(Arc::<str>::from);
-            Arc::new(TimestampMicrosecondArray::from(values).with_timezone_opt(zone))
+            let nulls = typed.nulls().filter(|_| self.kind == WindowKind::Tumble).cloned();
+            let values = TimestampMicrosecondArray::new(values.into(), nulls);
+            Arc::new(values.with_timezone_opt(zone))
         };
         let origin = (self.kind != WindowKind::Tumble).then(|| UInt32Array::from(origin));
         Ok(Windows { start: edge(starts), end: edge(ends), origin })
@@ -212,7 +223,7 @@ impl Window {
             .saturating_add(self.offset_us.saturating_abs());
         let low = i64::MIN.saturating_add(margin);
         let high = i64::MAX.saturating_sub(margin);
-        if times.values().iter().any(|&time| time < low || time > high) {
+        if times.iter().flatten().any(|time| time < low || time > high) {
             return Err(FlowError::range("a window", times.data_type()));
         }
         Ok(())
@@ -240,10 +251,26 @@ mod tests {
         Arc::new(ColumnExpr::new(0, DataType::Timestamp(TimeUnit::Microsecond, zone)))
     }
 
-    fn assigned(window: &Window, times: &[Option<i64>]) -> Vec<(i64, i64, i64)> {
+    #[test]
+    fn without_a_time_only_tumble_keeps_a_row() {
+        let of = |window: &Window| window.assign(&updates(&[Some(7), None])).unwrap();
+        let tumbled = of(&Window::tumble(expr(), 5).with_offset(-7));
+        for edge in [1, 2] {
+            let edges = tumbled.rows().column(edge);
+            assert_eq!((edges.len(), edges.is_null(0), edges.is_null(1)), (2, false, true));
+        }
+        assert_eq!(of(&Window::hop(expr(), 5, 5)).rows().num_rows(), 1);
+        assert_eq!(of(&Window::cumulate(expr(), 5, 5)).rows().num_rows(), 1);
+    }
+
+    fn updates(times: &[Option<i64>]) -> Updates {
         let times = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
         let rows = RecordBatch::try_from_iter([("ts", Arc::new(times) as ArrayRef)]).unwrap();
-        let out = window.assign(&Updates::inserts(rows)).unwrap();
+        Updates::inserts(rows)
+    }
+
+    fn assigned(window: &Window, times: &[Option<i64>]) -> Vec<(i64, i64, i64)> {
+        let out = window.assign(&updates(times)).unwrap();
         let column = |i: usize| {
             out.rows().column(i).as_primitive::<TimestampMicrosecondType>().values().to_vec()
         };

@@ -92,7 +92,6 @@ pub struct OptionSpec {
 
 const STREAM: &[Target] = &[Target::Stream];
 const INPUT: &[Target] = &[Target::Stream, Target::Table];
-const KEPT: &[Target] = &[Target::Stream, Target::View];
 
 const fn option(
     name: &'static str,
@@ -138,14 +137,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
     option(
         "partition_by",
-        KEPT,
+        STREAM,
         OptionType::Partition,
         "day of the event time",
         "how stored rows are divided by time",
     ),
     option(
         "retention",
-        KEPT,
+        STREAM,
         OptionType::Duration,
         "for ever",
         "partitions whose rows are all older than this are dropped",
@@ -155,7 +154,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         STREAM,
         OptionType::Duration,
         "0 seconds",
-        "rows later than this behind the watermark are listed as late",
+        "how far behind the watermark a row may be; shown in `yeoul.streams`, without effect yet",
     ),
     option(
         "on_error",

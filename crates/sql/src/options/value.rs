@@ -169,8 +169,12 @@ fn invalid(message: impl Into<String>) -> SqlError {
 fn unknown(target: Target, given: &Given) -> SqlError {
     let noun = target.noun();
     let names = || OPTIONS.iter().filter(|o| o.targets.contains(&target)).map(|o| o.name);
+    let known = match names().next() {
+        Some(_) => format!("the options are {}", list(names())),
+        None => format!("a {noun} has no options"),
+    };
     let e = invalid(format!("option \"{}\" does not exist for a {noun}", given.name))
-        .detail(format!("the options are {}", list(names())))
+        .detail(known)
         .at(given.name_span);
     let meant = did_you_mean(&given.name, names());
     let elsewhere = OPTIONS.iter().find(|o| o.name == given.name);

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::reader::Reader;
 use crate::ast::{
     Column, Connector, CreateStream, CreateTable, CreateView, Drop, Micros, Name, ObjectKind,
-    Statement, StreamOptions, ViewOptions, Watermark,
+    Statement, StreamOptions, Watermark,
 };
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
@@ -372,20 +372,7 @@ fn create_view(r: &mut Reader<'_>) -> Result<CreateView, SqlError> {
     let if_not_exists = r.words(&["IF", "NOT", "EXISTS"]);
     let name = r.name()?;
     let columns = if r.peek_word() == "(" { r.names()? } else { Vec::new() };
-    let given = r.options()?;
-    let values = Values::check(Target::View, &given)?;
-    let options = ViewOptions {
-        retention: values.duration("retention"),
-        partition_by: values.partition("partition_by").map(|(u, c)| (u, c.to_owned())),
-    };
-    if options.retention.is_some() && options.partition_by.is_none() {
-        return Err(SqlError::new(
-            ErrorKind::InvalidOption,
-            "option \"retention\" of a view needs the option \"partition_by\"",
-        )
-        .hint("partition_by = 'day(window_start)'")
-        .or_at(values.span("retention")));
-    }
+    Values::check(Target::View, &r.options()?)?;
     r.expect("AS")?;
     // Looked for ahead of the query, in which EMIT would be read as the name of a relation.
     if let Some(emit) = r.find(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
@@ -401,7 +388,7 @@ fn create_view(r: &mut Reader<'_>) -> Result<CreateView, SqlError> {
             .at(r.last()));
     }
     r.words(&["WITH", "DATA"]);
-    Ok(CreateView { name, if_not_exists, columns, options, query })
+    Ok(CreateView { name, if_not_exists, columns, query })
 }
 
 pub(super) fn drop(r: &mut Reader<'_>) -> Result<Drop, SqlError> {

@@ -264,6 +264,12 @@ impl Store {
         }
     }
 
+    /// Stops all writing, as a failed write does: for a caller that holds something in memory which is
+    /// not on its way to the disk.
+    pub fn poison(&self, reason: &str) {
+        self.shared.stop_writing(reason);
+    }
+
     /// Why the store does not write any more.
     #[must_use]
     pub fn poisoned(&self) -> Option<&str> {
@@ -299,8 +305,15 @@ impl Shared {
 
     /// Nothing is written after this; whoever waits is told.
     fn poison(&self, error: &StoreError) {
-        if !matches!(error, StoreError::Poisoned(_)) && self.poison.set(error.to_string()).is_ok() {
-            tracing::error!(%error, "the store stops writing");
+        // An error of that kind tells of the first one, which did this.
+        if !matches!(error, StoreError::Poisoned(_)) {
+            self.stop_writing(&error.to_string());
+        }
+    }
+
+    fn stop_writing(&self, reason: &str) {
+        if self.poison.set(reason.to_owned()).is_ok() {
+            tracing::error!(error = reason, "the store stops writing");
         }
         let _writer = self.writer.lock();
         self.room.notify_all();

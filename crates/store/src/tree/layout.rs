@@ -68,6 +68,12 @@ pub(crate) fn properties(
         let path = ColumnPath::new(vec![field.name().clone()]);
         let leading = spec.key.first() == Some(&column);
         builder = encode(builder, path.clone(), sample.column(column), leading, compression)?;
+        if field.data_type().is_floating() {
+            // Parquet leaves NaN out of a page's least and greatest value. NaN is greater than every
+            // number, so a reader that went by them would pass over rows of `x > 1`.
+            builder =
+                builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+        }
         if keyed && spec.key.contains(&column) && !field.data_type().is_nested() {
             builder = builder
                 .set_column_bloom_filter_enabled(path.clone(), true)

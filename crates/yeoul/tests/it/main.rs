@@ -2,5 +2,6 @@
 
 mod ads;
 mod command_line;
+mod kill;
 mod program;
 mod served;
