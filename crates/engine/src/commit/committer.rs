@@ -308,7 +308,7 @@ impl Committer {
         let Some(stream) = self.state.streams.get(&delivery.relation.id) else {
             return Ok((delivery.rows.clone(), Vec::new()));
         };
-        let dropped = stream.duplicates(delivery.keys.as_deref(), now_us, &mut self.mask)?;
+        let dropped = stream.duplicates(delivery.keys.as_ref(), now_us, &mut self.mask)?;
         Ok((without(&delivery.rows, &dropped)?, dropped))
     }
 

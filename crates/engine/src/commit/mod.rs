@@ -11,6 +11,7 @@
 mod checkpoint;
 mod committer;
 mod define;
+mod keys;
 mod prepare;
 mod queue;
 mod sources;

@@ -7,9 +7,9 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow::array::{BinaryArray, TimestampMicrosecondArray};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
-use yeoul_batch::hash128;
 use yeoul_store::encode_batch;
 
+use super::keys::Keys;
 use crate::catalog::{Body, Relation};
 use crate::delivery::{DeadLetter, Delivery, Position};
 use crate::error::{EngineError, ErrorKind};
@@ -26,8 +26,8 @@ pub(crate) struct Prepared {
     pub rows: RecordBatch,
     /// For the log; `None` when there are no rows.
     pub encoded: Option<Bytes>,
-    /// Hashes of the unique key, one per row, when the stream has one.
-    pub keys: Option<Vec<u128>>,
+    /// The unique keys, when the stream has one.
+    pub keys: Option<Keys>,
     /// In the schema of `yeoul.dead_letters`; `None` when there are none.
     pub dead: Option<(RecordBatch, Bytes)>,
 }
@@ -56,7 +56,7 @@ pub(crate) fn prepare(
     }
     let keys = match &relation.body {
         Body::Stream(stream) => match &stream.unique {
-            Some((columns, _)) => Some(key_hashes(&delivery.rows, columns, &relation)?),
+            Some((columns, _)) => Some(Keys::of(&delivery.rows, columns)?),
             None => None,
         },
         _ => None,
@@ -84,20 +84,6 @@ pub(crate) fn prepare(
         keys,
         dead,
     })
-}
-
-fn key_hashes(
-    rows: &RecordBatch,
-    columns: &[usize],
-    relation: &Relation,
-) -> Result<Vec<u128>, EngineError> {
-    if rows.num_rows() == 0 {
-        return Ok(Vec::new());
-    }
-    let columns: Vec<ArrayRef> = columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
-    let hashes = hash128(&columns)?;
-    debug_assert_eq!(hashes.len(), rows.num_rows(), "one hash per row of {}", relation.name);
-    Ok(hashes)
 }
 
 /// A row must bring what its relation declares: types, and values where NULL is not allowed.

@@ -1,12 +1,11 @@
 //! What the commit thread remembers of a stream: its watermark and its duplicate index.
 
-use std::sync::Arc;
-
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use yeoul_batch::{EventTime, hash128};
+use yeoul_batch::EventTime;
 use yeoul_flow::Watermark;
 
+use super::keys::Keys;
 use crate::catalog::{Body, Relation, StreamBody};
 use crate::duplicates::SharedSeen;
 use crate::error::EngineError;
@@ -42,14 +41,13 @@ impl StreamState {
     /// The rows whose key was there before, ascending; all keys are remembered from now on.
     pub(crate) fn duplicates(
         &self,
-        keys: Option<&[u128]>,
+        keys: Option<&Keys>,
         now_us: i64,
         mask: &mut Vec<bool>,
     ) -> Result<Vec<u32>, EngineError> {
         let (Some(seen), Some(keys)) = (&self.seen, keys) else { return Ok(Vec::new()) };
-        seen.lock().probe_and_insert(keys, now_us, mask)?;
-        let rows = (0u32..).zip(mask.iter());
-        Ok(rows.filter_map(|(row, &duplicate)| duplicate.then_some(row)).collect())
+        seen.lock().probe_and_insert(&keys.hashes, now_us, mask)?;
+        Ok(keys.rows_where(mask))
     }
 
     /// What a replayed delivery did: its keys are remembered and the watermark moves on.
@@ -65,9 +63,7 @@ impl StreamState {
             _ => return Ok(()),
         };
         if let (Some(seen), Some((columns, _))) = (&self.seen, &body.unique) {
-            let columns: Vec<ArrayRef> =
-                columns.iter().map(|&c| Arc::clone(stored.column(c))).collect();
-            seen.lock().insert(&hash128(&columns)?, at_us)?;
+            seen.lock().insert(&Keys::of(stored, columns)?.hashes, at_us)?;
         }
         Ok(())
     }

@@ -159,3 +159,14 @@ pub(crate) fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+#[test]
+fn an_event_without_its_key_is_nobodys_duplicate() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, STREAM);
+    let rows = "INSERT INTO events (id, kind) VALUES (NULL, 'view'), (1, 'view'), (NULL, 'click')";
+    assert_eq!(ok(&engine, rows), ["INSERT 0 3"]);
+    assert_eq!(ok(&engine, rows), ["INSERT 0 2"]);
+    engine.shutdown().expect("stops");
+}
