@@ -329,8 +329,11 @@ impl Committer {
 
     /// Makes a logged commit visible.
     fn apply(&mut self, commit: CommitId, rows: Rows) -> Result<CommitId, EngineError> {
-        let batches = self.state.apply(commit, rows)?;
-        self.publish(commit, batches)?;
+        let applied = self.state.apply(commit, rows);
+        // The log has a commit that memory has not: going on would number the next one the same.
+        applied
+            .and_then(|batches| self.publish(commit, batches))
+            .inspect_err(|error| self.state.store.poison(&error.message))?;
         Ok(commit)
     }
 

@@ -71,8 +71,7 @@ pub(crate) fn properties(
         if field.data_type().is_floating() {
             // Parquet leaves NaN out of a page's least and greatest value. NaN is greater than every
             // number, so a reader that went by them would pass over rows of `x > 1`.
-            builder =
-                builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+            builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
         }
         if keyed && spec.key.contains(&column) && !field.data_type().is_nested() {
             builder = builder

@@ -190,7 +190,8 @@ impl Scope<'_> {
                 let order = if plain { String::new() } else { self.order(chance, &c.name) };
                 (format!("{name}({}{order})", c.name), c.kind)
             }
-            (12, Some(c)) => {
+            // DataFusion refuses its own plan of this over a union with constants (seed 13).
+            (12, Some(c)) if !self.folded => {
                 (format!("array_agg({}{})", c.name, self.order(chance, &c.name)), K::List)
             }
             // Of a constant the planner drops the order, and CREATE refuses what is left.
