@@ -250,7 +250,15 @@ impl Query {
 
 /// The row with every window that holds its time, found by trying.
 fn windows(window: &Window, row: &Row) -> Vec<Row> {
-    let Cell::Int(time) = row[random::TIME] else { return Vec::new() };
+    let Cell::Int(time) = row[random::TIME] else {
+        if window.kind != WindowKind::Tumble {
+            return Vec::new();
+        }
+        // As the batch query has it: the bounds of no time are unknown.
+        let mut row = row.clone();
+        row.extend([Cell::Null, Cell::Null]);
+        return vec![row];
+    };
     let (size, slide) = (i128::from(window.size_us), i128::from(window.slide_us));
     let offset = i128::from(window.offset_us);
     let mut all = Vec::new();
