@@ -30,6 +30,16 @@ impl World {
 
     /// Whether `relation` can be read; the error says how far it is, or why it never will be.
     pub(crate) fn readable(&self, relation: &Relation) -> Result<(), EngineError> {
+        if !relation.keeps_rows() {
+            let name = &relation.name;
+            return Err(EngineError::new(
+                ErrorKind::Conflict,
+                format!("stream \"{name}\" keeps no rows"),
+            )
+            .with_sqlstate("55000")
+            .with_detail("its retention is zero: events are carried into views and not stored")
+            .with_hint(format!("ask a view over \"{name}\"")));
+        }
         let Some(build) = self.unready.get(&relation.id) else { return Ok(()) };
         let name = &relation.name;
         Err(match build {

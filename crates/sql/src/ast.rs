@@ -145,7 +145,7 @@ pub struct StreamOptions {
     pub order_by: Vec<usize>,
     /// How parts are divided by time.
     pub partition_by: Option<PartitionBy>,
-    /// Partitions older than this are dropped.
+    /// Partitions older than this are dropped; zero: rows are carried into views and not kept.
     pub retention: Option<Micros>,
     /// Rows later than this behind the watermark are listed.
     pub lateness: Micros,

@@ -64,9 +64,11 @@ impl Definer<'_> {
         let schema = schema_of(&create.columns);
         let options = &create.options;
         let event_time = create.watermark.as_ref().map(|w| w.column);
+        let keeps_rows = options.retention.is_none_or(|kept| kept.0 > 0);
+        let retention = options.retention.filter(|_| keeps_rows);
         let partition = match options.partition_by {
             Some(by) => Some(PartitionBy { column: by.column, width_us: width(by.unit) }),
-            None => match (options.retention, event_time) {
+            None => match (retention, event_time) {
                 (Some(_), Some(column)) => Some(PartitionBy { column, width_us: DAY_US }),
                 (Some(_), None) => {
                     return Err(EngineError::new(
@@ -90,7 +92,7 @@ impl Definer<'_> {
             key: options.order_by.clone(),
             rule: Rule::Keep,
             partition,
-            retention_us: options.retention.map(|r| r.0),
+            retention_us: retention.map(|r| r.0),
         };
         let unique = (!options.unique_key.is_empty()).then(|| {
             let within = options.unique_within.map_or(FOREVER_US, |w| w.0);
@@ -103,6 +105,7 @@ impl Definer<'_> {
             unique,
             on_error: options.on_error,
             connector: options.connector.clone(),
+            keeps_rows,
         };
         Ok(self.relation_of(
             &create.name.value,
@@ -318,6 +321,7 @@ pub(crate) fn dead_letters(id: RelationId, tree: TreeId) -> Relation {
             unique: None,
             on_error: yeoul_sql::OnError::DeadLetter,
             connector: yeoul_sql::Connector::Http,
+            keeps_rows: true,
         }),
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct StreamBody {
     pub on_error: OnError,
     /// Where events come from.
     pub connector: Connector,
+    /// Whether events are stored; otherwise views over it are all that is left of them.
+    pub keeps_rows: bool,
 }
 
 /// What a table has.
@@ -98,6 +100,11 @@ impl Relation {
     /// The tree that holds its rows.
     pub(crate) fn tree(&self) -> TreeId {
         self.trees[0].id
+    }
+
+    /// Whether its rows are stored.
+    pub(crate) fn keeps_rows(&self) -> bool {
+        !matches!(&self.body, Body::Stream(StreamBody { keeps_rows: false, .. }))
     }
 
     /// Whether rows are only ever added.

@@ -134,6 +134,29 @@ impl State {
         Ok(())
     }
 
+    /// A view that is built from stored rows is built anew after a crash, which loses what a stream that
+    /// keeps no rows has given it in between.
+    fn check_sources(&self, relation: &Relation) -> Result<(), EngineError> {
+        let Body::View(body) = &relation.body else { return Ok(()) };
+        let sources = || body.sources.iter().filter_map(|(id, _)| self.catalog.by_id(*id));
+        let Some(unkept) = sources().find(|source| !source.keeps_rows()) else { return Ok(()) };
+        if matches!(self.first_build(relation), Build::Ready) {
+            return Ok(());
+        }
+        let others: Vec<&str> =
+            sources().filter(|s| s.keeps_rows()).map(|s| s.name.as_str()).collect();
+        Err(EngineError::new(
+            ErrorKind::Conflict,
+            format!(
+                "a view cannot read stream \"{}\", which keeps no rows, together with stored rows",
+                unkept.name
+            ),
+        )
+        .with_sqlstate("0A000")
+        .with_detail(format!("there are stored rows in {}", others.join(", ")))
+        .with_hint(format!("give \"{}\" a retention, or make two views", unkept.name)))
+    }
+
     /// How a new view has to be built: not at all when its sources are empty.
     fn first_build(&self, relation: &Relation) -> Build {
         let Body::View(body) = &relation.body else { return Build::Ready };
@@ -210,6 +233,7 @@ impl Committer {
         let id = self.state.take_relation();
         let shared = Arc::clone(&self.shared);
         let relation = self.state.define(&shared.planning, statement, sql, id, commit, None)?;
+        self.state.check_sources(&relation)?;
         let definition = Definition::Create {
             id: id.0,
             sql: sql.to_owned(),

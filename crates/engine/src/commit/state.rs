@@ -69,7 +69,9 @@ impl State {
         let mut changes = Changes::new();
         for (id, batch) in rows.streams {
             if let (Some(relation), true) = (self.catalog.by_id(id), batch.num_rows() > 0) {
-                batches.push((relation.tree(), batch.clone()));
+                if relation.keeps_rows() {
+                    batches.push((relation.tree(), batch.clone()));
+                }
                 changes.entry(id).or_default().push(Updates::inserts(batch));
             }
         }

@@ -170,3 +170,49 @@ fn an_event_without_its_key_is_nobodys_duplicate() {
     assert_eq!(ok(&engine, rows), ["INSERT 0 2"]);
     engine.shutdown().expect("stops");
 }
+
+#[test]
+fn a_stream_that_keeps_no_rows_feeds_its_views_all_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, STREAM);
+    let passing = STREAM
+        .replace("STREAM events", "STREAM passing")
+        .replace("'1 hour')", "'1 hour', retention = '0 seconds')");
+    ok(&engine, &passing);
+    let over = |name: &str| {
+        format!("CREATE MATERIALIZED VIEW {name}_ctr AS {}", CTR.replace("events", name))
+    };
+    ok(&engine, &over("events"));
+    ok(&engine, &over("passing"));
+    let both = |from, to| {
+        ok(&engine, &insert(from, to));
+        ok(&engine, &insert(from, to).replace("events", "passing"))
+    };
+    assert_eq!(both(0, 200), ["INSERT 0 200"]);
+    assert_eq!(both(150, 250), ["INSERT 0 50"]);
+    engine.checkpoint().expect("writes");
+    both(240, 300);
+    same(&engine, "passing_ctr", "SELECT * FROM events_ctr");
+    let refused = run(&engine, "SELECT count(*) FROM passing").expect_err("nothing to read");
+    assert_eq!(refused.message, "stream \"passing\" keeps no rows");
+    let mixed = "CREATE MATERIALIZED VIEW mixed AS SELECT id FROM events UNION ALL SELECT id FROM passing";
+    let refused = run(&engine, mixed).expect_err("could not be built again");
+    assert_eq!(
+        refused.message,
+        "a view cannot read stream \"passing\", which keeps no rows, together with stored rows"
+    );
+    // A view that comes later begins with what comes later.
+    ok(&engine, "CREATE MATERIALIZED VIEW later AS SELECT count(*) AS n FROM passing");
+    assert_eq!(ok(&engine, "SELECT n FROM later"), ["0"]);
+    engine.shutdown().expect("stops");
+    drop(engine);
+    let engine = open(dir.path());
+    same(&engine, "passing_ctr", "SELECT * FROM events_ctr");
+    let again = |name: &str| ok(&engine, &insert(0, 320).replace("events", name));
+    assert_eq!(again("events"), ["INSERT 0 20"]);
+    assert_eq!(again("passing"), ["INSERT 0 20"]);
+    same(&engine, "passing_ctr", "SELECT * FROM events_ctr");
+    assert_eq!(ok(&engine, "SELECT n FROM later"), ["20"]);
+    engine.shutdown().expect("stops");
+}

@@ -147,7 +147,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         STREAM,
         OptionType::Duration,
         "for ever",
-        "partitions whose rows are all older than this are dropped",
+        "partitions whose rows are all older than this are dropped; with '0 seconds' events are not stored: they are carried into the views that are there, and are gone",
     ),
     option(
         "lateness",

@@ -324,7 +324,8 @@ fn stream_options(
         .hint("add WATERMARK FOR column AS column - INTERVAL '5 seconds' to the columns")
         .or_at(values.span(name))
     };
-    if partition_by.is_none() && values.span("retention").is_some() {
+    let retention = values.duration("retention");
+    if partition_by.is_none() && retention.is_some_and(|kept| kept.0 > 0) {
         return Err(needs_time("retention"));
     }
     if watermark.is_none() && values.span("lateness").is_some() {
@@ -347,7 +348,7 @@ fn stream_options(
         unique_within: values.duration("unique_within"),
         order_by,
         partition_by,
-        retention: values.duration("retention"),
+        retention,
         lateness: values.duration("lateness").unwrap_or_default(),
         on_error: values.on_error(),
         connector,

@@ -24,7 +24,7 @@ pub(super) fn w1(place: &Place) -> Result<Figures, Failure> {
 /// W2: CTR per product and minute.
 pub(super) fn w2(place: &Place) -> Result<Figures, Failure> {
     let file = events::shop_file(&place.dir, place.seed, place.events)?;
-    let sql = format!("{}\n{}", tables::events(&tables::json_file(&file)), tables::CTR);
+    let sql = format!("{}\n{}", tables::passing_events(&tables::json_file(&file)), tables::CTR);
     let check =
         "SELECT count(*), CAST(sum(impressions) AS BIGINT), CAST(sum(clicks) AS BIGINT) FROM ctr";
     drained(place, "W2", sql, check, SyncPolicy::Os)

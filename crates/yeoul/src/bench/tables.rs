@@ -4,13 +4,22 @@ use std::path::Path;
 
 /// The shop's events, kept sorted and divided by day.
 pub(super) fn events(connector: &str) -> String {
+    shop(&format!("{connector}order_by = 'product_id, ts', partition_by = 'day(ts)'"))
+}
+
+/// The shop's events, carried into views and not kept.
+pub(super) fn passing_events(connector: &str) -> String {
+    shop(&format!("{connector}retention = '0 seconds'"))
+}
+
+fn shop(options: &str) -> String {
     format!(
         "CREATE STREAM events (
            event_id UUID NOT NULL, ts TIMESTAMPTZ NOT NULL, user_id VARCHAR NOT NULL,
            product_id INT NOT NULL, category VARCHAR NOT NULL, type VARCHAR NOT NULL,
            price DOUBLE PRECISION NOT NULL, campaign_id INT NOT NULL,
            WATERMARK FOR ts AS ts - INTERVAL '5 seconds'
-         ) WITH ({connector}order_by = 'product_id, ts', partition_by = 'day(ts)');"
+         ) WITH ({options});"
     )
 }
 
@@ -65,7 +74,7 @@ pub(super) fn ads(events: &Path, lookup: &Path) -> String {
            user_id VARCHAR, page_id VARCHAR, ad_id UUID NOT NULL, ad_type VARCHAR,
            event_type VARCHAR NOT NULL, event_time TIMESTAMPTZ NOT NULL, ip_address VARCHAR,
            WATERMARK FOR event_time AS event_time - INTERVAL '1 second'
-         ) WITH ({}order_by = 'event_time');
+         ) WITH ({}retention = '0 seconds');
          CREATE MATERIALIZED VIEW ad_views AS
          SELECT ad_id, window_start, count(*) AS views
          FROM TUMBLE(ad_events, event_time, INTERVAL '10 seconds')
