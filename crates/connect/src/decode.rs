@@ -10,12 +10,15 @@ use yeoul_format::{Decoded, Decoder, FormatError};
 /// time.
 const DECODERS_KEPT: usize = 16;
 
+/// What a worker does with what it has decoded.
+type Then = Box<dyn FnOnce(Result<Decoded, FormatError>) + Send>;
+
 /// What a worker is asked.
 struct Job {
     /// The decoder as it was after the header; workers clone it.
     decoder: Arc<Decoder>,
     bytes: Vec<u8>,
-    reply: Sender<Result<Decoded, FormatError>>,
+    then: Then,
 }
 
 /// Threads that decode blocks. They end when the pool is dropped.
@@ -43,18 +46,22 @@ impl DecodePool {
         self.workers.len()
     }
 
-    /// Decodes `bytes` on a worker. Waits for a free place, and gives where the rows will come.
-    pub(crate) fn decode(
+    /// Decodes `bytes` and does `work` with the rows, on a worker. Waits for a free place, and gives
+    /// where the result will come.
+    pub(crate) fn decode<T: Send + 'static>(
         &self,
         decoder: &Arc<Decoder>,
         bytes: Vec<u8>,
-    ) -> Receiver<Result<Decoded, FormatError>> {
-        let (reply, rows) = bounded(1);
+        work: impl FnOnce(Result<Decoded, FormatError>) -> T + Send + 'static,
+    ) -> Receiver<T> {
+        let (reply, result) = bounded(1);
+        // A source that has gone does not wait for its rows.
+        let then: Then = Box::new(move |decoded| drop(reply.send(work(decoded))));
         if let Some(jobs) = &self.jobs {
             // When all workers are gone the receiver says so.
-            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, reply }));
+            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, then }));
         }
-        rows
+        result
     }
 }
 
@@ -78,7 +85,6 @@ fn work(queue: &Receiver<Job>) {
             kept.push((Arc::clone(&job.decoder), Decoder::clone(&job.decoder)));
             kept.len() - 1
         });
-        // A source that has gone does not wait for its rows.
-        drop(job.reply.send(kept[place].1.decode(&job.bytes)));
+        (job.then)(kept[place].1.decode(&job.bytes));
     }
 }

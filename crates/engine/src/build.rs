@@ -53,14 +53,13 @@ pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<BuildTask>) {
 fn build(shared: &Shared, task: &BuildTask) -> Result<(), EngineError> {
     let Body::View(body) = &task.relation.body else { return Ok(()) };
     let total = body
-        .sources
-        .iter()
-        .filter_map(|(id, _)| task.snapshot.tree(task.catalog.by_id(*id)?.tree()))
+        .inputs()
+        .filter_map(|(_, id, _)| task.snapshot.tree(task.catalog.by_id(id)?.tree()))
         .map(|tree| tree.rows())
         .sum();
     task.status.total.store(total, Ordering::Relaxed);
-    for (index, (id, columns)) in body.sources.iter().enumerate() {
-        let Some(source) = task.catalog.by_id(*id) else { continue };
+    for (index, id, columns) in body.inputs() {
+        let Some(source) = task.catalog.by_id(id) else { continue };
         for rows in stored_rows(source, &task.snapshot)? {
             let rows = rows?.project(columns)?;
             for at in (0..rows.num_rows()).step_by(CHUNK_ROWS) {

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use yeoul_batch::CommitId;
 
+use crate::catalog::RelationId;
+use crate::commit::Keys;
 use crate::engine::StreamHandle;
 use crate::error::EngineError;
 
@@ -34,6 +36,43 @@ pub struct Position {
     pub to: u64,
 }
 
+/// Rows of a delivery.
+#[derive(Clone, Debug)]
+pub enum DeliveryRows {
+    /// As they are, in the schema of [`StreamHandle::schema`].
+    Plain(RecordBatch),
+    /// By [`StreamHandle::encode`].
+    Encoded(EncodedRows),
+}
+
+impl DeliveryRows {
+    /// How many.
+    #[must_use]
+    pub fn num_rows(&self) -> usize {
+        match self {
+            Self::Plain(rows) => rows.num_rows(),
+            Self::Encoded(encoded) => encoded.rows.num_rows(),
+        }
+    }
+}
+
+impl From<RecordBatch> for DeliveryRows {
+    fn from(rows: RecordBatch) -> Self {
+        Self::Plain(rows)
+    }
+}
+
+/// Rows checked against their stream, with their keys and their bytes for the log.
+#[derive(Clone, Debug)]
+pub struct EncodedRows {
+    pub(crate) relation: RelationId,
+    pub(crate) rows: RecordBatch,
+    /// For the log; `None` when there are no rows.
+    pub(crate) encoded: Option<Bytes>,
+    /// The unique keys, when the stream has one.
+    pub(crate) keys: Option<Keys>,
+}
+
 /// Decoded rows of one stream from one partition of a source.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -48,8 +87,8 @@ pub struct Delivery {
     /// A client's key for the whole delivery: a second delivery with the same key within an hour is
     /// answered as duplicates.
     pub idempotency_key: Option<String>,
-    /// The rows, in the schema of [`StreamHandle::schema`].
-    pub rows: RecordBatch,
+    /// The rows.
+    pub rows: DeliveryRows,
     /// What could not be decoded.
     pub dead_letters: Vec<DeadLetter>,
 }
@@ -64,7 +103,7 @@ impl Delivery {
             partition: "".into(),
             position: None,
             idempotency_key: None,
-            rows,
+            rows: rows.into(),
             dead_letters: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
@@ -15,8 +16,10 @@ use yeoul_sql::Connector;
 use yeoul_store::Media;
 
 use crate::catalog::{Body, Relation};
-use crate::commit::{Committer, DEAD_LETTERS, Job, Prepared, Queue, SourceKey, State, prepare};
-use crate::delivery::{Delivery, Receipt, SubmitError, Ticket};
+use crate::commit::{
+    Committer, DEAD_LETTERS, Job, Prepared, Queue, SourceKey, State, encode, prepare,
+};
+use crate::delivery::{Delivery, EncodedRows, Receipt, SubmitError, Ticket};
 use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
 use crate::open;
@@ -50,6 +53,11 @@ impl StreamHandle {
             Body::Stream(stream) => stream.event_time,
             _ => None,
         }
+    }
+
+    /// Does, on the caller's thread, what can be done with rows before they are submitted.
+    pub fn encode(&self, rows: RecordBatch) -> Result<EncodedRows, EngineError> {
+        encode(rows, &self.0)
     }
 
     /// Whether a delivery with an event that cannot be decoded is refused as a whole.

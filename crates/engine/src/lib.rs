@@ -34,7 +34,9 @@ mod shared;
 mod system;
 mod world;
 
-pub use delivery::{DeadLetter, Delivery, Position, Receipt, SubmitError, Ticket};
+pub use delivery::{
+    DeadLetter, Delivery, DeliveryRows, EncodedRows, Position, Receipt, SubmitError, Ticket,
+};
 pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle};
 pub use error::{EngineError, ErrorKind};
 pub use options::{EngineOptions, Secrets};

@@ -31,6 +31,6 @@ pub use error::FlowError;
 pub use graph::{
     Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, TreeShape,
 };
-pub use linear::{Window, WindowKind};
+pub use linear::{LookupSpec, TableReader, Window, WindowKind};
 pub use watermark::Watermark;
 pub use workers::Workers;

@@ -29,6 +29,7 @@ fn contains_aggregate(node: &ViewNode) -> bool {
         ViewNode::Aggregate { .. } => true,
         ViewNode::Filter { input, .. }
         | ViewNode::Project { input, .. }
+        | ViewNode::Lookup { input, .. }
         | ViewNode::Window { input, .. } => contains_aggregate(input),
         ViewNode::Union { inputs, .. } => inputs.iter().any(contains_aggregate),
         ViewNode::Source { .. } => false,
@@ -61,6 +62,23 @@ fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
         }
         ViewNode::Window { input, time, kind, .. } => {
             writeln!(f, "Window {} over {}", window(*kind), expr(time, input))?;
+            node(f, input, depth + 1)
+        }
+        ViewNode::Lookup {
+            input, relation, table, primary_key, keys, condition, outer, ..
+        } => {
+            let pairs: Vec<String> = primary_key
+                .iter()
+                .zip(keys)
+                .map(|(&k, key)| format!("{} = {}", table.field(k).name(), expr(key, input)))
+                .collect();
+            let kind = if *outer { "Lookup, or nulls," } else { "Lookup" };
+            let only = condition.as_ref().map_or_else(String::new, |condition| {
+                format!(" where {}", crate::lower::describe(condition))
+            });
+            writeln!(f, "{kind} in {relation} by {}{only}", pairs.join(", "))?;
+            let indent = depth * 2 + 2;
+            writeln!(f, "{:indent$}state: rows of {relation}, up to a limit", "")?;
             node(f, input, depth + 1)
         }
         ViewNode::Union { inputs, .. } => {

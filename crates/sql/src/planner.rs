@@ -215,6 +215,28 @@ impl TableSource for BareSource {
     }
 }
 
+/// Behind the name of a table that is read as of the time rows come to it.
+pub(crate) const AS_OF_NOW: &str = " for system_time as of proctime()";
+
+/// The table whose name is marked by [`AS_OF_NOW`].
+pub(crate) fn as_of_now(name: &str) -> Option<&str> {
+    name.strip_suffix(AS_OF_NOW)
+}
+
+/// Whether the name of a table is marked by [`AS_OF_NOW`].
+pub(crate) fn is_as_of_now(name: &str) -> bool {
+    as_of_now(name).is_some()
+}
+
+/// The name without the mark: in a batch query a table is read as it is.
+fn unmarked(name: &TableReference) -> TableReference {
+    let Some(table) = as_of_now(name.table()) else { return name.clone() };
+    match name.schema() {
+        Some(schema) => TableReference::partial(schema, table),
+        None => TableReference::bare(table),
+    }
+}
+
 /// What DataFusion's planner asks about names.
 pub(crate) struct Context<'a> {
     pub(crate) planner: &'a Planner,
@@ -241,7 +263,8 @@ impl Context<'_> {
     /// The relation of this name, if there is one in the public schema.
     pub(crate) fn relation(&self, name: &TableReference) -> Option<Relation> {
         let public = name.schema().is_none_or(|s| PUBLIC_SCHEMAS.contains(&s));
-        public.then(|| self.catalog.relation(name.table())).flatten()
+        let table = as_of_now(name.table()).unwrap_or(name.table());
+        public.then(|| self.catalog.relation(table)).flatten()
     }
 }
 
@@ -262,6 +285,7 @@ pub(crate) fn unknown_relation(name: &str, span: Option<Span>, catalog: &dyn Cat
 
 impl ContextProvider for Context<'_> {
     fn get_table_source(&self, name: TableReference) -> DfResult<Arc<dyn TableSource>> {
+        let name = unmarked(&name);
         if let Some(source) = self.catalog.source(&name) {
             return Ok(source);
         }

@@ -68,6 +68,27 @@ pub enum ViewNode {
         /// The columns of the input, then `window_start`, `window_end`.
         schema: SchemaRef,
     },
+    /// Each row with the table's row of its key as of when it comes, appended.
+    Lookup {
+        /// Where rows come from; they only come.
+        input: Box<ViewNode>,
+        /// The table.
+        relation: String,
+        /// Which of its columns, by position.
+        columns: Vec<usize>,
+        /// Those columns.
+        table: SchemaRef,
+        /// The primary key, by position in `table`.
+        primary_key: Vec<usize>,
+        /// What of a row the key is compared with, in the same order.
+        keys: Vec<ExprRef>,
+        /// Over `table`: rows for which this is not true are as good as absent.
+        condition: Option<ExprRef>,
+        /// Whether a row without a table row stays, with nulls.
+        outer: bool,
+        /// The columns of the input, then those of the table.
+        schema: SchemaRef,
+    },
     /// The rows of all inputs, whose schemas are the same up to names.
     Union {
         /// Where rows come from.
@@ -195,6 +216,7 @@ impl ViewNode {
             Self::Source { schema, .. }
             | Self::Project { schema, .. }
             | Self::Window { schema, .. }
+            | Self::Lookup { schema, .. }
             | Self::Union { schema, .. }
             | Self::Aggregate { schema, .. } => schema,
             Self::Filter { input, .. } => input.schema(),
@@ -208,7 +230,8 @@ impl ViewNode {
             Self::Source { append_only, .. } => *append_only,
             Self::Filter { input, .. }
             | Self::Project { input, .. }
-            | Self::Window { input, .. } => input.append_only(),
+            | Self::Window { input, .. }
+            | Self::Lookup { input, .. } => input.append_only(),
             Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
             Self::Aggregate { .. } => false,
         }

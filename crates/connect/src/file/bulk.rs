@@ -1,10 +1,11 @@
-//! Reading at full speed: one thread reads, all workers decode, one thread submits in order.
+//! Reading at full speed: one thread reads, all workers decode and encode for the log, one thread
+//! submits in order.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
-use yeoul_engine::StreamHandle;
-use yeoul_format::{Decoded, FormatError};
+use yeoul_engine::{DeliveryRows, EncodedRows, EngineError, StreamHandle};
+use yeoul_format::{BadRow, Decoded, FormatError};
 
 use super::deliver::Deliverer;
 use super::plan::Plan;
@@ -18,10 +19,23 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// How often a followed file that does not grow is looked at.
 const POLL: Duration = Duration::from_millis(25);
 
+/// What a worker makes of a piece.
+struct Block {
+    rows: Result<EncodedRows, EngineError>,
+    bad: Vec<BadRow>,
+    lines: u64,
+}
+
+impl Block {
+    fn of(decoded: Decoded, stream: &StreamHandle) -> Self {
+        Self { rows: stream.encode(decoded.rows), bad: decoded.bad, lines: decoded.lines }
+    }
+}
+
 /// A piece whose rows are on their way.
 struct Flight {
     piece: Piece,
-    rows: Receiver<Result<Decoded, FormatError>>,
+    block: Receiver<Result<Block, FormatError>>,
 }
 
 /// Reads all files to their end, or for ever when they are followed.
@@ -56,7 +70,7 @@ fn read(
             let failed = |e| plan.failed(&file, e);
             let mut reader = opener.open(&file, 0).map_err(failed)?;
             while let Step::Piece(piece) = reader.next().map_err(failed)? {
-                if !send(context, flights, piece) {
+                if !send(stream, context, flights, piece) {
                     return Ok(());
                 }
             }
@@ -70,7 +84,7 @@ fn read(
         for at in 0..files.files.len() {
             if let Step::Piece(piece) = files.next(at)? {
                 idle = false;
-                if !send(context, flights, piece) {
+                if !send(stream, context, flights, piece) {
                     return Ok(());
                 }
             }
@@ -83,21 +97,27 @@ fn read(
 }
 
 /// Hands a piece to the workers; false when the source is stopped or the submitter has given up.
-fn send(context: &Context, flights: &Sender<Flight>, mut piece: Piece) -> bool {
-    let rows = match &mut piece.payload {
-        Payload::Text { decoder, bytes } => context.decoders.decode(decoder, std::mem::take(bytes)),
+fn send(
+    stream: &StreamHandle,
+    context: &Context,
+    flights: &Sender<Flight>,
+    mut piece: Piece,
+) -> bool {
+    let of = stream.clone();
+    let block = match &mut piece.payload {
+        Payload::Text { decoder, bytes } => {
+            let work = move |decoded: Result<Decoded, _>| decoded.map(|rows| Block::of(rows, &of));
+            context.decoders.decode(decoder, std::mem::take(bytes), work)
+        }
         Payload::Rows(decoded) => {
-            let (sender, rows) = bounded(1);
-            let rows_of = decoded.rows.slice(0, 0);
-            let decoded = std::mem::replace(
-                decoded,
-                Decoded { rows: rows_of, bad: Vec::new(), records: 0, lines: 0 },
-            );
-            drop(sender.send(Ok(decoded)));
-            rows
+            let (sender, block) = bounded(1);
+            let rows = decoded.rows.slice(0, 0);
+            let empty = Decoded { rows, bad: Vec::new(), records: 0, lines: 0 };
+            drop(sender.send(Ok(Block::of(std::mem::replace(decoded, empty), &of))));
+            block
         }
     };
-    let mut flight = Flight { piece, rows };
+    let mut flight = Flight { piece, block };
     while !context.stopped() {
         match flights.send_timeout(flight, Duration::from_millis(50)) {
             Ok(()) => return true,
@@ -117,7 +137,7 @@ fn submit(
     const PATIENCE: Duration = Duration::from_millis(100);
     let mut deliverer = Deliverer::new(stream, context);
     loop {
-        let Flight { piece, rows } = match flights.recv_timeout(PATIENCE) {
+        let Flight { piece, block } = match flights.recv_timeout(PATIENCE) {
             Ok(flight) => flight,
             Err(RecvTimeoutError::Timeout) => {
                 deliverer.settle()?;
@@ -127,8 +147,9 @@ fn submit(
         };
         let gone = |_| ConnectError::new(stream.name(), "the decode workers have ended");
         let place = |e| ConnectError::new(stream.name(), format!("{}: {e}", piece.partition.shown));
-        let decoded = rows.recv().map_err(gone)?.map_err(place)?;
-        let letters = deliverer.letters(&piece, decoded.bad, decoded.lines)?;
-        deliverer.submit(&piece.partition, piece.to, decoded.rows, letters)?;
+        let block = block.recv().map_err(gone)?.map_err(place)?;
+        let letters = deliverer.letters(&piece, block.bad, block.lines)?;
+        let rows = block.rows.map_err(|e| ConnectError::refused(stream.name(), &e))?;
+        deliverer.submit(&piece.partition, piece.to, DeliveryRows::Encoded(rows), letters)?;
     }
 }

@@ -6,8 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use yeoul_engine::{DeadLetter, Delivery, Position, StreamHandle, Ticket};
+use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Position, StreamHandle, Ticket};
 use yeoul_format::BadRow;
 
 use super::reader::{FirstLine, Partition, Piece};
@@ -107,7 +106,7 @@ impl<'a> Deliverer<'a> {
         &mut self,
         partition: &Arc<Partition>,
         to: u64,
-        rows: RecordBatch,
+        rows: DeliveryRows,
         dead_letters: Vec<DeadLetter>,
     ) -> Result<(), ConnectError> {
         if rows.num_rows() == 0 && dead_letters.is_empty() {

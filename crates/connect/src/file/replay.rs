@@ -211,7 +211,7 @@ impl Replay<'_> {
         let rows = block.rows.slice(first_row, records.len() - bad);
         let letters = block.letters.by_ref().take(bad).collect();
         let partition = &block.piece.partition;
-        self.deliverer.submit(partition, last.to, rows, letters)?;
+        self.deliverer.submit(partition, last.to, rows.into(), letters)?;
         if block.next == block.waiting.len() {
             self.blocks[at] = None;
         }

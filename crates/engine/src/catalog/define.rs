@@ -184,6 +184,13 @@ impl Definer<'_> {
                 keys: key_names(&graph::plain_keys(&plan), states.schema()),
             },
         };
+        let lookups = graph
+            .looked_up()
+            .filter_map(|source| {
+                let table = self.catalog.get(&sources.get(source.0)?.0)?;
+                Some((source, table.tree()))
+            })
+            .collect();
         let sources = sources
             .into_iter()
             .map(|(name, columns)| {
@@ -193,7 +200,7 @@ impl Definer<'_> {
                 Ok((relation.id, columns))
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
-        let body = ViewBody { plan, reader: graph, sources };
+        let body = ViewBody { plan, reader: graph, sources, lookups };
         Ok(self.relation_of(name, RelationKind::View, sql, schema, trees, view, Body::View(body)))
     }
 

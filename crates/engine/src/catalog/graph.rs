@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, Function, Graph, GraphBuilder, NamedExpr, NodeId, Order, Window,
+    AggregateCall, AggregateSpec, Function, Graph, GraphBuilder, LookupSpec, NamedExpr, NodeId,
+    Order, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -64,6 +65,28 @@ fn node(
                 }
             };
             builder.window(input, window).map_err(|e| refused(&e))?
+        }
+        ViewNode::Lookup {
+            input,
+            relation,
+            columns,
+            table,
+            primary_key,
+            keys,
+            condition,
+            outer,
+            ..
+        } => {
+            let input = node(builder, sources, input)?;
+            sources.push((relation.clone(), columns.clone()));
+            let spec = LookupSpec {
+                table: Arc::clone(table),
+                primary_key: primary_key.clone(),
+                keys: keys.clone(),
+                condition: condition.clone(),
+                outer: *outer,
+            };
+            builder.lookup(input, spec).map_err(|e| refused(&e))?
         }
         ViewNode::Union { inputs, .. } => {
             let inputs = inputs
@@ -153,6 +176,7 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
             (0..schema.fields().len()).map(|i| (i < keys.len()).then_some(i)).collect()
         }
         ViewNode::Source { schema, .. }
+        | ViewNode::Lookup { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use yeoul_batch::{CommitId, TreeId};
-use yeoul_flow::Graph;
+use yeoul_flow::{Graph, SourceIndex};
 use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan};
 use yeoul_store::TreeSpec;
 
@@ -94,6 +94,18 @@ pub(crate) struct ViewBody {
     pub reader: Arc<Graph>,
     /// The relations it reads, in the order of the graph's sources, and the columns of each.
     pub sources: Vec<(RelationId, Vec<usize>)>,
+    /// The sources in which rows are looked up, and the trees that hold them.
+    pub lookups: Vec<(SourceIndex, TreeId)>,
+}
+
+impl ViewBody {
+    /// The relations whose rows it is made of, with their place among the sources: not the tables in
+    /// which rows are looked up.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (usize, RelationId, &[usize])> {
+        let is_input = |index| self.lookups.iter().all(|(source, _)| source.0 != index);
+        let sources = self.sources.iter().enumerate().filter(move |(index, _)| is_input(*index));
+        sources.map(|(index, (id, columns))| (index, *id, columns.as_slice()))
+    }
 }
 
 impl Relation {

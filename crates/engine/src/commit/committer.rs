@@ -15,7 +15,7 @@ use super::sources::{SourceKey, Turn};
 use super::state::{Rows, State, fail};
 use super::stream::without;
 use super::table::as_written;
-use super::views::Build;
+use super::views::{Build, ViewState};
 use crate::catalog::{Body, RelationId};
 use crate::delivery::Receipt;
 use crate::error::{EngineError, ErrorKind};
@@ -365,6 +365,11 @@ impl Committer {
             }
         }
         self.commit_batches(Vec::new())?;
+        // Built anew after a crash, its rows would be looked up in the tables of that time.
+        let looks_up = |view: &ViewState| matches!(&view.relation.body, Body::View(body) if !body.lookups.is_empty());
+        if self.state.views.get(&id).is_some_and(looks_up) {
+            self.state.store.checkpoint()?;
+        }
         self.start_waiting();
         Ok(())
     }

@@ -138,7 +138,7 @@ impl State {
     /// keeps no rows has given it in between.
     fn check_sources(&self, relation: &Relation) -> Result<(), EngineError> {
         let Body::View(body) = &relation.body else { return Ok(()) };
-        let sources = || body.sources.iter().filter_map(|(id, _)| self.catalog.by_id(*id));
+        let sources = || body.inputs().filter_map(|(_, id, _)| self.catalog.by_id(id));
         let Some(unkept) = sources().find(|source| !source.keeps_rows()) else { return Ok(()) };
         if matches!(self.first_build(relation), Build::Ready) {
             return Ok(());
@@ -162,18 +162,18 @@ impl State {
         let Body::View(body) = &relation.body else { return Build::Ready };
         let snapshot = self.store.snapshot();
         let mut empty = true;
-        for (source, _) in &body.sources {
-            let unready = self.views.get(source).is_some_and(|v| !matches!(v.build, Build::Ready));
+        for (_, source, _) in body.inputs() {
+            let unready = self.views.get(&source).is_some_and(|v| !matches!(v.build, Build::Ready));
             if unready {
                 return Build::Waiting(Arc::new(BuildStatus::default()));
             }
             let stored = self
                 .catalog
-                .by_id(*source)
+                .by_id(source)
                 .and_then(|source| snapshot.tree(source.tree()))
                 .is_some_and(|tree| tree.rows() > 0);
             let global =
-                self.catalog.by_id(*source).is_some_and(|source| has_row_over_nothing(source));
+                self.catalog.by_id(source).is_some_and(|source| has_row_over_nothing(source));
             empty &= !stored && !global;
         }
         if empty { Build::Ready } else { Build::Waiting(Arc::new(BuildStatus::default())) }

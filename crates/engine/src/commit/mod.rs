@@ -22,7 +22,8 @@ mod views;
 
 pub(crate) use committer::Committer;
 pub(crate) use define::Definition;
-pub(crate) use prepare::{Prepared, prepare};
+pub(crate) use keys::Keys;
+pub(crate) use prepare::{Prepared, encode, prepare};
 pub(crate) use queue::{Job, Queue, Queued, Reply, WriteOutcome};
 pub(crate) use sources::{SourceKey, Sources};
 pub(crate) use state::{DEAD_LETTERS, Rows as CommitRows, State};

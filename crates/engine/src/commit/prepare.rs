@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use yeoul_store::encode_batch;
 
 use super::keys::Keys;
-use crate::catalog::{Body, Relation};
-use crate::delivery::{DeadLetter, Delivery, Position};
+use crate::catalog::{Body, Relation, StreamBody};
+use crate::delivery::{DeadLetter, Delivery, DeliveryRows, EncodedRows, Position};
 use crate::error::{EngineError, ErrorKind};
 
 /// A delivery ready for the commit thread.
@@ -48,20 +48,11 @@ pub(crate) fn prepare(
     dead_letters: &Relation,
     now_us: i64,
 ) -> Result<Prepared, EngineError> {
-    check_columns(&delivery.rows, &relation)?;
     let rows = delivery.rows.num_rows();
     if u32::try_from(rows + delivery.dead_letters.len()).is_err() {
         return Err(EngineError::new(ErrorKind::Limit, format!("a delivery of {rows} rows"))
             .with_hint("send fewer rows at once"));
     }
-    let keys = match &relation.body {
-        Body::Stream(stream) => match &stream.unique {
-            Some((columns, _)) => Some(Keys::of(&delivery.rows, columns)?),
-            None => None,
-        },
-        _ => None,
-    };
-    let encoded = if rows == 0 { None } else { Some(encode_batch(&delivery.rows)?) };
     let dead = if delivery.dead_letters.is_empty() {
         None
     } else {
@@ -73,17 +64,38 @@ pub(crate) fn prepare(
         let name = format!("{}\u{0}{key}", relation.name);
         xxh3_128(name.as_bytes())
     });
+    let EncodedRows { rows, encoded, keys, .. } = match delivery.rows {
+        DeliveryRows::Plain(rows) => encode(rows, &relation)?,
+        DeliveryRows::Encoded(encoded) if encoded.relation == relation.id => encoded,
+        DeliveryRows::Encoded(_) => {
+            let message = format!("rows for \"{}\" were encoded for another stream", relation.name);
+            return Err(EngineError::new(ErrorKind::Internal, message));
+        }
+    };
     Ok(Prepared {
         relation,
         source: delivery.source,
         partition: delivery.partition,
         position: delivery.position,
         idempotency,
-        rows: delivery.rows,
+        rows,
         encoded,
         keys,
         dead,
     })
+}
+
+/// Checks rows against their relation, hashes their keys and encodes them for the log.
+pub(crate) fn encode(rows: RecordBatch, relation: &Relation) -> Result<EncodedRows, EngineError> {
+    check_columns(&rows, relation)?;
+    let keys = match &relation.body {
+        Body::Stream(StreamBody { unique: Some((columns, _)), .. }) => {
+            Some(Keys::of(&rows, columns)?)
+        }
+        _ => None,
+    };
+    let encoded = if rows.num_rows() == 0 { None } else { Some(encode_batch(&rows)?) };
+    Ok(EncodedRows { relation: relation.id, rows, encoded, keys })
 }
 
 /// A row must bring what its relation declares: types, and values where NULL is not allowed.

@@ -7,10 +7,10 @@ use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use yeoul_batch::{TreeId, Updates};
-use yeoul_flow::{Graph, SourceIndex, StateReader, StateTree, StepOutput, Workers};
-use yeoul_store::{Snapshot, TreeSpec};
+use yeoul_flow::{Graph, SourceIndex, StateReader, StateTree, StepOutput, TableReader, Workers};
+use yeoul_store::{Snapshot, TreeSnapshot};
 
-use crate::catalog::{Relation, RelationId, ViewBody};
+use crate::catalog::{Body, Relation, RelationId, ViewBody};
 use crate::error::{EngineError, ErrorKind};
 
 /// How far the building of a view is; shared with whoever wants to know.
@@ -55,7 +55,7 @@ impl ViewState {
 
     fn body(&self) -> &ViewBody {
         match &self.relation.body {
-            crate::catalog::Body::View(body) => body,
+            Body::View(body) => body,
             _ => unreachable!("a view state is made of a view"),
         }
     }
@@ -100,7 +100,7 @@ impl ViewState {
         snapshot: &Arc<Snapshot>,
         workers: &Workers,
     ) -> Result<Option<Updates>, EngineError> {
-        let reader = States { trees: &self.relation.trees, snapshot };
+        let reader = States { view: &self.relation, snapshot };
         let output = self
             .graph
             .step(inputs, workers, &reader)
@@ -115,7 +115,7 @@ impl ViewState {
         snapshot: &Arc<Snapshot>,
         workers: &Workers,
     ) -> Result<(), EngineError> {
-        let reader = States { trees: &self.relation.trees, snapshot };
+        let reader = States { view: &self.relation, snapshot };
         let output = self
             .graph
             .initial(workers, &reader)
@@ -153,8 +153,24 @@ fn failed(view: &str, error: &yeoul_flow::FlowError) -> EngineError {
 
 /// Reads the states of a view's operators as they were at the last published commit.
 struct States<'a> {
-    trees: &'a [TreeSpec],
+    view: &'a Relation,
     snapshot: &'a Arc<Snapshot>,
+}
+
+/// A table as it was at the last published commit, with the columns that a view looks up.
+#[derive(Debug)]
+struct LookedUp {
+    tree: Arc<TreeSnapshot>,
+    columns: Vec<usize>,
+}
+
+impl TableReader for LookedUp {
+    fn get_many(
+        &self,
+        keys: &[ArrayRef],
+    ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(yeoul_store::get_many(&self.tree, keys)?.project(&self.columns)?)
+    }
 }
 
 impl StateReader for States<'_> {
@@ -163,7 +179,7 @@ impl StateReader for States<'_> {
         StateTree(number): StateTree,
         keys: &[ArrayRef],
     ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>> {
-        let spec = &self.trees[number as usize];
+        let spec = &self.view.trees[number as usize];
         match self.snapshot.tree(spec.id) {
             Some(tree) => {
                 let keys: Vec<ArrayRef> = spec.key.iter().map(|&k| Arc::clone(&keys[k])).collect();
@@ -171,5 +187,12 @@ impl StateReader for States<'_> {
             }
             None => Ok(RecordBatch::new_empty(Arc::clone(&spec.schema))),
         }
+    }
+    fn table(&self, source: SourceIndex) -> Option<Arc<dyn TableReader>> {
+        let Body::View(body) = &self.view.body else { return None };
+        let (_, tree) = body.lookups.iter().find(|(lookup, _)| *lookup == source)?;
+        let (_, columns) = body.sources.get(source.0)?;
+        let tree = Arc::clone(self.snapshot.tree(*tree)?);
+        Some(Arc::new(LookedUp { tree, columns: columns.clone() }))
     }
 }

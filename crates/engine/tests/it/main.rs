@@ -4,6 +4,7 @@
 
 mod faults;
 mod law;
+mod lookup;
 mod order;
 mod path;
 mod support;

@@ -196,7 +196,8 @@ fn a_stream_that_keeps_no_rows_feeds_its_views_all_the_same() {
     same(&engine, "passing_ctr", "SELECT * FROM events_ctr");
     let refused = run(&engine, "SELECT count(*) FROM passing").expect_err("nothing to read");
     assert_eq!(refused.message, "stream \"passing\" keeps no rows");
-    let mixed = "CREATE MATERIALIZED VIEW mixed AS SELECT id FROM events UNION ALL SELECT id FROM passing";
+    let mixed =
+        "CREATE MATERIALIZED VIEW mixed AS SELECT id FROM events UNION ALL SELECT id FROM passing";
     let refused = run(&engine, mixed).expect_err("could not be built again");
     assert_eq!(
         refused.message,

@@ -10,7 +10,7 @@ use super::tracked::Tracked;
 use super::{Graph, SourceIndex, StateTree, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr, Panes};
 use crate::error::FlowError;
-use crate::linear::{self, Linear, Window};
+use crate::linear::{self, Linear, Lookup, LookupSpec, Window};
 
 /// A node of a graph being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +36,7 @@ struct Node {
 pub struct GraphBuilder {
     nodes: Vec<Node>,
     sources: Vec<SchemaRef>,
+    lookups: Vec<(SourceIndex, Arc<Lookup>)>,
     cache_bytes_max: usize,
 }
 
@@ -46,16 +47,21 @@ impl Default for GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// What a tracked aggregate keeps in memory unless told otherwise.
+    /// What a tracked aggregate, or a lookup, keeps in memory unless told otherwise.
     pub const CACHE_BYTES_MAX: usize = 64 << 20;
 
     /// An empty graph.
     #[must_use]
     pub fn new() -> Self {
-        Self { nodes: Vec::new(), sources: Vec::new(), cache_bytes_max: Self::CACHE_BYTES_MAX }
+        Self {
+            nodes: Vec::new(),
+            sources: Vec::new(),
+            lookups: Vec::new(),
+            cache_bytes_max: Self::CACHE_BYTES_MAX,
+        }
     }
 
-    /// Limits the states that each tracked aggregate keeps in memory.
+    /// Limits what each tracked aggregate and each lookup keeps in memory.
     #[must_use]
     pub fn cache_bytes_max(mut self, bytes: usize) -> Self {
         self.cache_bytes_max = bytes;
@@ -112,6 +118,22 @@ impl GraphBuilder {
         window.check()?;
         let schema = window.schema(self.schema(node));
         Ok(self.linear(node, Linear::Window(Arc::new(window)), schema))
+    }
+
+    /// Adds the columns of a table, which is the next input; its rows are looked up by key as of each
+    /// step, and no rows come from it.
+    pub fn lookup(&mut self, node: NodeId, spec: LookupSpec) -> Result<NodeId, FlowError> {
+        if !self.append_only(node) {
+            return Err(FlowError::Unsupported(
+                "rows that can change cannot be looked up as of the time they come".into(),
+            ));
+        }
+        let lookup = Arc::new(Lookup::new(spec, self.schema(node), self.cache_bytes_max)?);
+        let source = SourceIndex(self.sources.len());
+        self.sources.push(Arc::clone(lookup.table()));
+        self.lookups.push((source, Arc::clone(&lookup)));
+        let schema = Arc::clone(lookup.schema());
+        Ok(self.linear(node, Linear::Lookup(lookup), schema))
     }
 
     /// All rows of all of `nodes` (`UNION ALL`). Names are those of the first.
@@ -177,8 +199,8 @@ impl GraphBuilder {
             compiler.stages.push(Stage { ways, target: Target::Rows, cache_bytes_max });
         }
         let Compiler { stages, inner, .. } = compiler;
-        let mut graph =
-            Graph { stages, above, sources: self.sources, schema, tree, inner, followed };
+        let (sources, lookups) = (self.sources, self.lookups);
+        let mut graph = Graph { stages, above, sources, lookups, schema, tree, inner, followed };
         graph.follow(followed);
         Ok(graph)
     }

@@ -38,7 +38,7 @@ pub use builder::{GraphBuilder, NodeId};
 use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::group::compact_batch;
-use crate::linear::{self, Linear};
+use crate::linear::{self, Linear, Lookup, TableReader};
 use crate::workers::Workers;
 use stage::{Stage, Target};
 
@@ -66,6 +66,13 @@ pub trait StateReader {
         tree: StateTree,
         keys: &[ArrayRef],
     ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// The table that is the input `source`, as it was before this step; asked for those inputs that
+    /// are looked up.
+    fn table(&self, source: SourceIndex) -> Option<Arc<dyn TableReader>> {
+        let _ = source;
+        None
+    }
 }
 
 /// What the view's own tree is.
@@ -114,6 +121,8 @@ pub struct Graph {
     /// Linear operators above the last aggregate; empty when the view does not aggregate.
     above: Vec<Linear>,
     sources: Vec<SchemaRef>,
+    /// Operators that look rows up, and the input that tells them of changes.
+    lookups: Vec<(SourceIndex, Arc<Lookup>)>,
     schema: SchemaRef,
     tree: TreeShape,
     inner: Vec<(StateTree, Arc<Aggregate>)>,
@@ -131,6 +140,11 @@ impl Graph {
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The inputs from which no rows come, because they are looked up.
+    pub fn looked_up(&self) -> impl Iterator<Item = SourceIndex> {
+        self.lookups.iter().map(|(source, _)| *source)
     }
 
     /// What the view's own tree is.
@@ -197,6 +211,10 @@ impl Graph {
         state: &dyn StateReader,
         initial: bool,
     ) -> Result<StepOutput, FlowError> {
+        for (source, lookup) in &self.lookups {
+            let changed = inputs.iter().filter(|(s, _)| s == source).map(|(_, updates)| updates);
+            lookup.begin(state.table(*source), changed)?;
+        }
         let mut output = StepOutput::default();
         let mut changes: Vec<Vec<Updates>> = Vec::with_capacity(self.stages.len());
         for stage in &mut self.stages {

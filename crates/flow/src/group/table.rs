@@ -1,11 +1,22 @@
 //! An open-addressing table from words to group ids.
 
+use std::cell::RefCell;
+use std::thread::LocalKey;
+
 use super::Groups;
 
 /// A key of the table.
-pub(super) trait Word: Copy + PartialEq + Default {
+pub(super) trait Word: Copy + PartialEq + Default + 'static {
     /// A hash whose high bits are good.
     fn hash(self) -> u64;
+
+    /// The table of this thread.
+    fn slots() -> &'static LocalKey<RefCell<Vec<Slot<Self>>>>;
+}
+
+thread_local! {
+    static SLOTS64: RefCell<Vec<Slot<u64>>> = const { RefCell::new(Vec::new()) };
+    static SLOTS128: RefCell<Vec<Slot<u128>>> = const { RefCell::new(Vec::new()) };
 }
 
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -23,6 +34,10 @@ impl Word for u64 {
     fn hash(self) -> u64 {
         fold(self ^ 0xa076_1d64_78bd_642f, MULTIPLIER).wrapping_mul(MULTIPLIER)
     }
+
+    fn slots() -> &'static LocalKey<RefCell<Vec<Slot<Self>>>> {
+        &SLOTS64
+    }
 }
 
 impl Word for u128 {
@@ -33,22 +48,37 @@ impl Word for u128 {
         let mixed = fold(self as u64 ^ 0xa076_1d64_78bd_642f, high ^ 0xe703_7ed1_a0b4_28db);
         mixed.wrapping_mul(MULTIPLIER)
     }
+
+    fn slots() -> &'static LocalKey<RefCell<Vec<Slot<Self>>>> {
+        &SLOTS128
+    }
 }
 
 const FREE: u32 = u32::MAX;
 const SLOTS_MIN: usize = 1 << 10;
+/// A table larger than this (4 MiB of words of 64 bits) is not kept.
+const SLOTS_KEPT: usize = 1 << 18;
 
 #[derive(Clone, Copy, Default)]
-struct Slot<K> {
+pub(super) struct Slot<K> {
     key: K,
     id: u32,
 }
 
 /// Numbers words in the order they are first met.
+///
+/// The memory of the table is kept by the thread: made anew for every batch it costs more in page
+/// faults than in lookups.
 pub(super) fn number<K: Word>(keys: &[K]) -> Groups {
-    let mut bits = SLOTS_MIN.ilog2();
+    K::slots().with_borrow_mut(|slots| number_in(keys, slots))
+}
+
+fn number_in<K: Word>(keys: &[K], slots: &mut Vec<Slot<K>>) -> Groups {
+    // Most batches have a group for every few rows.
+    let mut bits = (keys.len() / 2).next_power_of_two().max(SLOTS_MIN).ilog2();
     let empty = Slot { key: K::default(), id: FREE };
-    let mut slots = vec![empty; 1 << bits];
+    slots.clear();
+    slots.resize(1 << bits, empty);
     let mut ids = Vec::with_capacity(keys.len());
     let mut firsts: Vec<u32> = Vec::new();
     for (row, &key) in (0u32..).zip(keys) {
@@ -70,8 +100,11 @@ pub(super) fn number<K: Word>(keys: &[K]) -> Groups {
         ids.push(id);
         if firsts.len() * 2 > slots.len() {
             bits += 2;
-            slots = grown(&slots, bits, empty);
+            *slots = grown(slots, bits, empty);
         }
+    }
+    if slots.len() > SLOTS_KEPT {
+        *slots = Vec::new();
     }
     Groups { ids, firsts }
 }

@@ -1,6 +1,7 @@
 //! Operators that pass updates through: a row's result depends on that row alone, so updates of
 //! a change give the change of the result.
 
+mod lookup;
 mod window;
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use arrow::compute::{FilterBuilder, filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, SchemaRef};
 use yeoul_batch::{ExprRef, Updates};
 
+pub(crate) use lookup::Lookup;
+pub use lookup::{LookupSpec, TableReader};
 pub use window::{Window, WindowKind};
 
 use crate::error::FlowError;
@@ -23,6 +26,8 @@ pub(crate) enum Linear {
     Project { exprs: Arc<[ExprRef]>, schema: SchemaRef },
     /// Adds `window_start` and `window_end`.
     Window(Arc<Window>),
+    /// Adds the columns of a table.
+    Lookup(Arc<Lookup>),
 }
 
 impl Linear {
@@ -41,6 +46,7 @@ impl Linear {
                 Ok(updates.with_rows(rows))
             }
             Self::Window(window) => window.assign(updates),
+            Self::Lookup(lookup) => lookup.apply(updates),
         }
     }
 }

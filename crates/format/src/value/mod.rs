@@ -24,6 +24,7 @@ mod interval;
 mod number;
 mod parser;
 mod time;
+mod uuid;
 
 use crate::column::{Column, Values};
 use crate::json;
@@ -73,7 +74,7 @@ pub(crate) fn push_text(column: &mut Column, text: &str) -> Result<(), Misfit> {
         Values::Time(v) => v.push(time::parse_time(text).ok_or(invalid)?),
         Values::Interval(v) => v.push(interval::parse(text)?),
         Values::Json(values) => values.push(&json::compact(text).ok_or(invalid)?),
-        Values::Uuid(v) => v.push(parse_uuid(text).ok_or(invalid)?),
+        Values::Uuid(v) => v.push(uuid::parse(text).ok_or(invalid)?),
         Values::Binary { ends, bytes } => {
             match text.strip_prefix("\\x") {
                 Some(hex) => push_hex(hex, bytes).ok_or(invalid)?,
@@ -133,20 +134,6 @@ fn parse_boolean(text: &str) -> Option<bool> {
     ];
     let word = text.trim_ascii();
     WORDS.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|&(_, value)| value)
-}
-
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
-    let text = text.trim_ascii();
-    let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
-    let mut digits = text.bytes().filter(|&b| b != b'-');
-    let mut id = [0; 16];
-    for byte in &mut id {
-        *byte = (hex_digit(digits.next()?)? << 4) | hex_digit(digits.next()?)?;
-    }
-    let hyphens = text.len() - 32.min(text.len());
-    let placed = hyphens == 0
-        || (hyphens == 4 && [8, 13, 18, 23].iter().all(|&at| text.as_bytes()[at] == b'-'));
-    (digits.next().is_none() && placed).then_some(id)
 }
 
 fn push_hex(hex: &str, bytes: &mut Vec<u8>) -> Option<()> {

@@ -46,6 +46,7 @@ fn node_error(node: &LogicalPlan, query: &Query) -> Option<SqlError> {
         | LogicalPlan::TableScan(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Distinct(Distinct::All(_)) => None,
+        LogicalPlan::Join(join) if super::lookup::is_lookup(join) => None,
         // Only what HOP and CUMULATE make can be lowered; others are refused there.
         LogicalPlan::Unnest(_) => None,
         other => Some(refused(other, query)),
@@ -115,6 +116,15 @@ pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
     refusal.error(query)
 }
 
+/// A table as of now that is not looked up.
+pub(super) fn misplaced_lookup(query: &Query) -> SqlError {
+    let place = query.text.find_keyword("FOR", query.span).unwrap_or(query.span);
+    SqlError::unsupported("FOR SYSTEM_TIME AS OF PROCTIME() stands behind the table of a JOIN")
+        .detail("the rows of a stream on the left are looked up in the table on the right")
+        .hint("stream JOIN table FOR SYSTEM_TIME AS OF PROCTIME() ON table.key = stream.key")
+        .at(place)
+}
+
 fn join(query: &Query) -> Refusal<'static> {
     let why = "a view reads one relation, or a UNION of several";
     let compare = "keep a view of each side, and compare them in the query that reads them";
@@ -127,7 +137,9 @@ fn join(query: &Query) -> Refusal<'static> {
     Refusal {
         what: "a join",
         why,
-        hint: "keep a view of the side that is large, and join it in the query that reads it",
+        hint: "to look each event up in a table as it is when the event comes, write \
+               JOIN table FOR SYSTEM_TIME AS OF PROCTIME() ON table.key = stream.key; else keep a \
+               view of the side that is large, and join it in the query that reads it",
         words: &["JOIN", "FROM"],
     }
 }

@@ -12,6 +12,7 @@ mod aggregate;
 mod check;
 mod expr;
 mod fast;
+mod lookup;
 mod window;
 
 use std::collections::{BTreeSet, HashSet};
@@ -21,6 +22,7 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
@@ -32,7 +34,7 @@ use crate::ast::{Name, Query};
 use crate::catalog::Catalog;
 use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
-use crate::planner::{Planner, QueryPlan};
+use crate::planner::{Planner, QueryPlan, is_as_of_now};
 use crate::rewrite::UNNAMED;
 use crate::translate;
 use crate::view::{ViewNode, ViewPlan, WindowKind};
@@ -119,6 +121,7 @@ fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFus
     Optimizer::with_rules(vec![
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
         Arc::new(PushDownFilter::new()),
@@ -136,6 +139,10 @@ fn collect_sources(node: &ViewNode, sources: &mut BTreeSet<String>) {
         | ViewNode::Project { input, .. }
         | ViewNode::Window { input, .. }
         | ViewNode::Aggregate { input, .. } => collect_sources(input, sources),
+        ViewNode::Lookup { input, relation, .. } => {
+            collect_sources(input, sources);
+            sources.insert(relation.clone());
+        }
         ViewNode::Union { inputs, .. } => {
             inputs.iter().for_each(|i| collect_sources(i, sources));
         }
@@ -196,6 +203,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
     match &mut node {
         ViewNode::Project { schema: names, .. }
         | ViewNode::Union { schema: names, .. }
+        | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
         ViewNode::Aggregate { keys, calls, schema: names, .. } => {
             let outputs = schema.fields().iter().skip(keys.len());
@@ -252,6 +260,7 @@ impl Lowering<'_> {
                 Ok(Lowered { node, scope, ..input })
             }
             LogicalPlan::Aggregate(a) => self.aggregate(a),
+            LogicalPlan::Join(join) if lookup::is_lookup(join) => self.lookup(join),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::Unnest(u) => self.unnest(u),
             other => Err(check::refused(other, self.query)),
@@ -260,6 +269,9 @@ impl Lowering<'_> {
 
     fn source(&self, scan: &TableScan) -> Result<Lowered, SqlError> {
         let name = scan.table_name.table();
+        if is_as_of_now(name) {
+            return Err(check::misplaced_lookup(self.query));
+        }
         let relation = self
             .catalog
             .relation(name)

@@ -7,6 +7,7 @@
 mod copy;
 mod ddl;
 mod dml;
+mod lookup;
 mod reader;
 mod settings;
 

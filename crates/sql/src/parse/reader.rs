@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::Secrets;
+use super::{Secrets, lookup};
 use crate::ast::{Name, Query};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::options::Given;
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let parser = Parser::new(&DIALECT)
             .with_recursion_limit(NESTING_MAX)
-            .with_tokens_with_locations(without_table_word(tokens));
+            .with_tokens_with_locations(lookup::marked(without_table_word(tokens)));
         Self { parser, text, span, secrets }
     }
 
@@ -196,6 +196,13 @@ impl<'a> Reader<'a> {
     /// A query, up to where the parser stops.
     pub(super) fn query(&mut self) -> Result<Query, SqlError> {
         let start = self.here();
+        if let Some(at) = self.find(&["FOR", "SYSTEM_TIME"]) {
+            return Err(SqlError::unsupported(
+                "only FOR SYSTEM_TIME AS OF PROCTIME() is supported",
+            )
+            .detail("a row is looked up in the table as the table is when the row comes")
+            .at(at));
+        }
         let ast = self.run(Parser::parse_query)?;
         Ok(Query { ast, span: start.to(self.last()), text: self.text() })
     }
@@ -265,7 +272,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn word_of(token: &Token) -> String {
+pub(super) fn word_of(token: &Token) -> String {
     match token {
         Token::Word(w) if w.quote_style.is_none() => w.value.to_uppercase(),
         Token::EOF => String::new(),
