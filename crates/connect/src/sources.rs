@@ -15,6 +15,8 @@ use crate::source::{Context, Source, SourceStatus};
 
 /// How often the catalog is looked at for streams that came or went.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How often, while streams wait for tables.
+const LOOK_SOON: Duration = Duration::from_millis(5);
 
 /// The sources that feed an engine's streams and tables. Streams that are created or dropped
 /// meanwhile get and lose theirs.
@@ -62,9 +64,10 @@ impl Sources {
         shared.look();
         let watched = Arc::clone(&shared);
         let watcher = std::thread::Builder::new().name("sources".into()).spawn(move || {
+            let mut wait = LOOK_SOON;
             while !watched.stopping.load(Ordering::Relaxed) {
-                std::thread::park_timeout(LOOK_EVERY);
-                watched.look();
+                std::thread::park_timeout(wait);
+                wait = if watched.look() { LOOK_EVERY } else { LOOK_SOON };
             }
         });
         Ok(Self { shared, watcher: Some(watcher.map_err(io)?) })
@@ -74,8 +77,8 @@ impl Sources {
     /// [`Sources::outcome`]).
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.shared.look();
-        self.shared.running().iter().all(|running| !running.ends || running.is_done())
+        self.shared.look()
+            && self.shared.running().iter().all(|running| !running.ends || running.is_done())
     }
 
     /// The first failure of a source, if one has failed.
@@ -129,12 +132,14 @@ impl Shared {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts what the catalog has and nobody reads, stops what it has no more.
-    fn look(&self) {
+    /// Starts what the catalog has and nobody reads, stops what it has no more. Tables come first:
+    /// events that are looked up in a table must find it loaded. False when streams still wait for
+    /// tables whose sources have an end.
+    fn look(&self) -> bool {
         let specs = self.engine.sources();
         let mut running = self.running();
         if self.stopping.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
         // A stream that was dropped and made anew is another one.
         let same = |a: &SourceSpec, b: &SourceSpec| {
@@ -145,13 +150,23 @@ impl Shared {
         let mut gone: Vec<_> =
             running.extract_if(.., |r| !specs.iter().any(|spec| same(&r.spec, spec))).collect();
         gone.iter().for_each(|running| running.context.stop());
-        for spec in specs {
-            if !running.iter().any(|r| same(&r.spec, &spec)) {
+        let mut all = true;
+        let (tables, streams): (Vec<_>, Vec<_>) =
+            specs.into_iter().partition(|spec| spec.stream.is_table());
+        for spec in tables.into_iter().chain(streams) {
+            if running.iter().any(|r| same(&r.spec, &spec)) {
+                continue;
+            }
+            let loading = |r: &Running| r.spec.stream.is_table() && r.ends && !r.is_done();
+            if !spec.stream.is_table() && running.iter().any(loading) {
+                all = false;
+            } else {
                 running.push(self.begin(spec));
             }
         }
         drop(running);
         gone.iter_mut().for_each(Running::join);
+        all
     }
 
     fn begin(&self, spec: SourceSpec) -> Running {

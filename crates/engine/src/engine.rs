@@ -40,6 +40,12 @@ impl StreamHandle {
         &self.0.name
     }
 
+    /// Whether it is a table.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        matches!(self.0.body, Body::Table(_))
+    }
+
     /// The columns its deliveries must have.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {

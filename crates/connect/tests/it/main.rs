@@ -4,3 +4,4 @@ mod bulk;
 mod follow;
 mod replay;
 mod shop;
+mod tables;
