@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use yeoul_format::{Decoded, Decoder, FormatError};
+use yeoul_format::{Decoded, Decoder, FormatError, TimeLimit};
 
 /// Decoders a worker keeps with what they learned. One per file being read; a source reads few at a
 /// time.
@@ -15,6 +15,8 @@ struct Job {
     /// The decoder as it was after the header; workers clone it.
     decoder: Arc<Decoder>,
     bytes: Vec<u8>,
+    /// Which times are believed.
+    limit: Option<TimeLimit>,
     reply: Sender<Result<Decoded, FormatError>>,
 }
 
@@ -48,11 +50,12 @@ impl DecodePool {
         &self,
         decoder: &Arc<Decoder>,
         bytes: Vec<u8>,
+        limit: Option<TimeLimit>,
     ) -> Receiver<Result<Decoded, FormatError>> {
         let (reply, rows) = bounded(1);
         if let Some(jobs) = &self.jobs {
             // When all workers are gone the receiver says so.
-            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, reply }));
+            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, limit, reply }));
         }
         rows
     }
@@ -79,6 +82,6 @@ fn work(queue: &Receiver<Job>) {
             kept.len() - 1
         });
         // A source that has gone does not wait for its rows.
-        drop(job.reply.send(kept[place].1.decode(&job.bytes)));
+        drop(job.reply.send(kept[place].1.decode_until(&job.bytes, job.limit.as_ref())));
     }
 }

@@ -11,6 +11,9 @@ use yeoul_batch::CommitId;
 use crate::engine::StreamHandle;
 use crate::error::EngineError;
 
+/// The source's name of rows that statements bring.
+pub(crate) const SQL: &str = "sql";
+
 /// A row that could not be decoded: kept with its bytes, so that it can be mended and put back.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {

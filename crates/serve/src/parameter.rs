@@ -2,16 +2,14 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use yeoul_engine::{EngineError, ErrorKind};
-
-use crate::sql_type;
+use yeoul_engine::{EngineError, ErrorKind, sql_type_name};
 
 fn refused(text: &str, data_type: &DataType) -> EngineError {
     // The value may be long; what is shown of it is not.
     let shown: String = text.chars().take(64).collect();
     EngineError::new(
         ErrorKind::Input,
-        format!("'{shown}' is not a value of type {}", sql_type::name(data_type)),
+        format!("'{shown}' is not a value of type {}", sql_type_name(data_type)),
     )
     .with_sqlstate("22P02")
 }

@@ -41,11 +41,10 @@ pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;
 pub use error::{ErrorKind, Span, SqlError};
 pub use functions::{register, scalars};
-pub use options::{
-    Compression, FileFormat, FileOptions, OnError, PartitionBy, PartitionUnit, Speed,
-};
+pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
 pub use parse::{Secrets, parse, parse_query, parse_with};
 pub use planner::{Planner, QueryPlan};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
 pub use view::{AggregateCall, AggregateFunction, OrderBy, ViewNode, ViewPlan, WindowKind};
+pub use yeoul_batch::{DecodeOptions, Format, TimestampUnit};

@@ -56,7 +56,7 @@ fn read(
             let failed = |e| plan.failed(&file, e);
             let mut reader = opener.open(&file, 0).map_err(failed)?;
             while let Step::Piece(piece) = reader.next().map_err(failed)? {
-                if !send(context, flights, piece) {
+                if !send(stream, context, flights, piece) {
                     return Ok(());
                 }
             }
@@ -70,7 +70,7 @@ fn read(
         for at in 0..files.files.len() {
             if let Step::Piece(piece) = files.next(at)? {
                 idle = false;
-                if !send(context, flights, piece) {
+                if !send(stream, context, flights, piece) {
                     return Ok(());
                 }
             }
@@ -83,9 +83,17 @@ fn read(
 }
 
 /// Hands a piece to the workers; false when the source is stopped or the submitter has given up.
-fn send(context: &Context, flights: &Sender<Flight>, mut piece: Piece) -> bool {
+fn send(
+    stream: &StreamHandle,
+    context: &Context,
+    flights: &Sender<Flight>,
+    mut piece: Piece,
+) -> bool {
     let rows = match &mut piece.payload {
-        Payload::Text { decoder, bytes } => context.decoders.decode(decoder, std::mem::take(bytes)),
+        Payload::Text { decoder, bytes } => {
+            let limit = context.engine.time_limit(stream);
+            context.decoders.decode(decoder, std::mem::take(bytes), limit)
+        }
         Payload::Rows(decoded) => {
             let (sender, rows) = bounded(1);
             let rows_of = decoded.rows.slice(0, 0);

@@ -2,5 +2,6 @@
 
 mod bulk;
 mod follow;
+mod options;
 mod replay;
 mod shop;
