@@ -13,6 +13,7 @@
 //!
 //! Not here: anything that runs. No catalog of its own, no rows, no disk, no clock.
 
+mod assign;
 mod ast;
 mod catalog;
 mod change;
@@ -32,6 +33,7 @@ mod text;
 mod translate;
 mod view;
 
+pub use assign::assign;
 pub use ast::{
     Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable, CreateView, Delete,
     Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting,

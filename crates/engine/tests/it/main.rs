@@ -8,3 +8,4 @@ mod law;
 mod order;
 mod path;
 mod support;
+mod values;
