@@ -220,7 +220,7 @@ fn written(plan: &LogicalPlan, field: &FieldRef, source: &Source) -> Result<Expr
     if datatype::is_uuid(given) && datatype::is_string(field.data_type()) {
         (expr, same) = (functions::uuid_to_text().call(vec![expr]), true);
     }
-    if !source.stays && !(same && !assign::is_constrained(field)) {
+    if !source.stays && (!same || assign::is_constrained(field)) {
         expr = assign::expr(expr, field);
     }
     Ok(expr.alias(field.name()))

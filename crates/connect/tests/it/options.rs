@@ -14,7 +14,7 @@ fn check(name: &str, bytes: &[u8], columns: &str, options: &str, rows: &[&str], 
     shop.run(&format!(
         "CREATE STREAM events ({columns}) WITH (connector = 'file', path = '{name}', {options})"
     ));
-    shop.drain().unwrap_or_else(|e| panic!("{name}: {e}"));
+    shop.drain().expect(name);
     assert_eq!(shop.rows("SELECT * FROM events ORDER BY 1"), rows, "{options}");
     assert_eq!(shop.rows("SELECT reason FROM yeoul.dead_letters ORDER BY position"), reasons);
 }

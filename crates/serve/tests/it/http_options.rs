@@ -101,3 +101,39 @@ fn times_ahead_of_now_are_not_stored() {
     assert_eq!(answer.json()["error"]["code"], "22008", "{}", answer.text());
     assert_eq!(fixture.one("SELECT count(*) FROM s"), 1);
 }
+
+#[test]
+fn messages_of_decoders_name_types_as_sql_does() {
+    let fixture = Fixture::new();
+    let types = [
+        "boolean",
+        "smallint",
+        "integer",
+        "bigint",
+        "real",
+        "double precision",
+        "numeric(5,2)",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "interval",
+        "uuid",
+        "bytea",
+        "bigint[]",
+        "varchar[]",
+    ];
+    let columns: Vec<String> = types.iter().enumerate().map(|(i, t)| format!("c{i} {t}")).collect();
+    fixture.sql(&format!("CREATE STREAM s ({})", columns.join(", ")));
+    let answer = fixture.sql("SELECT * FROM s");
+    for (i, written) in types.iter().enumerate() {
+        assert_eq!(answer["columns"][i]["type"], *written);
+        let body = format!("{{\"c{i}\":{{}}}}");
+        let receipt = fixture.post("/v1/ingest/s", &[], body.as_bytes()).json();
+        assert_eq!(receipt["dead_letters"], 1, "{written}: {receipt}");
+        let sql = format!(
+            "SELECT count(*) FROM yeoul.dead_letters WHERE reason = 'column \"c{i}\": {{}} is not a valid {written}'"
+        );
+        assert_eq!(fixture.one(&sql), 1, "{written}");
+    }
+}
