@@ -1,5 +1,6 @@
 //! What flows through Yeoul: rows as Arrow columns, updates with a `diff`, commit numbers,
-//! event time, and keys in the two forms everything else needs (ordered bytes and hashes).
+//! event time, keys in the two forms everything else needs (ordered bytes and hashes), and how
+//! events are written before they are rows.
 //!
 //! ```text
 //!   event bytes ──decode──▶ RecordBatch ──▶ Updates { rows, diffs } ──▶ operators, trees
@@ -13,14 +14,22 @@
 
 mod clock;
 mod combine;
+mod decode;
 mod expr;
+mod field;
 mod id;
+mod json;
 mod key;
+mod limit;
 mod updates;
 
 pub use clock::{Clock, EventTime};
 pub use combine::Combine;
+pub use decode::{DecodeOptions, FieldPath, Format, TimestampUnit};
 pub use expr::{ColumnExpr, Expr, ExprError, ExprRef};
+pub use field::{JSONB, LENGTH_KEY, TYPE_KEY, UUID};
 pub use id::{CommitId, TreeId};
+pub use json::compact_json;
 pub use key::{KeyCodec, hash64, hash128};
+pub use limit::TimeLimit;
 pub use updates::Updates;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use yeoul_format::{Decoded, Decoder, FormatError};
+use yeoul_format::{Decoded, Decoder, FormatError, TimeLimit};
 
 /// Decoders a worker keeps with what they learned. One per file being read; a source reads few at a
 /// time.
@@ -18,6 +18,8 @@ struct Job {
     /// The decoder as it was after the header; workers clone it.
     decoder: Arc<Decoder>,
     bytes: Vec<u8>,
+    /// Which times are believed.
+    limit: Option<TimeLimit>,
     then: Then,
 }
 
@@ -52,6 +54,7 @@ impl DecodePool {
         &self,
         decoder: &Arc<Decoder>,
         bytes: Vec<u8>,
+        limit: Option<TimeLimit>,
         work: impl FnOnce(Result<Decoded, FormatError>) -> T + Send + 'static,
     ) -> Receiver<T> {
         let (reply, result) = bounded(1);
@@ -59,7 +62,7 @@ impl DecodePool {
         let then: Then = Box::new(move |decoded| drop(reply.send(work(decoded))));
         if let Some(jobs) = &self.jobs {
             // When all workers are gone the receiver says so.
-            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, then }));
+            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, limit, then }));
         }
         result
     }
@@ -85,6 +88,6 @@ fn work(queue: &Receiver<Job>) {
             kept.push((Arc::clone(&job.decoder), Decoder::clone(&job.decoder)));
             kept.len() - 1
         });
-        (job.then)(kept[place].1.decode(&job.bytes));
+        (job.then)(kept[place].1.decode_until(&job.bytes, job.limit.as_ref()));
     }
 }

@@ -13,6 +13,9 @@ use crate::commit::Keys;
 use crate::engine::StreamHandle;
 use crate::error::EngineError;
 
+/// The source's name of rows that statements bring.
+pub(crate) const SQL: &str = "sql";
+
 /// A row that could not be decoded: kept with its bytes, so that it can be mended and put back.
 #[derive(Clone, Debug)]
 pub struct DeadLetter {
@@ -46,13 +49,19 @@ pub enum DeliveryRows {
 }
 
 impl DeliveryRows {
+    /// The rows themselves.
+    #[must_use]
+    pub fn batch(&self) -> &RecordBatch {
+        match self {
+            Self::Plain(rows) => rows,
+            Self::Encoded(encoded) => &encoded.rows,
+        }
+    }
+
     /// How many.
     #[must_use]
     pub fn num_rows(&self) -> usize {
-        match self {
-            Self::Plain(rows) => rows.num_rows(),
-            Self::Encoded(encoded) => encoded.rows.num_rows(),
-        }
+        self.batch().num_rows()
     }
 }
 

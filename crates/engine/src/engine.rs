@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use yeoul_batch::{Clock, CommitId};
+use yeoul_batch::{Clock, CommitId, DecodeOptions, TimeLimit};
 use yeoul_sql::Connector;
 use yeoul_store::Media;
 
@@ -66,11 +66,31 @@ impl StreamHandle {
         encode(rows, &self.0)
     }
 
+    /// How its events are written: what every way in tells its decoders.
+    #[must_use]
+    pub fn decode_options(&self) -> &DecodeOptions {
+        match &self.0.body {
+            Body::Stream(stream) => &stream.decode,
+            Body::Table(table) => &table.decode,
+            // Nobody gets a handle of what takes no rows.
+            Body::View(_) => unreachable!("a view takes no rows"),
+        }
+    }
+
     /// Whether a delivery with an event that cannot be decoded is refused as a whole.
     #[must_use]
     pub fn refuses_bad_rows(&self) -> bool {
-        matches!(&self.0.body, Body::Stream(s) if s.on_error == yeoul_sql::OnError::Fail)
+        self.0.refuses_bad_rows()
     }
+}
+
+/// `base` with what one request says of its own events: names and values of options, such as
+/// `("header", "false")`.
+pub fn decode_options_with(
+    base: &DecodeOptions,
+    given: &[(String, String)],
+) -> Result<DecodeOptions, EngineError> {
+    yeoul_sql::options::with_request(base, given).map_err(|e| EngineError::sql(&e, ""))
 }
 
 /// A stream or table that is fed by a connector.
@@ -259,6 +279,13 @@ impl Engine {
         }
         let outcome = receiver.await.unwrap_or_else(|_| Err(EngineError::stopped()));
         Ok(outcome?)
+    }
+
+    /// Which times of `stream` are believed now, when it matters. Decoders ask it, so that a row that
+    /// is refused for its time keeps its bytes; what comes past them is checked before it is queued.
+    #[must_use]
+    pub fn time_limit(&self, stream: &StreamHandle) -> Option<TimeLimit> {
+        stream.0.time_limit(self.shared.clock.now_us())
     }
 
     /// Where a partition of a source stands (0 when it never delivered).

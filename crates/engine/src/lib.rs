@@ -37,11 +37,12 @@ mod world;
 pub use delivery::{
     DeadLetter, Delivery, DeliveryRows, EncodedRows, Position, Receipt, SubmitError, Ticket,
 };
-pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle};
+pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle, decode_options_with};
 pub use error::{EngineError, ErrorKind};
 pub use options::{EngineOptions, Secrets};
 pub use project::Applied;
 pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session};
-pub use yeoul_batch::{Clock, CommitId, EventTime};
-pub use yeoul_sql::{Compression, Connector, CopyFormat, FileFormat, FileOptions, Speed};
+pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLimit};
+pub use yeoul_sql::datatype::{sql_name, sql_type_name};
+pub use yeoul_sql::{Compression, Connector, CopyFormat, FileOptions, Speed};
 pub use yeoul_store::SyncPolicy;

@@ -6,11 +6,11 @@
 use arrow::datatypes::SchemaRef;
 
 use crate::csv::{FieldMap, Nulls};
-use crate::decoded::{Decoded, Progress, line_ends, too_long};
+use crate::decoded::{Decoded, Progress, Refusal, line_ends, too_long};
 use crate::error::FormatError;
-use crate::options::DecodeOptions;
 use crate::sheet::Sheet;
 use crate::value::{hex_digit, push_text};
+use yeoul_batch::DecodeOptions;
 
 /// Decodes COPY text.
 #[derive(Debug, Clone)]
@@ -113,9 +113,9 @@ impl CopyDecoder {
         Ok(progress.finish(self.sheet.finish()?))
     }
 
-    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+    fn line(&mut self, line: &[u8]) -> Result<(), Refusal> {
         if line.len() > self.row_bytes_max {
-            return Err(too_long(line.len(), self.row_bytes_max));
+            return Err(too_long(line.len(), self.row_bytes_max).into());
         }
         let mut count = 0;
         let mut rest = Some(line);
@@ -131,7 +131,7 @@ impl CopyDecoder {
         }
         let expected = self.fields.targets.len();
         if count != expected {
-            return Err(format!("the record has {count} fields instead of {expected}"));
+            return Err(format!("the record has {count} fields instead of {expected}").into());
         }
         self.sheet.end_row()
     }
@@ -229,10 +229,10 @@ fn number(mut value: u8, text: &[u8], digits: usize, base: u8) -> (u8, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Format;
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
     use std::sync::Arc;
+    use yeoul_batch::Format;
 
     #[test]
     fn values_escapes_nulls_and_bad_rows() {

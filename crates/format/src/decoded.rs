@@ -3,6 +3,23 @@
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 
+/// What sort of mistake makes a record bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadKind {
+    /// It is not of its format: not JSON, too few fields, too long.
+    Malformed,
+    /// A value has no form of its column's type.
+    Invalid,
+    /// A value has, and the type cannot hold it.
+    OutOfRange,
+    /// A value has more characters than its column takes.
+    TooLong,
+    /// A value is missing where one must be.
+    Null,
+    /// Its time is too far ahead of now.
+    Ahead,
+}
+
 /// A record that did not become a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadRow {
@@ -10,6 +27,8 @@ pub struct BadRow {
     pub raw: Bytes,
     /// Why, for people: lowercase, no full stop; names the column and shows the value.
     pub reason: String,
+    /// What sort of mistake it is.
+    pub kind: BadKind,
     /// Which record of the decoded bytes it is, from 0.
     pub row: u64,
     /// On which line of the decoded bytes it begins, from 0.
@@ -29,6 +48,19 @@ pub struct Decoded {
     pub lines: u64,
 }
 
+/// Why a record is bad: what [`BadRow`] says of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) kind: BadKind,
+    pub(crate) reason: String,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self { kind: BadKind::Malformed, reason }
+    }
+}
+
 /// What has been counted of the bytes being decoded.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
@@ -40,11 +72,12 @@ pub(crate) struct Progress {
 impl Progress {
     /// Counts a bad record, whose bytes may have a line end, that begins on the current line.
     #[cold]
-    pub(crate) fn refuse(&mut self, record: &[u8], bytes_max: usize, reason: String) {
+    pub(crate) fn refuse(&mut self, record: &[u8], bytes_max: usize, why: impl Into<Refusal>) {
+        let Refusal { kind, reason } = why.into();
         let raw = record.strip_suffix(b"\n").unwrap_or(record);
         let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
         let raw = Bytes::copy_from_slice(&raw[..raw.len().min(bytes_max)]);
-        self.bad.push(BadRow { raw, reason, row: self.records, line: self.lines });
+        self.bad.push(BadRow { raw, reason, kind, row: self.records, line: self.lines });
         self.records += 1;
     }
 

@@ -2,12 +2,13 @@
 
 use arrow::datatypes::SchemaRef;
 
+use crate::ahead;
 use crate::copy::CopyDecoder;
 use crate::csv::CsvDecoder;
-use crate::decoded::Decoded;
+use crate::decoded::{Decoded, count_lines};
 use crate::error::FormatError;
 use crate::json::{JsonDecoder, JsonLayout};
-use crate::options::{DecodeOptions, Format};
+use yeoul_batch::{DecodeOptions, Format, TimeLimit};
 
 /// Turns bytes of one format into rows of one schema.
 ///
@@ -28,10 +29,11 @@ pub enum Decoder {
 impl Decoder {
     /// A decoder for the columns of `schema`.
     pub fn new(schema: SchemaRef, options: &DecodeOptions) -> Result<Self, FormatError> {
-        Ok(match options.format {
+        Ok(match options.format.unwrap_or_default() {
             Format::Json => Self::Json(Box::new(JsonDecoder::new(schema, options)?)),
             Format::Csv | Format::Tsv => Self::Csv(Box::new(CsvDecoder::new(schema, options)?)),
             Format::CopyText => Self::Copy(Box::new(CopyDecoder::new(schema, options)?)),
+            Format::Parquet => return Err(FormatError::NotText),
         })
     }
 
@@ -70,6 +72,32 @@ impl Decoder {
             Self::Csv(csv) => csv.record_ends(bytes),
             Self::Copy(copy) => copy.record_ends(bytes),
         }
+    }
+
+    /// Decodes whole records as [`Decoder::decode`] does; rows whose times are beyond `limit` are bad.
+    pub fn decode_until(
+        &mut self,
+        bytes: &[u8],
+        limit: Option<&TimeLimit>,
+    ) -> Result<Decoded, FormatError> {
+        let Some(limit) = limit else { return self.decode(bytes) };
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let header = match self {
+            Self::Csv(csv) if csv.needs_header() => csv.read_header(bytes, true)?,
+            Self::Copy(copy) if copy.needs_header() => copy.read_header(bytes, true)?,
+            _ => None,
+        };
+        let (header, records) = bytes.split_at(header.unwrap_or(0));
+        let mut decoded = self.decode(records)?;
+        let found = limit.ahead(&decoded.rows);
+        if !found.is_empty() {
+            let (ends, json) = (self.record_ends(records), matches!(self, Self::Json(_)));
+            decoded = ahead::refuse(decoded, found, records, &ends, json)?;
+        }
+        let lines = count_lines(header);
+        decoded.lines += lines;
+        decoded.bad.iter_mut().for_each(|bad| bad.line += lines);
+        Ok(decoded)
     }
 
     /// Decodes whole records. All rows come in one batch, so what bounds the bytes bounds the batch.

@@ -12,16 +12,9 @@ pub enum FormatError {
         /// Its Arrow type.
         data_type: String,
     },
-    /// An option has a value that it cannot have.
-    #[error("option \"{option}\" cannot be '{value}': {expected}")]
-    Option {
-        /// The option's name.
-        option: &'static str,
-        /// What was given.
-        value: String,
-        /// What it takes.
-        expected: String,
-    },
+    /// Parquet is read by whoever has the file.
+    #[error("parquet is no text and has no decoder here")]
+    NotText,
     /// A column named by an option or a header is not there.
     #[error("column \"{column}\" in option \"{option}\" does not exist; the columns are {columns}")]
     UnknownColumn {

@@ -16,6 +16,7 @@
 //!
 //! Not here: sockets, files, compression, the engine, what a stream is.
 
+mod ahead;
 mod column;
 mod copy;
 mod csv;
@@ -24,15 +25,14 @@ mod decoder;
 pub mod encode;
 mod error;
 mod json;
-mod options;
 mod sheet;
 mod value;
 
 pub use copy::CopyDecoder;
 pub use csv::CsvDecoder;
-pub use decoded::{BadRow, Decoded};
+pub use decoded::{BadKind, BadRow, Decoded};
 pub use decoder::Decoder;
 pub use error::FormatError;
 pub use json::{JsonDecoder, JsonLayout};
-pub use options::{DecodeOptions, Format};
-pub use value::{TimestampUnit, ValueParser};
+pub use value::ValueParser;
+pub use yeoul_batch::{DecodeOptions, FieldPath, Format, TimeLimit, TimestampUnit};

@@ -7,8 +7,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::column::Column;
+use crate::decoded::{BadKind, Refusal};
 use crate::error::FormatError;
-use crate::value::{Misfit, TimestampUnit};
+use crate::value::Misfit;
+use yeoul_batch::TimestampUnit;
 
 /// How much of a value a reason shows.
 const EXCERPT_CHARS: usize = 60;
@@ -21,7 +23,7 @@ pub(crate) struct Sheet {
     /// How many rows are complete.
     pub(crate) row: usize,
     /// Values of the row that do not fit their columns, with their reasons.
-    misfits: Vec<(usize, String)>,
+    misfits: Vec<(usize, Refusal)>,
 }
 
 impl Sheet {
@@ -54,18 +56,27 @@ impl Sheet {
             shown.push('…');
         }
         let (name, kind) = (&column.name, &column.values);
-        let reason = match misfit {
-            Misfit::Invalid => format!("column \"{name}\": {shown} is not a valid {kind}"),
-            Misfit::OutOfRange => format!("column \"{name}\": {shown} is out of range for {kind}"),
-            Misfit::TooLong => format!("column \"{name}\": {shown} is too long for {kind}"),
-            Misfit::Null => format!("column \"{name}\": a null inside {kind} is not allowed"),
+        let (kind_of, reason) = match misfit {
+            Misfit::Invalid => {
+                (BadKind::Invalid, format!("column \"{name}\": {shown} is not a valid {kind}"))
+            }
+            Misfit::OutOfRange => (
+                BadKind::OutOfRange,
+                format!("column \"{name}\": {shown} is out of range for {kind}"),
+            ),
+            Misfit::TooLong => {
+                (BadKind::TooLong, format!("column \"{name}\": {shown} is too long for {kind}"))
+            }
+            Misfit::Null => {
+                (BadKind::Null, format!("column \"{name}\": a null inside {kind} is not allowed"))
+            }
         };
-        self.misfits.push((index, reason));
+        self.misfits.push((index, Refusal { kind: kind_of, reason }));
     }
 
     /// Completes the row: columns without a value are null. On an error nothing of the row is left.
     #[inline]
-    pub(crate) fn end_row(&mut self) -> Result<(), String> {
+    pub(crate) fn end_row(&mut self) -> Result<(), Refusal> {
         if !self.misfits.is_empty() {
             return self.refuse();
         }
@@ -85,13 +96,14 @@ impl Sheet {
     }
 
     #[cold]
-    fn refuse(&mut self) -> Result<(), String> {
+    fn refuse(&mut self) -> Result<(), Refusal> {
         let reason = match self.misfits.first() {
             Some((_, reason)) => reason.clone(),
             None => {
                 let null = self.columns.iter().find(|c| !c.nullable && c.last_is_null());
                 let name = null.map_or("", |c| c.name.as_str());
-                format!("column \"{name}\" is null or missing, and it is NOT NULL")
+                let reason = format!("column \"{name}\" is null or missing, and it is NOT NULL");
+                Refusal { kind: BadKind::Null, reason }
             }
         };
         self.undo();

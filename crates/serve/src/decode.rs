@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use yeoul_engine::{EngineError, ErrorKind, StreamHandle};
-use yeoul_format::{DecodeOptions, Decoder, Format, FormatError};
+use yeoul_format::{BadKind, DecodeOptions, Decoder, Format, FormatError};
 
 /// How much of a text is looked at to tell its layout, or to find its header.
 pub(crate) const HEAD_BYTES: usize = 64 << 10;
@@ -61,23 +61,26 @@ impl Decoding {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A decoder for a text in `format` that goes to `stream`.
+    /// A decoder for a text that goes to `stream` and is written as `options` say. `own` says that they
+    /// are the stream's and not those of one request.
     pub(crate) fn take(
         &self,
         stream: &StreamHandle,
-        format: Format,
+        options: &DecodeOptions,
+        own: bool,
     ) -> Result<Decoder, FormatError> {
-        if format == Format::Json
+        if own
+            && options.format == Some(Format::Json)
             && let Some(kept) = self.kept().get_mut(stream.name())
             && Arc::ptr_eq(kept.stream.schema(), stream.schema())
             && let Some(decoder) = kept.decoders.pop()
         {
             return Ok(decoder);
         }
-        Decoder::new(Arc::clone(stream.schema()), &DecodeOptions::new(format))
+        Decoder::new(Arc::clone(stream.schema()), options)
     }
 
-    /// Gives a decoder back. Only those of JSON can begin another text.
+    /// Gives a decoder with the stream's own options back. Only those of JSON can begin another text.
     pub(crate) fn give(&self, stream: &StreamHandle, decoder: Decoder) {
         if !matches!(decoder, Decoder::Json(_)) {
             return;
@@ -108,4 +111,16 @@ pub(crate) fn refused(error: &FormatError) -> EngineError {
         _ => ErrorKind::Input,
     };
     EngineError::new(kind, error.to_string())
+}
+
+/// What Postgres clients read of a row that cannot be taken.
+pub(crate) fn sqlstate(kind: BadKind) -> &'static str {
+    match kind {
+        BadKind::Malformed => "22P04",
+        BadKind::Invalid => "22P02",
+        BadKind::OutOfRange => "22003",
+        BadKind::TooLong => "22001",
+        BadKind::Null => "23502",
+        BadKind::Ahead => "22008",
+    }
 }

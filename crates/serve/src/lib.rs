@@ -16,7 +16,6 @@ mod http;
 mod listen;
 mod parameter;
 mod pg;
-mod sql_type;
 
 pub use http::{HttpOptions, serve_http};
 pub use listen::{ListenError, Server, Shutdown};

@@ -2,16 +2,19 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
-use yeoul_engine::{EngineError, ErrorKind};
-
-use crate::sql_type;
+use yeoul_engine::{EngineError, ErrorKind, sql_type_name};
 
 fn refused(text: &str, data_type: &DataType) -> EngineError {
     // The value may be long; what is shown of it is not.
     let shown: String = text.chars().take(64).collect();
+    if data_type.is_numeric() && text.trim().parse::<f64>().is_ok_and(f64::is_finite) {
+        let type_name = sql_type_name(data_type);
+        let message = format!("'{shown}' is out of range for type {type_name}");
+        return EngineError::new(ErrorKind::Input, message).with_sqlstate("22003");
+    }
     EngineError::new(
         ErrorKind::Input,
-        format!("'{shown}' is not a value of type {}", sql_type::name(data_type)),
+        format!("'{shown}' is not a value of type {}", sql_type_name(data_type)),
     )
     .with_sqlstate("22P02")
 }

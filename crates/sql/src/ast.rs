@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast as sql;
 use crate::error::Span;
 use crate::options::{FileOptions, OnError, PartitionBy};
 use crate::text::Text;
+use yeoul_batch::DecodeOptions;
 
 /// Something with its place in the text.
 #[derive(Clone, Debug)]
@@ -149,8 +150,12 @@ pub struct StreamOptions {
     pub retention: Option<Micros>,
     /// Rows later than this behind the watermark are listed.
     pub lateness: Micros,
+    /// How far ahead of now an event time may be; `None`: any time.
+    pub future_skew: Option<Micros>,
     /// What is done with an event that cannot be decoded.
     pub on_error: OnError,
+    /// How events are written.
+    pub decode: DecodeOptions,
     /// Where events come from.
     pub connector: Connector,
 }
@@ -177,6 +182,8 @@ pub struct CreateTable {
     pub primary_key: Vec<usize>,
     /// What is done with an event that cannot be decoded.
     pub on_error: OnError,
+    /// How events are written.
+    pub decode: DecodeOptions,
     /// Where changes come from.
     pub connector: Connector,
 }

@@ -11,9 +11,8 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Column, DataFusionError, ScalarValue};
-use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use datafusion::sql::sqlparser::ast as sql;
 
@@ -24,7 +23,7 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 use crate::planner::{Planner, QueryPlan, unknown_relation};
 use crate::text::{Text, quoted};
-use crate::{datatype, translate};
+use crate::{assign, datatype, functions, translate};
 
 /// A change ready to be run: [`QueryPlan::plan`] gives the rows.
 #[derive(Clone, Debug)]
@@ -60,7 +59,12 @@ impl Planner {
         let mut declared = parameters.to_vec();
         declare_values(&insert.source, &columns, &relation, &mut declared);
         let source = cast_values(&insert.source, &columns, &relation)?;
-        let rows = self.query(&source, catalog, &declared)?;
+        let mut rows = self.query(&source, catalog, &declared)?;
+        if matches!(source.ast.body.as_ref(), sql::SetExpr::Values(_)) {
+            let fields: Vec<_> = columns.iter().map(|c| &relation.schema.fields()[*c]).collect();
+            rows.plan = assign::values(rows.plan, &fields)
+                .map_err(|e| translate::planning(e, &source.text, source.span))?;
+        }
         let given = rows.schema.fields().len();
         if given > columns.len() || (!insert.columns.is_empty() && given < columns.len()) {
             let (more, less) =
@@ -72,11 +76,12 @@ impl Planner {
             .detail(format!("{given} values for {} columns", columns.len()))
             .at(insert.source.span));
         }
-        let sources: Vec<Option<usize>> = (0..relation.schema.fields().len())
-            .map(|i| columns.iter().position(|c| *c == i).filter(|p| *p < given))
+        let source = |i| columns.iter().position(|c| *c == i).filter(|p| *p < given);
+        let sources: Vec<Source> = (0..relation.schema.fields().len())
+            .map(|i| Source { from: source(i), stays: false })
             .collect();
         for (field, source) in relation.schema.fields().iter().zip(&sources) {
-            if source.is_none() && !field.is_nullable() {
+            if source.from.is_none() && !field.is_nullable() {
                 return Err(SqlError::new(
                     ErrorKind::NotNull,
                     format!(
@@ -136,7 +141,9 @@ impl Planner {
         let selection = update.selection.clone();
         let query = rows_of(&update.table, alias, items, selection, &update.text)?;
         let rows = self.query(&query, catalog, &declared)?;
-        let sources: Vec<Option<usize>> = (0..items_of(&relation)).map(Some).collect();
+        // What is not assigned is as it was.
+        let source = |i| Source { from: Some(i), stays: !assigned.contains(&i) };
+        let sources: Vec<Source> = (0..items_of(&relation)).map(source).collect();
         self.finish(&update.table, relation, rows, &sources, &update.text, query.span)
     }
 
@@ -157,7 +164,8 @@ impl Planner {
             .collect();
         let query = rows_of(&delete.table, alias, items, delete.selection.clone(), &delete.text)?;
         let rows = self.query(&query, catalog, parameters)?;
-        let sources: Vec<Option<usize>> = (0..items_of(&relation)).map(Some).collect();
+        let source = |i| Source { from: Some(i), stays: true };
+        let sources: Vec<Source> = (0..items_of(&relation)).map(source).collect();
         self.finish(&delete.table, relation, rows, &sources, &delete.text, query.span)
     }
 
@@ -167,7 +175,7 @@ impl Planner {
         table: &Name,
         relation: Relation,
         rows: QueryPlan,
-        sources: &[Option<usize>],
+        sources: &[Source],
         text: &Text,
         within: Span,
     ) -> Result<ChangePlan, SqlError> {
@@ -176,7 +184,7 @@ impl Planner {
         let exprs = fields
             .iter()
             .zip(sources)
-            .map(|(field, source)| assigned(&rows.plan, field, *source))
+            .map(|(field, source)| written(&rows.plan, field, source))
             .collect::<Result<Vec<_>, _>>()
             .map_err(fail)?;
         let input = Arc::new(rows.plan);
@@ -193,24 +201,28 @@ fn items_of(relation: &Relation) -> usize {
     relation.schema.fields().len()
 }
 
-fn assigned(
-    plan: &LogicalPlan,
-    field: &FieldRef,
-    source: Option<usize>,
-) -> Result<Expr, DataFusionError> {
-    let expr = match source {
-        None => Expr::Literal(ScalarValue::try_from(field.data_type())?, None),
-        Some(i) => {
-            let (qualifier, given) = plan.schema().qualified_field(i);
-            let expr = Expr::Column(Column::from((qualifier, given)));
-            if given.data_type() == field.data_type() {
-                expr
-            } else {
-                let unnamed: Field = field.as_ref().clone().with_nullable(true);
-                Expr::Cast(Cast::new_from_field(Box::new(expr), Arc::new(unnamed)))
-            }
-        }
+/// Where the values of a column of the relation come from.
+struct Source {
+    /// The column of the rows; `None`: there is none, and they are null.
+    from: Option<usize>,
+    /// Whether they stand in this column already.
+    stays: bool,
+}
+
+fn written(plan: &LogicalPlan, field: &FieldRef, source: &Source) -> Result<Expr, DataFusionError> {
+    let Some(from) = source.from else {
+        let null = ScalarValue::try_from(field.data_type())?;
+        return Ok(Expr::Literal(null, None).alias(field.name()));
     };
+    let (qualifier, given) = plan.schema().qualified_field(from);
+    let mut expr = Expr::Column(Column::from((qualifier, given)));
+    let mut same = given.data_type() == field.data_type();
+    if datatype::is_uuid(given) && datatype::is_string(field.data_type()) {
+        (expr, same) = (functions::uuid_to_text().call(vec![expr]), true);
+    }
+    if !source.stays && (!same || assign::is_constrained(field)) {
+        expr = assign::expr(expr, field);
+    }
     Ok(expr.alias(field.name()))
 }
 

@@ -28,15 +28,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{ErrorKind, SqlError};
-
-/// The key of the field metadata that tells types apart whose Arrow type is the same.
-pub const TYPE_KEY: &str = "yeoul.type";
-/// The value of [`TYPE_KEY`] for `jsonb`.
-pub const JSONB: &str = "jsonb";
-/// The value of [`TYPE_KEY`] for `uuid`.
-pub const UUID: &str = "uuid";
-/// The key of the field metadata that holds the n of `varchar(n)`.
-pub const LENGTH_KEY: &str = "yeoul.length";
+pub use yeoul_batch::{JSONB, LENGTH_KEY, TYPE_KEY, UUID};
 
 /// The precision of `numeric` without one.
 pub const NUMERIC_PRECISION: u8 = 38;
@@ -232,12 +224,16 @@ pub fn sql_type_name(data_type: &DataType) -> String {
         DataType::Boolean => "boolean",
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => "smallint",
         DataType::Int32 | DataType::UInt16 => "integer",
-        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => "bigint",
+        DataType::Int64 | DataType::UInt32 => "bigint",
+        DataType::UInt64 => "numeric(20,0)",
         DataType::Float16 | DataType::Float32 => "real",
         DataType::Float64 => "double precision",
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "varchar",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea",
         DataType::FixedSizeBinary(16) => "uuid",
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => "bytea",
         DataType::Date32 | DataType::Date64 => "date",
         DataType::Time32(_) | DataType::Time64(_) => "time",
         DataType::Timestamp(_, None) => "timestamp",
@@ -247,11 +243,15 @@ pub fn sql_type_name(data_type: &DataType) -> String {
         | DataType::Decimal64(p, s)
         | DataType::Decimal128(p, s)
         | DataType::Decimal256(p, s) => return format!("numeric({p},{s})"),
-        DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => {
-            return format!("{}[]", sql_name(f));
-        }
+        DataType::List(f)
+        | DataType::LargeList(f)
+        | DataType::ListView(f)
+        | DataType::LargeListView(f)
+        | DataType::FixedSizeList(f, _) => return format!("{}[]", sql_name(f)),
         DataType::Dictionary(_, v) => return sql_type_name(v),
-        other => return other.to_string().to_lowercase(),
+        DataType::RunEndEncoded(_, v) => return sql_name(v),
+        // What has no form in SQL goes out as JSON.
+        DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) => "json",
     };
     name.to_owned()
 }

@@ -71,6 +71,10 @@ pub enum ErrorKind {
     DatatypeMismatch,
     /// A literal that is not a value of its type.
     InvalidText,
+    /// A text longer than its column takes.
+    TooLong,
+    /// A number that its type cannot hold.
+    OutOfRange,
     /// A column that is neither grouped nor aggregated, or an aggregate where none can be.
     Grouping,
     /// An option whose name or value is wrong.
@@ -165,6 +169,8 @@ impl SqlError {
             ErrorKind::AmbiguousColumn => "42702",
             ErrorKind::DatatypeMismatch => "42804",
             ErrorKind::InvalidText => "22P02",
+            ErrorKind::TooLong => "22001",
+            ErrorKind::OutOfRange => "22003",
             ErrorKind::Grouping => "42803",
             ErrorKind::InvalidOption => "22023",
             ErrorKind::InvalidDefinition => "42P16",

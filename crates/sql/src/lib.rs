@@ -13,6 +13,7 @@
 //!
 //! Not here: anything that runs. No catalog of its own, no rows, no disk, no clock.
 
+mod assign;
 mod ast;
 mod catalog;
 mod change;
@@ -32,6 +33,7 @@ mod text;
 mod translate;
 mod view;
 
+pub use assign::assign;
 pub use ast::{
     Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable, CreateView, Delete,
     Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting,
@@ -41,11 +43,10 @@ pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;
 pub use error::{ErrorKind, Span, SqlError};
 pub use functions::{register, scalars};
-pub use options::{
-    Compression, FileFormat, FileOptions, OnError, PartitionBy, PartitionUnit, Speed,
-};
+pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
 pub use parse::{Secrets, parse, parse_query, parse_with};
 pub use planner::{Planner, QueryPlan};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
 pub use view::{AggregateCall, AggregateFunction, OrderBy, ViewNode, ViewPlan, WindowKind};
+pub use yeoul_batch::{DecodeOptions, Format, TimestampUnit};

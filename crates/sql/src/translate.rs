@@ -80,7 +80,17 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
         DataFusionError::Collection(mut errors) if !errors.is_empty() => {
             planning(errors.swap_remove(0), text, within)
         }
-        DataFusionError::Shared(inner) => message(&inner.to_string(), text, within),
+        DataFusionError::Shared(inner) => match inner.find_root() {
+            // An error of ours that several threads were told.
+            DataFusionError::External(root) if root.is::<SqlError>() => {
+                let e = root.downcast_ref::<SqlError>().cloned();
+                e.map_or_else(
+                    || message(&inner.to_string(), text, within),
+                    |e| e.or_at(Some(within)),
+                )
+            }
+            _ => message(&inner.to_string(), text, within),
+        },
         DataFusionError::SchemaError(e, _) => schema(&e, text, within),
         DataFusionError::Plan(m) => message(&m, text, within),
         DataFusionError::NotImplemented(m) => {

@@ -138,9 +138,13 @@ pub(crate) static SETTINGS: [Setting; 15] = [
         "rows and states in memory before they are written to parts",
         |s, v| bytes(v).map(|v| s.engine.memory_bytes_max = v),
     ),
-    setting("limits.seen_bytes_max", BYTES, "600 MiB", "memory of the duplicate index", |s, v| {
-        bytes(v).map(|v| s.engine.seen_bytes_max = v)
-    }),
+    setting(
+        "limits.seen_bytes_max",
+        BYTES,
+        "600 MiB",
+        "memory of the duplicate index of each stream",
+        |s, v| bytes(v).map(|v| s.engine.seen_bytes_max = v),
+    ),
     setting(
         "limits.query_bytes_max",
         BYTES,

@@ -107,7 +107,8 @@ fn send(
     let block = match &mut piece.payload {
         Payload::Text { decoder, bytes } => {
             let work = move |decoded: Result<Decoded, _>| decoded.map(|rows| Block::of(rows, &of));
-            context.decoders.decode(decoder, std::mem::take(bytes), work)
+            let limit = context.engine.time_limit(stream);
+            context.decoders.decode(decoder, std::mem::take(bytes), limit, work)
         }
         Payload::Rows(decoded) => {
             let (sender, block) = bounded(1);

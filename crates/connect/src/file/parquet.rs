@@ -12,7 +12,8 @@ use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
-use yeoul_format::{Decoded, FormatError, ValueParser};
+use yeoul_batch::{LENGTH_KEY, TYPE_KEY};
+use yeoul_format::{Decoded, FieldPath, FormatError, ValueParser};
 
 use super::reader::{Partition, Payload, Piece, Step};
 
@@ -51,7 +52,7 @@ impl ParquetReader {
     pub(super) fn open(
         partition: Arc<Partition>,
         schema: SchemaRef,
-        mapping: &[(String, String)],
+        mapping: &[(String, FieldPath)],
         position: u64,
     ) -> Result<Self, ParquetFileError> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&partition.path)?)?;
@@ -59,7 +60,7 @@ impl ParquetReader {
             builder.schema().fields().iter().map(|f| f.name().clone()).collect();
         let find = |field: &Arc<Field>| {
             let mapped = mapping.iter().find(|(column, _)| column == field.name());
-            let wanted = mapped.map_or(field.name(), |(_, name)| name);
+            let wanted = mapped.map_or(field.name().as_str(), |(_, path)| path.name());
             let exact = names.iter().position(|name| name == wanted);
             exact.or_else(|| names.iter().position(|name| name.eq_ignore_ascii_case(wanted)))
         };
@@ -107,13 +108,13 @@ impl ParquetReader {
 /// The values as the stream's type has them. Texts are read as any text is.
 fn convert(field: &Field, values: &ArrayRef) -> Result<ArrayRef, ParquetFileError> {
     let wrong = |what: String| ParquetFileError::Column { column: field.name().clone(), what };
-    if values.data_type() == field.data_type() {
+    // A jsonb or a varchar(n) is more than any text.
+    let plain = [TYPE_KEY, LENGTH_KEY].iter().all(|key| !field.metadata().contains_key(*key));
+    if values.data_type() == field.data_type() && (plain || !is_text(values.data_type())) {
         return Ok(Arc::clone(values));
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    let is_text =
-        matches!(values.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    if is_text && *field.data_type() != DataType::Utf8View {
+    if is_text(values.data_type()) && !(plain && *field.data_type() == DataType::Utf8View) {
         let texts = cast_with_options(values, &DataType::Utf8View, &options)?;
         let texts = texts.as_string_view();
         let mut parser = ValueParser::new(field)?;
@@ -122,4 +123,8 @@ fn convert(field: &Field, values: &ArrayRef) -> Result<ArrayRef, ParquetFileErro
             .map_err(wrong);
     }
     cast_with_options(values, field.data_type(), &options).map_err(|e| wrong(e.to_string()))
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use yeoul_engine::{Compression, FileFormat, FileOptions, Speed, StreamHandle};
+use yeoul_engine::{Compression, FileOptions, Speed, StreamHandle};
 use yeoul_format::{DecodeOptions, Decoder, Format};
 
 use crate::error::ConnectError;
@@ -38,6 +38,9 @@ pub(super) struct Plan {
     base: PathBuf,
     pattern: String,
     compression: Compression,
+    /// What the option says; `None`: each file by its ending, else JSON.
+    format: Option<Format>,
+    /// How text is decoded.
     pub(super) decode: DecodeOptions,
     pub(super) speed: Speed,
     pub(super) follow: bool,
@@ -50,16 +53,9 @@ impl Plan {
         base: &Path,
     ) -> Result<Self, ConnectError> {
         let wrong = |message: String| ConnectError::new(stream.name(), message);
-        let format = match options.format {
-            FileFormat::Json => Format::Json,
-            FileFormat::Csv if options.delimiter == b'\t' => Format::Tsv,
-            FileFormat::Csv => Format::Csv,
-        };
-        let mut decode = DecodeOptions::new(format);
-        decode.columns.clone_from(&options.columns);
-        decode.header = Some(options.header);
-        decode.delimiter = Some(options.delimiter);
-        decode.mapping.clone_from(&options.mapping);
+        let mut decode = stream.decode_options().clone();
+        let format = decode.format;
+        decode.format = format.filter(|format| *format != Format::Parquet);
         // The columns and the mapping are checked here, before anything is read.
         Decoder::new(Arc::clone(stream.schema()), &decode).map_err(|e| wrong(e.to_string()))?;
         let plan = Self {
@@ -67,6 +63,7 @@ impl Plan {
             base: base.to_owned(),
             pattern: options.path.clone(),
             compression: options.compression,
+            format,
             decode,
             speed: options.speed,
             follow: options.follow,
@@ -109,7 +106,8 @@ impl Plan {
     pub(super) fn kind(&self, file: &FileName) -> Kind {
         let ending = file.path.extension().map(|e| e.to_string_lossy().to_ascii_lowercase());
         match (self.compression, ending.as_deref()) {
-            (_, Some("parquet")) => Kind::Parquet,
+            _ if self.format == Some(Format::Parquet) => Kind::Parquet,
+            (_, Some("parquet")) if self.format.is_none() => Kind::Parquet,
             (Compression::Gzip, _) | (Compression::Auto, Some("gz")) => Kind::Text(Packing::Gzip),
             (Compression::Zstd, _) | (Compression::Auto, Some("zst" | "zstd")) => {
                 Kind::Text(Packing::Zstd)

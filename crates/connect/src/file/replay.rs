@@ -73,6 +73,7 @@ pub(super) fn run(
     let opener = Opener::new(plan, stream, context, BLOCK_BYTES)?;
     let mut replay = Replay {
         stream,
+        context,
         files: Files::new(plan, opener, context),
         deliverer: Deliverer::new(stream, context),
         blocks: Vec::new(),
@@ -103,6 +104,7 @@ pub(super) fn run(
 
 struct Replay<'a> {
     stream: &'a StreamHandle,
+    context: &'a Context,
     files: Files<'a>,
     deliverer: Deliverer<'a>,
     /// For each file its block.
@@ -150,7 +152,8 @@ impl Replay<'_> {
                 let begin = piece.to - bytes.len() as u64;
                 let ends = mine.record_ends(bytes).into_iter().map(|end| begin + end as u64);
                 let ends: Vec<u64> = ends.collect();
-                (mine.decode(bytes).map_err(failed)?, ends)
+                let limit = self.context.engine.time_limit(self.stream);
+                (mine.decode_until(bytes, limit.as_ref()).map_err(failed)?, ends)
             }
             Payload::Rows(decoded) => {
                 let decoded = decoded.clone();

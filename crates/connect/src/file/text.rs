@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use yeoul_format::{BadRow, Decoded, Decoder, FormatError};
+use yeoul_format::{BadKind, BadRow, Decoded, Decoder, FormatError};
 
 use super::input::{Identity, Input};
 use super::plan::Packing;
@@ -239,7 +239,7 @@ impl TextReader {
         let reason = format!("the record is longer than {limit} bytes");
         let decoded = Decoded {
             rows: RecordBatch::new_empty(Arc::clone(&self.options.schema)),
-            bad: vec![BadRow { raw, reason, row: 0, line: 0 }],
+            bad: vec![BadRow { raw, reason, kind: BadKind::Malformed, row: 0, line: 0 }],
             records: 1,
             lines: u64::from(newline.is_some()),
         };

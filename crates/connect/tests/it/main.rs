@@ -2,6 +2,7 @@
 
 mod bulk;
 mod follow;
+mod options;
 mod replay;
 mod shop;
 mod tables;

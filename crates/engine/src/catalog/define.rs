@@ -98,12 +98,20 @@ impl Definer<'_> {
             let within = options.unique_within.map_or(FOREVER_US, |w| w.0);
             (options.unique_key.clone(), within)
         });
+        // The times that move something: the watermark, and what a retention drops.
+        let dropped_by = partition.filter(|_| options.retention.is_some()).map(|by| by.column);
+        let mut moving: Vec<usize> = event_time.into_iter().chain(dropped_by).collect();
+        moving.dedup();
+        let future_skew = options.future_skew.filter(|_| !moving.is_empty());
+        let future_skew = future_skew.map(|skew| (skew.0, moving));
         let body = StreamBody {
             event_time,
             delay_us: create.watermark.as_ref().map_or(0, |w| w.delay.0),
             lateness_us: options.lateness.0,
             unique,
             on_error: options.on_error,
+            decode: options.decode.clone(),
+            future_skew,
             connector: options.connector.clone(),
             keeps_rows,
         };
@@ -141,7 +149,12 @@ impl Definer<'_> {
             .map(|&c| (schema.field(c).name().clone(), schema.field(c).name().clone()))
             .collect();
         let rule = Arc::new(NewestRow::new(stored, Arc::clone(&schema), key.clone()));
-        let body = TableBody { primary_key: key, connector: create.connector.clone() };
+        let body = TableBody {
+            primary_key: key,
+            on_error: create.on_error,
+            decode: create.decode.clone(),
+            connector: create.connector.clone(),
+        };
         Ok(self.relation_of(
             &create.name.value,
             RelationKind::Table,
@@ -327,6 +340,8 @@ pub(crate) fn dead_letters(id: RelationId, tree: TreeId) -> Relation {
             lateness_us: 0,
             unique: None,
             on_error: yeoul_sql::OnError::DeadLetter,
+            decode: yeoul_batch::DecodeOptions::default(),
+            future_skew: None,
             connector: yeoul_sql::Connector::Http,
             keeps_rows: true,
         }),

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use yeoul_batch::{CommitId, TreeId};
+use yeoul_batch::{CommitId, DecodeOptions, TimeLimit, TreeId};
 use yeoul_flow::{Graph, SourceIndex};
 use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan};
 use yeoul_store::TreeSpec;
@@ -70,6 +70,10 @@ pub(crate) struct StreamBody {
     pub unique: Option<(Vec<usize>, i64)>,
     /// What becomes of an event that cannot be decoded.
     pub on_error: OnError,
+    /// How events are written.
+    pub decode: DecodeOptions,
+    /// How far ahead of now its times may be, in microseconds, and which columns hold them.
+    pub future_skew: Option<(i64, Vec<usize>)>,
     /// Where events come from.
     pub connector: Connector,
     /// Whether events are stored; otherwise views over it are all that is left of them.
@@ -81,6 +85,10 @@ pub(crate) struct StreamBody {
 pub(crate) struct TableBody {
     /// The columns of its key.
     pub primary_key: Vec<usize>,
+    /// What becomes of an event that cannot be decoded.
+    pub on_error: OnError,
+    /// How events are written.
+    pub decode: DecodeOptions,
     /// Where rows come from.
     pub connector: Connector,
 }
@@ -117,6 +125,22 @@ impl Relation {
     /// Whether its rows are stored.
     pub(crate) fn keeps_rows(&self) -> bool {
         !matches!(&self.body, Body::Stream(StreamBody { keeps_rows: false, .. }))
+    }
+
+    /// Which of its times are believed at `now_us`, when it matters.
+    pub(crate) fn time_limit(&self, now_us: i64) -> Option<TimeLimit> {
+        let Body::Stream(stream) = &self.body else { return None };
+        let (skew_us, columns) = stream.future_skew.as_ref()?;
+        Some(TimeLimit { columns: columns.clone(), now_us, skew_us: *skew_us })
+    }
+
+    /// Whether a delivery with an event that cannot be decoded is refused as a whole.
+    pub(crate) fn refuses_bad_rows(&self) -> bool {
+        match &self.body {
+            Body::Stream(stream) => stream.on_error == OnError::Fail,
+            Body::Table(table) => table.on_error == OnError::Fail,
+            Body::View(_) => false,
+        }
     }
 
     /// Whether rows are only ever added.

@@ -8,6 +8,7 @@
 //! What must hold: nothing is visible or answered before the log has it; the same code applies a live
 //! commit and a replayed one; when the log fails, every later job is answered with that failure.
 
+mod ahead;
 mod checkpoint;
 mod committer;
 mod define;

@@ -1,5 +1,5 @@
 //! What the caller's thread does for a delivery before it is queued, so that the commit thread need not:
-//! hashes of the unique key, and the bytes for the log.
+//! which rows are believed, hashes of the unique key, and the bytes for the log.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 use yeoul_store::encode_batch;
 
+use super::ahead;
 use super::keys::Keys;
 use crate::catalog::{Body, Relation, StreamBody};
 use crate::delivery::{DeadLetter, Delivery, DeliveryRows, EncodedRows, Position};
@@ -43,11 +44,15 @@ impl Prepared {
 
 /// Checks a delivery against its relation and does the work that needs no order.
 pub(crate) fn prepare(
-    delivery: Delivery,
+    mut delivery: Delivery,
     relation: Arc<Relation>,
     dead_letters: &Relation,
     now_us: i64,
 ) -> Result<Prepared, EngineError> {
+    if let DeliveryRows::Plain(rows) = &delivery.rows {
+        check_columns(rows, &relation)?;
+    }
+    ahead::refuse(&mut delivery, &relation, now_us)?;
     let rows = delivery.rows.num_rows();
     if u32::try_from(rows + delivery.dead_letters.len()).is_err() {
         return Err(EngineError::new(ErrorKind::Limit, format!("a delivery of {rows} rows"))

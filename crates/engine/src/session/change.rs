@@ -19,7 +19,7 @@ use super::{Answer, CopyIn, Session};
 use crate::catalog::{Body, Relation, TableBody};
 use crate::commit::{DEAD_LETTERS, Job, WriteOutcome, prepare, with_deleted};
 use crate::convert;
-use crate::delivery::{Delivery, Receipt};
+use crate::delivery::{Delivery, Receipt, SQL};
 use crate::engine::StreamHandle;
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::Readable;
@@ -77,7 +77,7 @@ impl Session {
         relation: Arc<Relation>,
         rows: RecordBatch,
     ) -> Result<Receipt, EngineError> {
-        let delivery = Delivery::new(StreamHandle(Arc::clone(&relation)), "sql", rows);
+        let delivery = Delivery::new(StreamHandle(Arc::clone(&relation)), SQL, rows);
         let world = self.shared.world.load_full();
         let letters = world.catalog.by_id(DEAD_LETTERS).ok_or_else(EngineError::stopped)?;
         let prepared = prepare(delivery, relation, letters, self.shared.clock.now_us())?;
@@ -213,6 +213,8 @@ impl Session {
             table: copy.table.clone(),
             columns: copy.columns.clone(),
             schema: Arc::new(relation.schema.project(&targets)?),
+            relation: Arc::clone(relation),
+            targets,
             format: copy.format.clone(),
         }))
     }

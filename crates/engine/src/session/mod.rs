@@ -20,9 +20,10 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::Stream;
 use tokio::sync::watch;
-use yeoul_batch::CommitId;
+use yeoul_batch::{CommitId, TimeLimit};
 use yeoul_sql::{CopyFormat, Name, Spanned, Statement, Transaction};
 
+use crate::catalog::Relation;
 use crate::commit::Job;
 use crate::error::EngineError;
 use crate::shared::Shared;
@@ -68,6 +69,9 @@ pub struct CopyIn {
     table: Name,
     columns: Vec<Name>,
     schema: SchemaRef,
+    relation: Arc<Relation>,
+    /// The relation's column of each column of the schema.
+    targets: Vec<usize>,
     format: CopyFormat,
 }
 
@@ -76,6 +80,14 @@ impl CopyIn {
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Which times of the rows are believed now, when it matters.
+    #[must_use]
+    pub fn time_limit(&self) -> Option<TimeLimit> {
+        let limit = self.relation.time_limit(self.session.shared.clock.now_us())?;
+        let place = |column: &usize| self.targets.iter().position(|target| target == column);
+        Some(TimeLimit { columns: limit.columns.iter().filter_map(place).collect(), ..limit })
     }
 
     /// How the rows are written.

@@ -2,9 +2,11 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was wrong")]
 
+mod ahead;
 mod faults;
 mod law;
 mod lookup;
 mod order;
 mod path;
 mod support;
+mod values;

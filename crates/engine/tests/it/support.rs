@@ -13,7 +13,7 @@ pub(crate) struct TestClock(AtomicI64);
 
 impl Clock for TestClock {
     fn now_us(&self) -> i64 {
-        1_700_000_000_000_000 + self.0.fetch_add(1, Ordering::Relaxed)
+        1_800_000_000_000_000 + self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 

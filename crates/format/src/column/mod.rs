@@ -21,9 +21,9 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 
 use crate::error::FormatError;
-use crate::value::TimestampUnit;
 pub(crate) use text::TextValues;
 pub(crate) use values::Values;
+use yeoul_batch::TimestampUnit;
 
 /// A column being filled.
 #[derive(Debug, Clone)]

@@ -7,12 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, Interval
 
 use super::{Column, TextValues};
 use crate::error::FormatError;
-use crate::value::TimestampUnit;
-
-/// Field metadata that says which SQL type an Arrow type stands for.
-const TYPE_KEY: &str = "yeoul.type";
-/// Field metadata of `varchar(n)`: how many characters a value may have.
-const LENGTH_KEY: &str = "yeoul.length";
+use yeoul_batch::{JSONB, LENGTH_KEY, TYPE_KEY, TimestampUnit, UUID};
 
 /// The values of a column; which variant is its type.
 #[derive(Debug, Clone)]
@@ -54,7 +49,7 @@ impl Values {
                 Self::Timestamp { values: Vec::new(), zone: zone.clone(), unit }
             }
             DataType::Interval(IntervalUnit::MonthDayNano) => Self::Interval(Vec::new()),
-            DataType::Utf8View if sql_type == Some("jsonb") => Self::Json(TextValues::default()),
+            DataType::Utf8View if sql_type == Some(JSONB) => Self::Json(TextValues::default()),
             DataType::Utf8View => {
                 let length = field.metadata().get(LENGTH_KEY).and_then(|n| n.parse().ok());
                 Self::Text {
@@ -62,7 +57,7 @@ impl Values {
                     chars_max: length.unwrap_or(usize::MAX),
                 }
             }
-            DataType::FixedSizeBinary(16) if sql_type == Some("uuid") => Self::Uuid(Vec::new()),
+            DataType::FixedSizeBinary(16) if sql_type == Some(UUID) => Self::Uuid(Vec::new()),
             DataType::Binary => Self::Binary { ends: Vec::new(), bytes: Vec::new() },
             DataType::List(item) => Self::List {
                 ends: Vec::new(),

@@ -2,8 +2,8 @@
 
 use crate::column::Values;
 use crate::error::FormatError;
-use crate::options::DecodeOptions;
 use crate::sheet::Sheet;
+use yeoul_batch::{DecodeOptions, FieldPath};
 
 /// The columns of each field.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub(crate) struct FieldMap {
     pub(crate) header_pending: bool,
     /// Whether that header's names count; else they are only passed over.
     header_counts: bool,
-    mapping: Vec<(String, String)>,
+    mapping: Vec<(String, FieldPath)>,
 }
 
 impl FieldMap {
@@ -69,7 +69,7 @@ impl FieldMap {
         self.targets = vec![Vec::new(); names.len()];
         for (index, column) in sheet.columns.iter().enumerate() {
             let mapped = self.mapping.iter().find(|(name, _)| *name == column.name);
-            let wanted = mapped.map_or(&column.name, |(_, field)| field);
+            let wanted = mapped.map_or(column.name.as_str(), |(_, field)| field.name());
             let exact = names.iter().position(|name| name == wanted);
             let any_case = || names.iter().position(|name| name.eq_ignore_ascii_case(wanted));
             if let Some(field) = exact.or_else(any_case) {

@@ -18,13 +18,13 @@ mod record;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::decoded::{Decoded, Progress, count_lines, too_long};
+use crate::decoded::{Decoded, Progress, Refusal, count_lines, too_long};
 use crate::error::FormatError;
-use crate::options::{DecodeOptions, Format};
 use crate::sheet::Sheet;
 use crate::value::push_span;
 pub(crate) use fields::{FieldMap, Nulls};
 use record::{Dialect, FieldEnd};
+use yeoul_batch::{DecodeOptions, Format};
 
 /// Decodes CSV and TSV.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ impl CsvDecoder {
     pub fn new(schema: SchemaRef, options: &DecodeOptions) -> Result<Self, FormatError> {
         let sheet = Sheet::new(schema, options.timestamp_unit)?;
         let (delimiter, quote) = match options.format {
-            Format::Tsv => (b'\t', None),
+            Some(Format::Tsv) => (b'\t', None),
             _ => (b',', Some(b'"')),
         };
         let dialect = Dialect {
@@ -187,10 +187,11 @@ impl CsvDecoder {
         &mut self,
         text: &str,
         start: usize,
-    ) -> Result<(usize, bool), (String, Option<usize>)> {
+    ) -> Result<(usize, bool), (Refusal, Option<usize>)> {
         let (mut at, mut index, mut quoted) = (start, 0, false);
         loop {
-            let field = self.dialect.field(text, at).map_err(|reason| (reason.to_owned(), None))?;
+            let field =
+                self.dialect.field(text, at).map_err(|reason| (reason.to_owned().into(), None))?;
             if let Some(targets) = self.fields.targets.get(index) {
                 for &column in targets {
                     let (value, start, stop) = if field.doubled {
@@ -213,12 +214,13 @@ impl CsvDecoder {
         }
         let expected = self.fields.targets.len();
         if index != expected {
-            return Err((format!("the record has {index} fields instead of {expected}"), Some(at)));
+            let reason = format!("the record has {index} fields instead of {expected}");
+            return Err((reason.into(), Some(at)));
         }
         if at - start > self.row_bytes_max {
-            return Err((too_long(at - start, self.row_bytes_max), Some(at)));
+            return Err((too_long(at - start, self.row_bytes_max).into(), Some(at)));
         }
-        self.sheet.end_row().map_err(|reason| (reason, Some(at)))?;
+        self.sheet.end_row().map_err(|why| (why, Some(at)))?;
         Ok((at, quoted))
     }
 }

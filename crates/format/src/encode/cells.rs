@@ -40,7 +40,7 @@ pub(super) enum Cells {
 
 impl Cells {
     pub(super) fn new(field: &Field, array: &ArrayRef) -> Result<Self, ArrowError> {
-        let sql_type = field.metadata().get("yeoul.type").map(String::as_str);
+        let sql_type = field.metadata().get(yeoul_batch::TYPE_KEY).map(String::as_str);
         let to = |wanted: &DataType| {
             if array.data_type() == wanted { Ok(Arc::clone(array)) } else { cast(array, wanted) }
         };

@@ -3,7 +3,7 @@
 use super::cursor::Cursor;
 use super::keys::{START, Target};
 use super::{Broken, Failure, JsonDecoder, JsonLayout, value};
-use crate::decoded::{Decoded, Progress, count_lines, too_long};
+use crate::decoded::{Decoded, Progress, Refusal, count_lines, too_long};
 use crate::error::FormatError;
 
 impl JsonDecoder {
@@ -84,9 +84,9 @@ impl JsonDecoder {
 
     /// Decodes a line up to its end: one record, or none if it is blank.
     #[inline]
-    fn line(&mut self, cursor: &mut Cursor<'_>) -> Result<u64, String> {
+    fn line(&mut self, cursor: &mut Cursor<'_>) -> Result<u64, Refusal> {
         let start = cursor.pos;
-        let reason = |broken: Broken| broken.reason(start);
+        let reason = |broken: Broken| Refusal::from(broken.reason(start));
         if cursor.peek() != b'{' {
             cursor.skip_space();
             match cursor.peek() {
@@ -107,9 +107,9 @@ impl JsonDecoder {
 
     /// Completes the row of a record of `len` bytes.
     #[inline]
-    pub(super) fn end_row(&mut self, len: usize) -> Result<(), String> {
+    pub(super) fn end_row(&mut self, len: usize) -> Result<(), Refusal> {
         if len > self.row_bytes_max {
-            return Err(too_long(len, self.row_bytes_max));
+            return Err(too_long(len, self.row_bytes_max).into());
         }
         self.sheet.end_row()
     }

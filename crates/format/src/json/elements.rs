@@ -2,7 +2,7 @@
 
 use super::cursor::Cursor;
 use super::{Broken, JsonDecoder};
-use crate::decoded::{Progress, count_lines};
+use crate::decoded::{Progress, Refusal, count_lines};
 
 /// What may stand between two elements. The brackets of the array around them are taken for
 /// separators too, so that a piece of a long array needs no memory of where it came from.
@@ -108,9 +108,9 @@ impl JsonDecoder {
         }
     }
 
-    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), String> {
+    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Refusal> {
         let start = cursor.pos;
-        let reason = |broken: Broken| broken.reason(start);
+        let reason = |broken: Broken| Refusal::from(broken.reason(start));
         if cursor.peek() != b'{' {
             return Err(reason(cursor.broken("an object")));
         }

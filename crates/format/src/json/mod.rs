@@ -21,11 +21,11 @@ use arrow::datatypes::SchemaRef;
 use crate::column::Column;
 use crate::decoded::line_ends;
 use crate::error::FormatError;
-use crate::options::DecodeOptions;
 use crate::sheet::Sheet;
 use crate::value::Misfit;
 use cursor::Cursor;
 use keys::Keys;
+use yeoul_batch::DecodeOptions;
 
 /// The keys that lead from an event to a column's value.
 type DecodePath = Vec<String>;
@@ -94,7 +94,7 @@ impl JsonDecoder {
         let mut paths: Vec<DecodePath> =
             sheet.columns.iter().map(|c| vec![c.name.clone()]).collect();
         for (column, path) in &options.mapping {
-            paths[sheet.named("mapping", column)?] = parse_path(path)?;
+            paths[sheet.named("mapping", column)?] = path.keys().to_vec();
         }
         Ok(Self {
             keys: keys::plan(&paths),
@@ -119,7 +119,11 @@ impl JsonDecoder {
     /// Where each record in `bytes` ends.
     #[must_use]
     pub(crate) fn record_ends(&self, bytes: &[u8]) -> Vec<usize> {
-        match self.layout {
+        let layout = match self.layout {
+            JsonLayout::Auto => JsonLayout::detect(bytes),
+            fixed => fixed,
+        };
+        match layout {
             JsonLayout::Elements => elements::ends(bytes),
             JsonLayout::Auto | JsonLayout::Lines => {
                 line_ends(bytes, |line| line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')))
@@ -135,32 +139,6 @@ impl JsonDecoder {
             JsonLayout::Elements => elements::split(bytes),
             JsonLayout::Auto | JsonLayout::Lines => {
                 memchr::memrchr(b'\n', bytes).map_or(0, |at| at + 1)
-            }
-        }
-    }
-}
-
-/// Splits `user."a.b".id` at its dots.
-fn parse_path(text: &str) -> Result<DecodePath, FormatError> {
-    let mut path = Vec::new();
-    let mut rest = text.trim();
-    loop {
-        let (name, after) = match rest.strip_prefix('"').and_then(|r| r.split_once('"')) {
-            Some((name, after)) => (name, after),
-            None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
-        };
-        path.push(name.to_owned());
-        match after.strip_prefix('.') {
-            Some(next) => rest = next,
-            None if after.is_empty() && path.iter().all(|name| !name.is_empty()) => {
-                return Ok(path);
-            }
-            None => {
-                return Err(FormatError::Option {
-                    option: "mapping",
-                    value: text.to_owned(),
-                    expected: "a path is names with dots between them, such as user.id".to_owned(),
-                });
             }
         }
     }

@@ -31,7 +31,6 @@ use crate::json;
 
 pub(crate) use number::{Decimal, parse_f64};
 pub use parser::ValueParser;
-pub use time::TimestampUnit;
 
 /// Why a value does not fit its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

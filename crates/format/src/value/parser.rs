@@ -3,9 +3,10 @@
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::Field;
 
-use super::{Misfit, TimestampUnit, push_text};
+use super::{Misfit, push_text};
 use crate::column::Column;
 use crate::error::FormatError;
+use yeoul_batch::TimestampUnit;
 
 /// Reads the texts of values of one type, by the same rules as every decoder.
 #[derive(Debug, Clone)]

@@ -1,81 +1,22 @@
 //! Dates, times of day and instants as text, and instants as numbers.
 
 use super::{Decimal, Misfit};
-use crate::error::FormatError;
+use yeoul_batch::TimestampUnit;
 
 const SECOND_US: i64 = 1_000_000;
 const DAY_US: i64 = 86_400 * SECOND_US;
 
-/// What a number in a timestamp column counts since 1970-01-01T00:00:00Z.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TimestampUnit {
-    /// Told by the size of its whole part: below 10¹¹ seconds (until the year 5138), below 10¹⁴
-    /// milliseconds (from 1973-03-03), below 10¹⁷ microseconds, else nanoseconds.
-    #[default]
-    Auto,
-    /// Seconds.
-    Seconds,
-    /// Milliseconds.
-    Millis,
-    /// Microseconds.
-    Micros,
-    /// Nanoseconds.
-    Nanos,
-}
-
-impl TimestampUnit {
-    /// The unit called `name` in `timestamp_unit = '…'`.
-    pub fn from_name(name: &str) -> Result<Self, FormatError> {
-        match name.trim().to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "s" | "seconds" => Ok(Self::Seconds),
-            "ms" | "milliseconds" => Ok(Self::Millis),
-            "us" | "microseconds" => Ok(Self::Micros),
-            "ns" | "nanoseconds" => Ok(Self::Nanos),
-            _ => Err(FormatError::Option {
-                option: "timestamp_unit",
-                value: name.to_owned(),
-                expected: "it is auto, s, ms, us or ns".to_owned(),
-            }),
-        }
-    }
-
-    #[inline]
-    fn resolve(self, number: u64) -> Self {
-        if self != Self::Auto {
-            return self;
-        }
-        match number {
-            0..100_000_000_000 => Self::Seconds,
-            100_000_000_000..100_000_000_000_000 => Self::Millis,
-            100_000_000_000_000..100_000_000_000_000_000 => Self::Micros,
-            _ => Self::Nanos,
-        }
-    }
-
-    /// Microseconds of a whole number.
-    #[inline]
-    pub(crate) fn micros(self, number: i64) -> Option<i64> {
-        match self.resolve(number.unsigned_abs()) {
-            Self::Millis => number.checked_mul(1_000),
-            Self::Micros => Some(number),
-            Self::Nanos => Some(number.div_euclid(1_000)),
-            Self::Seconds | Self::Auto => number.checked_mul(SECOND_US),
-        }
-    }
-
-    /// Microseconds of a number with a fraction, cut to the microsecond.
-    pub(crate) fn micros_of(self, number: Decimal) -> Option<i64> {
-        let whole = number.floored(0)?;
-        let size = if whole < 0 { -(whole + 1) } else { whole };
-        let digits = match self.resolve(u64::try_from(size).ok()?) {
-            Self::Millis => 3,
-            Self::Micros => 0,
-            Self::Nanos => -3,
-            Self::Seconds | Self::Auto => 6,
-        };
-        i64::try_from(number.floored(digits)?).ok()
-    }
+/// Microseconds of a number with a fraction, cut to the microsecond.
+fn micros_of(unit: TimestampUnit, number: Decimal) -> Option<i64> {
+    let whole = number.floored(0)?;
+    let size = if whole < 0 { -(whole + 1) } else { whole };
+    let digits = match unit.resolve(u64::try_from(size).ok()?) {
+        TimestampUnit::Millis => 3,
+        TimestampUnit::Micros => 0,
+        TimestampUnit::Nanos => -3,
+        TimestampUnit::Seconds | TimestampUnit::Auto => 6,
+    };
+    i64::try_from(number.floored(digits)?).ok()
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar (H. Hinnant, "chrono-compatible
@@ -186,7 +127,7 @@ pub(super) fn parse_timestamp(text: &str, zoned: bool, unit: TimestampUnit) -> R
         return Ok(i64::from(days) * DAY_US + us - if zoned { offset_us } else { 0 });
     }
     let number = Decimal::parse(bytes).ok_or(Misfit::Invalid)?;
-    unit.micros_of(number).ok_or(Misfit::OutOfRange)
+    micros_of(unit, number).ok_or(Misfit::OutOfRange)
 }
 
 /// Days since 1970.
@@ -245,7 +186,6 @@ mod tests {
         assert_eq!(TimestampUnit::Millis.micros(5), Some(5_000));
         assert_eq!(TimestampUnit::Nanos.micros(-1), Some(-1));
         assert_eq!(TimestampUnit::Seconds.micros(i64::MAX), None);
-        assert!(TimestampUnit::from_name("us").is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
-use yeoul_format::{DecodeOptions, Format, FormatError};
+use yeoul_format::{DecodeOptions, FieldPath, Format, FormatError};
 
 use crate::sample::{columns, decode, decoder, every_type, shown};
 
@@ -48,7 +48,7 @@ fn headers_are_matched() {
     assert_eq!(decoded.lines, 2);
 
     let mut options = DecodeOptions::new(Format::Csv);
-    options.mapping = vec![("qty".into(), "Quantity".into())];
+    options.mapping = vec![("qty".into(), FieldPath::parse("Quantity").expect("a path"))];
     let text = "InvoiceNo,Quantity\nC1,5\n";
     let decoded = decoder(&schema, &options).decode(text.as_bytes()).expect("decodes");
     assert_eq!(shown(&decoded.rows), "{\"invoice_no\":null,\"qty\":5}\n");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use yeoul_format::{DecodeOptions, Format, JsonLayout};
+use yeoul_format::{DecodeOptions, FieldPath, Format, JsonLayout};
 
 use crate::sample::{columns, decode, decoder, every_type, shown};
 
@@ -197,7 +197,7 @@ fn mapping_reaches_into_objects() {
             ("dotted", "\"x.y\".z"),
             ("same", "user.id"),
         ]
-        .map(|(c, p)| (c.to_owned(), p.to_owned()))
+        .map(|(c, p)| (c.to_owned(), FieldPath::parse(p).expect("a path")))
         .to_vec(),
         ..DecodeOptions::default()
     };

@@ -5,4 +5,5 @@ mod encode;
 mod json;
 mod pieces;
 mod sample;
+mod sheet;
 mod twin;

@@ -1,6 +1,5 @@
 //! The JSON decoder against a slow obvious one made of serde_json, on random and on damaged text.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -11,7 +10,7 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde_json::value::RawValue;
-use yeoul_format::{DecodeOptions, Decoded, Decoder, Format, JsonLayout};
+use yeoul_format::{DecodeOptions, Decoded, Decoder, FieldPath, Format, JsonLayout, TimestampUnit};
 
 use crate::sample::{decoder, every_type, tagged};
 
@@ -59,7 +58,7 @@ fn integer(raw: &str) -> Option<i64> {
 }
 
 /// A number of seconds, milliseconds, microseconds or nanoseconds: its digits with the point moved.
-fn micros(text: &str) -> Option<i64> {
+fn micros(text: &str, unit: TimestampUnit) -> Option<i64> {
     let text = text.trim();
     text.parse::<f64>().ok().filter(|_| !text.to_ascii_lowercase().contains('n'))?;
     let (sign, text) = match text.strip_prefix('-') {
@@ -83,11 +82,11 @@ fn micros(text: &str) -> Option<i64> {
     let point =
         |by: i64| usize::try_from(1_100 + whole.len() as i64 + exponent + by).expect("room");
     let before = |by: i64| all[..point(by)].trim_start_matches('0').to_owned();
-    let by = match before(0).len() {
-        0..=11 => 6,
-        12..=14 => 3,
-        15..=17 => 0,
-        _ => -3,
+    let by = match (unit, before(0).len()) {
+        (TimestampUnit::Seconds, _) | (TimestampUnit::Auto, 0..=11) => 6,
+        (TimestampUnit::Millis, _) | (TimestampUnit::Auto, 12..=14) => 3,
+        (TimestampUnit::Micros, _) | (TimestampUnit::Auto, 15..=17) => 0,
+        (TimestampUnit::Nanos | TimestampUnit::Auto, _) => -3,
     };
     let number = format!("{sign}0{}", before(by));
     let inexact = all[point(by)..].bytes().any(|b| b != b'0');
@@ -110,13 +109,13 @@ fn squeeze(raw: &str) -> String {
     raw.chars().filter(keep).collect()
 }
 
-fn convert(column: &Field, raw: Option<&str>) -> Option<Value> {
+fn convert(column: &Field, raw: Option<&str>, unit: TimestampUnit) -> Option<Value> {
     let Some(raw) = raw.filter(|raw| *raw != "null") else {
         return column.is_nullable().then_some(Value::Null);
     };
     Some(match column.name().as_str() {
         "id" => Value::Int(integer(raw)?),
-        "at" => Value::Int(micros(&unquote(raw).unwrap_or_else(|| raw.to_owned()))?),
+        "at" => Value::Int(micros(&unquote(raw).unwrap_or_else(|| raw.to_owned()), unit)?),
         "price" => {
             let text = unquote(raw).unwrap_or_else(|| raw.to_owned());
             let value: f64 = text.trim().parse().ok()?;
@@ -183,8 +182,16 @@ fn is_strict(raw: &str) -> bool {
     }
 }
 
+/// What stands behind `keys`: the last of repeated ones, and nothing inside what is no object.
+fn find(raw: &str, keys: &[String]) -> Option<String> {
+    let Some((key, rest)) = keys.split_first() else { return Some(raw.to_owned()) };
+    let Pairs(pairs) = serde_json::from_str(raw).ok()?;
+    let value = pairs.into_iter().rfind(|(name, _)| name == key)?.1;
+    find(value.get(), rest)
+}
+
 /// Decodes a line the slow way; `None` when there is nothing on it.
-fn slow_line(schema: &Schema, line: &[u8]) -> Option<Line> {
+fn slow_line(schema: &Schema, options: &DecodeOptions, line: &[u8]) -> Option<Line> {
     let Ok(text) = std::str::from_utf8(line) else { return Some(None) };
     if text.trim_matches([' ', '\t', '\r']).is_empty() {
         return None;
@@ -192,9 +199,15 @@ fn slow_line(schema: &Schema, line: &[u8]) -> Option<Line> {
     if !is_strict(text) {
         return Some(None);
     }
-    let Ok(Pairs(pairs)) = serde_json::from_str(text) else { return Some(None) };
-    let map: BTreeMap<String, Box<RawValue>> = pairs.into_iter().collect();
-    let value = |f: &Arc<Field>| convert(f, map.get(f.name()).map(|raw| raw.get()));
+    if serde_json::from_str::<Pairs>(text).is_err() {
+        return Some(None);
+    }
+    let value = |f: &Arc<Field>| {
+        let mapped = options.mapping.iter().find(|(column, _)| column == f.name());
+        let own = [f.name().clone()];
+        let raw = find(text, mapped.map_or(&own[..], |(_, path)| path.keys()));
+        convert(f, raw.as_deref(), options.timestamp_unit)
+    };
     Some(schema.fields().iter().map(value).collect())
 }
 
@@ -324,12 +337,40 @@ fn damage(rng: &mut StdRng, text: &mut Vec<u8>) {
 
 #[test]
 fn agrees_with_serde_json() {
+    agrees(&DecodeOptions::new(Format::Json), 4_000);
+}
+
+#[test]
+fn agrees_with_serde_json_about_paths_units_and_limits() {
+    let path =
+        |column: &str, path: &str| (column.to_owned(), FieldPath::parse(path).expect("a path"));
+    let units = [
+        TimestampUnit::Seconds,
+        TimestampUnit::Millis,
+        TimestampUnit::Micros,
+        TimestampUnit::Nanos,
+    ];
+    for (unit, price) in units.into_iter().zip(["id", "attrs.x", "attrs.id", "attrs.여.id"]) {
+        let mapping = vec![
+            path("price", price),
+            path("name", "attrs.여.x"),
+            path("flag", "\"unknown\""),
+            path("at", "attrs.id"),
+        ];
+        let options = DecodeOptions { mapping, timestamp_unit: unit, ..DecodeOptions::default() };
+        agrees(&options, 1_000);
+    }
+}
+
+/// Lines with the keys of the columns, and those that the paths of the options lead to.
+fn agrees(options: &DecodeOptions, seeds: u64) {
+    let options = options.clone();
     let schema = schema();
-    let mut json = decoder(&schema, &DecodeOptions::new(Format::Json));
+    let mut json = decoder(&schema, &options);
     if let Decoder::Json(json) = &mut json {
         json.set_layout(JsonLayout::Lines);
     }
-    for seed in 0..4_000 {
+    for seed in 0..seeds {
         let mut rng = StdRng::seed_from_u64(seed);
         let count = rng.random_range(1..8);
         let lines: Vec<_> = (0..count).map(|_| random_object(&mut rng, 0, &KEYS)).collect();
@@ -338,7 +379,7 @@ fn agrees_with_serde_json() {
             damage(&mut rng, &mut text);
         }
         let slow: Vec<Line> =
-            text.split(|&b| b == b'\n').filter_map(|l| slow_line(&schema, l)).collect();
+            text.split(|&b| b == b'\n').filter_map(|l| slow_line(&schema, &options, l)).collect();
         let decoded = json.decode(&text).expect("decodes");
         let shown = String::from_utf8_lossy(&text);
         assert_eq!(lines_of(&decoded), slow, "seed {seed}: {shown}\n{:?}", decoded.bad);

@@ -21,7 +21,6 @@ use yeoul_format::encode::{Encoder, JsonRow};
 
 use super::error::{self, ApiError};
 use super::sql::{Cancelling, Layout};
-use crate::sql_type;
 
 /// An answer of rows, of which the first batch is there.
 pub(crate) struct Rows {
@@ -125,7 +124,7 @@ impl Stream {
                     .map(|field| {
                         serde_json::json!({
                             "name": field.name(),
-                            "type": sql_type::name_of(field),
+                            "type": yeoul_engine::sql_name(field),
                         })
                     })
                     .collect();

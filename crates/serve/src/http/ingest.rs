@@ -1,5 +1,8 @@
 //! `POST /v1/ingest/{stream}`: events in, a receipt out.
 //!
+//! How the events are written: the parameters behind the `?`, else the `Content-Type`, else what the
+//! stream was created with, else JSON.
+//!
 //! One request is one delivery, and so one commit, when its uncompressed text is not longer than
 //! `delivery_bytes_max`. A longer one becomes several deliveries in their order; while one is committed the
 //! next is decoded. If a later one fails, the answer says what was committed before it.
@@ -7,18 +10,18 @@
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
-use yeoul_engine::{DeadLetter, Delivery, Receipt, StreamHandle};
-use yeoul_format::{Decoded, Decoder, Format};
+use yeoul_engine::{DeadLetter, Delivery, Receipt, StreamHandle, decode_options_with};
+use yeoul_format::{BadKind, DecodeOptions, Decoded, Decoder, Format, TimeLimit};
 
 use super::body::{self, Coding, Source};
 use super::error::{self, ApiError};
 use super::{INLINE_BYTES_MAX, Shared, kib, page};
-use crate::decode::{HEAD_BYTES, refused};
+use crate::decode::{HEAD_BYTES, refused, sqlstate};
 
 /// The longest key of a delivery.
 const KEY_BYTES_MAX: usize = 255;
@@ -30,7 +33,7 @@ pub(crate) async fn ingest(
 ) -> Response {
     let begin = Instant::now();
     let (head, body) = request.into_parts();
-    match check(&shared, &name, &head.headers).await {
+    match check(&shared, &name, &head.uri, &head.headers).await {
         Ok(wish) => match wish.carry_out(&shared, body).await {
             Ok(receipt) => {
                 let mut answer = error::receipt(&receipt);
@@ -50,7 +53,9 @@ pub(crate) async fn ingest(
 /// A request whose head is right.
 struct Wish {
     stream: StreamHandle,
-    format: Format,
+    decode: DecodeOptions,
+    /// Whether these are the stream's own options.
+    own: bool,
     coding: Coding,
     key: Option<String>,
     length: Option<usize>,
@@ -58,9 +63,16 @@ struct Wish {
     room: OwnedSemaphorePermit,
 }
 
-async fn check(shared: &Shared, name: &str, headers: &HeaderMap) -> Result<Wish, ApiError> {
+async fn check(
+    shared: &Shared,
+    name: &str,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Wish, ApiError> {
     let stream = shared.engine.stream(name)?;
-    let format = format(headers)?;
+    let given = parameters(uri)?;
+    let decode = decode_options(stream.decode_options(), format(headers)?, &given)?;
+    let own = given.is_empty();
     let coding = Coding::of(headers)?;
     let key = key(headers)?;
     let length = body::length(headers);
@@ -79,26 +91,44 @@ async fn check(shared: &Shared, name: &str, headers: &HeaderMap) -> Result<Wish,
         let after = std::time::Duration::from_secs(1);
         return Err(ApiError::busy("too many bytes of requests are in flight", after));
     };
-    Ok(Wish { stream, format, coding, key, length, room })
+    Ok(Wish { stream, decode, own, coding, key, length, room })
 }
 
-/// The format of the body by its `Content-Type`.
-fn format(headers: &HeaderMap) -> Result<Format, ApiError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Format::Json) };
+/// What stands behind the `?`.
+fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
+    let parsed = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    parsed.map(|Query(pairs)| pairs).map_err(|e| ApiError::bad(e.body_text()))
+}
+
+/// How the body is decoded: as the stream says, in the format that the request says.
+fn decode_options(
+    stream: &DecodeOptions,
+    format: Option<Format>,
+    given: &[(String, String)],
+) -> Result<DecodeOptions, ApiError> {
+    // Rows of a stream that is fed with Parquet files may be sent as well.
+    let own = stream.format.filter(|format| *format != Format::Parquet);
+    let options = stream.for_format(format.or(own).unwrap_or_default());
+    if given.is_empty() { Ok(options) } else { Ok(decode_options_with(&options, given)?) }
+}
+
+/// The format of the body by its `Content-Type`, if that says one.
+fn format(headers: &HeaderMap) -> Result<Option<Format>, ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
     let value = value.to_str().unwrap_or_default();
     let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match kind.as_str() {
         // What `curl --data-binary` says unless told otherwise; nobody sends events as a form.
-        "application/x-www-form-urlencoded" | "application/octet-stream" => Ok(Format::Json),
-        ""
-        | "application/x-ndjson"
+        "" | "application/x-www-form-urlencoded" | "application/octet-stream" | "text/plain" => {
+            Ok(None)
+        }
+        "application/x-ndjson"
         | "application/ndjson"
         | "application/jsonl"
         | "application/json"
-        | "application/json-lines"
-        | "text/plain" => Ok(Format::Json),
-        "text/csv" | "application/csv" => Ok(Format::Csv),
-        "text/tab-separated-values" => Ok(Format::Tsv),
+        | "application/json-lines" => Ok(Some(Format::Json)),
+        "text/csv" | "application/csv" => Ok(Some(Format::Csv)),
+        "text/tab-separated-values" => Ok(Some(Format::Tsv)),
         other => Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "0A000",
@@ -126,13 +156,14 @@ impl Wish {
         let options = &shared.options;
         let bytes =
             body::read(body, self.length, options.body_bytes_max, options.body_timeout).await?;
-        let decoder = shared.decoding.take(&self.stream, self.format);
+        let decoder = shared.decoding.take(&self.stream, &self.decode, self.own);
         let decoder = decoder.map_err(|e| refused(&e))?;
         let small = self.coding == Coding::Plain && bytes.len() <= INLINE_BYTES_MAX;
         let mut job = Job {
             source: None,
             coding: self.coding,
             decoder,
+            limit: None,
             tail: BytesMut::new(),
             begun: false,
             lines: 0,
@@ -145,6 +176,7 @@ impl Wish {
         let mut pieces = 0_usize;
         let mut waiting: Option<Delivery> = None;
         loop {
+            job.limit = shared.engine.time_limit(&self.stream);
             // The one before is committed while this one is decoded.
             let decode = async {
                 if small { Ok(job.step()) } else { shared.decoding.run(move || job.step()).await }
@@ -157,17 +189,19 @@ impl Wish {
                 .map_err(ApiError::from)
                 .and_then(|d| d)
                 .map_err(|e| blame(e, &total, pieces))?;
-            if let Some(letter) = piece.dead_letters.first()
+            if let (Some(letter), Some(kind)) = (piece.dead_letters.first(), piece.first_kind)
                 && self.stream.refuses_bad_rows()
             {
-                return Err(blame(refused_row(letter), &total, pieces));
+                return Err(blame(refused_row(letter, kind), &total, pieces));
             }
             waiting = self.delivery(piece, pieces);
             pieces += 1;
             match rest {
                 Step::More(next) => job = *next,
                 Step::End(decoder) => {
-                    shared.decoding.give(&self.stream, decoder);
+                    if self.own {
+                        shared.decoding.give(&self.stream, decoder);
+                    }
                     break;
                 }
             }
@@ -212,10 +246,10 @@ impl Wish {
 }
 
 /// The stream takes a request whole or not at all.
-fn refused_row(letter: &DeadLetter) -> ApiError {
+fn refused_row(letter: &DeadLetter, kind: BadKind) -> ApiError {
     ApiError::new(
         StatusCode::BAD_REQUEST,
-        "22P02",
+        sqlstate(kind),
         format!("{}: {}", letter.position, letter.reason),
     )
     .hint("the stream has on_error = 'fail': mend the event and send the request again")
@@ -238,6 +272,8 @@ fn add(total: &mut Receipt, receipt: Receipt) {
 struct Piece {
     rows: RecordBatch,
     dead_letters: Vec<DeadLetter>,
+    /// What is wrong with the first of them.
+    first_kind: Option<BadKind>,
 }
 
 enum Step {
@@ -251,6 +287,8 @@ struct Job {
     source: Option<Source>,
     coding: Coding,
     decoder: Decoder,
+    /// Which times are believed.
+    limit: Option<TimeLimit>,
     /// Uncompressed text that is not decoded yet.
     tail: BytesMut,
     begun: bool,
@@ -327,7 +365,8 @@ impl Job {
 
     fn decode(&mut self, text: &[u8]) -> Result<Piece, ApiError> {
         let Decoded { rows, bad, lines, .. } =
-            self.decoder.decode(text).map_err(|e| refused(&e))?;
+            self.decoder.decode_until(text, self.limit.as_ref()).map_err(|e| refused(&e))?;
+        let first_kind = bad.first().map(|bad| bad.kind);
         let dead_letters = bad
             .into_iter()
             .map(|bad| DeadLetter {
@@ -337,7 +376,7 @@ impl Job {
             })
             .collect();
         self.lines += lines;
-        Ok(Piece { rows, dead_letters })
+        Ok(Piece { rows, dead_letters, first_kind })
     }
 }
 
@@ -346,7 +385,6 @@ mod tests {
     use super::*;
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
-    use yeoul_format::DecodeOptions;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
@@ -355,9 +393,10 @@ mod tests {
     #[test]
     fn formats_by_header() {
         let of = |value: &str| format(&headers(&[("content-type", value)]));
-        assert_eq!(format(&HeaderMap::new()).unwrap(), Format::Json);
-        assert_eq!(of("application/json; charset=utf-8").unwrap(), Format::Json);
-        assert_eq!(of("Text/CSV").unwrap(), Format::Csv);
+        assert_eq!(format(&HeaderMap::new()).unwrap(), None);
+        assert_eq!(of("application/octet-stream").unwrap(), None);
+        assert_eq!(of("application/json; charset=utf-8").unwrap(), Some(Format::Json));
+        assert_eq!(of("Text/CSV").unwrap(), Some(Format::Csv));
         assert_eq!(of("image/png").unwrap_err().status, 415);
     }
 
@@ -379,6 +418,7 @@ mod tests {
             source: None,
             coding,
             decoder: Decoder::new(schema, &DecodeOptions::new(format)).unwrap(),
+            limit: None,
             tail: BytesMut::new(),
             begun: false,
             lines: 0,

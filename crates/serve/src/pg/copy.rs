@@ -17,7 +17,7 @@ use super::reply;
 use super::rows::Rows;
 use super::startup::Shared;
 use super::wire::{FLUSH_BYTES, Wire};
-use crate::decode::{HEAD_BYTES, refused};
+use crate::decode::{HEAD_BYTES, refused, sqlstate};
 
 fn bad_format(message: impl Into<String>) -> EngineError {
     EngineError::new(ErrorKind::Input, message).with_sqlstate("22P04")
@@ -126,8 +126,9 @@ impl Incoming {
             self.decoder = Some(decoder);
             return Ok(());
         }
+        let limit = self.copy.time_limit();
         let work = shared.decoding.run(move || {
-            let decoded = decoder.decode(&text);
+            let decoded = decoder.decode_until(&text, limit.as_ref());
             (decoder, decoded)
         });
         let (decoder, decoded) = wire.during(work).await??;
@@ -137,6 +138,7 @@ impl Incoming {
             let line = self.lines + bad.line + 1;
             let shown: String = String::from_utf8_lossy(&bad.raw).chars().take(200).collect();
             return Err(bad_format(format!("COPY: line {line}: {}", bad.reason))
+                .with_sqlstate(sqlstate(bad.kind))
                 .with_detail(shown)
                 .into());
         }

@@ -14,7 +14,7 @@ struct TestClock(Instant);
 
 impl Clock for TestClock {
     fn now_us(&self) -> i64 {
-        1_700_000_000_000_000 + i64::try_from(self.0.elapsed().as_micros()).unwrap()
+        1_800_000_000_000_000 + i64::try_from(self.0.elapsed().as_micros()).unwrap()
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod fixture;
 mod http_ingest;
+mod http_options;
 mod http_sql;
 mod pg_copy;
 mod pg_query;

@@ -56,7 +56,7 @@ fn a_bad_row_ends_the_copy_and_names_its_line() {
         let client = fixture.connect().await;
         let error = copy_in(&client, "COPY t FROM STDIN", &["1\ta\nx\tb\n"]).await.unwrap_err();
         let error = error.as_db_error().unwrap();
-        assert_eq!(error.code(), &SqlState::BAD_COPY_FILE_FORMAT);
+        assert_eq!(error.code(), &SqlState::INVALID_TEXT_REPRESENTATION);
         assert!(error.message().contains("line 2"), "{}", error.message());
         let sql = "COPY t FROM STDIN WITH (FORMAT csv, HEADER)";
         let error = copy_in(&client, sql, &["id,nme\n1,a\n"]).await.unwrap_err();

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use json::JsonOperators;
 pub(crate) use uuid::{
-    from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
+    each, from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
     to_text as uuid_to_text,
 };
 pub(crate) use window::{NOT_A_TIME, WINDOWS_MAX, WindowFunction, WindowUdf};

@@ -146,7 +146,8 @@ fn hyphenated(bytes: &[u8]) -> [u8; 36] {
     out
 }
 
-fn each(
+/// A function of one argument, of an array or of a single value.
+pub(crate) fn each(
     args: &ScalarFunctionArgs,
     f: impl Fn(&dyn Array) -> Result<ArrayRef>,
 ) -> Result<ColumnarValue> {

@@ -1,8 +1,12 @@
 //! Every option that can stand in `WITH (…)`, defined once: parsing, checking and the
 //! documentation all read [`OPTIONS`].
 
+mod decode;
 mod value;
 
+use crate::ast::Micros;
+
+pub use decode::with_request;
 pub(crate) use value::{Given, Values};
 
 /// On which statement an option may stand.
@@ -43,11 +47,19 @@ pub enum OptionType {
     Bool,
     /// One of these words.
     Choice(&'static [&'static str]),
+    /// A length of time, or `unlimited`.
+    Skew,
     /// One character of ASCII; `\t` is a tab.
     Byte,
+    /// One character of ASCII, or `none`.
+    Quote,
+    /// Texts, separated by commas; a text may be empty.
+    Texts,
+    /// A number of bytes: `65536`, `4 MiB`.
+    Bytes,
     /// `max`, or a multiple of real time: `1x`, `60x`.
     Speed,
-    /// `column = name, …`.
+    /// `column: field, …`.
     Mapping,
 }
 
@@ -66,9 +78,17 @@ impl OptionType {
                 let words: Vec<String> = words.iter().map(|w| format!("'{w}'")).collect();
                 words.join(" or ")
             }
+            Self::Skew => "a length of time, such as '1 hour', or 'unlimited'".to_owned(),
             Self::Byte => "one ASCII character, '\\t' for a tab".to_owned(),
+            Self::Quote => "one ASCII character, or 'none'".to_owned(),
+            Self::Texts => "texts, separated by commas".to_owned(),
+            Self::Bytes => {
+                "a number of bytes, such as '65536' or '4 MiB', at most 256 MiB".to_owned()
+            }
             Self::Speed => "'max', or a multiple of real time such as '1x' or '60x'".to_owned(),
-            Self::Mapping => "'column = name in the file, …'".to_owned(),
+            Self::Mapping => {
+                "'column: field, …'; in JSON a field may be a path: item.id".to_owned()
+            }
         }
     }
 }
@@ -157,6 +177,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "how far behind the watermark a row may be; shown in `yeoul.streams`, without effect yet",
     ),
     option(
+        "future_skew",
+        STREAM,
+        OptionType::Skew,
+        "1 day",
+        "how far ahead of now an event time may be; events beyond it are not stored, since one would move the watermark there",
+    ),
+    option(
         "on_error",
         INPUT,
         OptionType::Choice(&["dead_letter", "fail"]),
@@ -170,26 +197,70 @@ pub const OPTIONS: &[OptionSpec] = &[
         "http",
         "where events come from",
     ),
-    file("path", OptionType::Text, "", "the files, with * and ** as wildcards"),
-    file(
+    option(
         "format",
-        OptionType::Choice(&["csv", "json"]),
-        "by the ending of the path, else json",
-        "how a file is written; json is one object per line",
+        INPUT,
+        OptionType::Choice(&["json", "csv", "tsv", "parquet"]),
+        "by Content-Type, or by the ending of the path; else json",
+        "how events are written; json is one object per line, an array, or one object; parquet is for files",
     ),
-    file(
+    option(
+        "mapping",
+        INPUT,
+        OptionType::Mapping,
+        "the same names",
+        "where in an event the value of a column stands",
+    ),
+    option(
+        "timestamp_unit",
+        INPUT,
+        OptionType::Choice(&["auto", "s", "ms", "us", "ns"]),
+        "auto",
+        "what a number in a timestamp column counts since 1970; auto goes by its size",
+    ),
+    option(
         "columns",
+        INPUT,
         OptionType::Names,
         "",
-        "the columns of a CSV file, in its order; names that are not columns of ours are passed over",
+        "the columns of csv and tsv, in their order; names that are not columns of ours are passed over",
     ),
-    file(
+    option(
         "header",
+        INPUT,
         OptionType::Bool,
         "true unless columns are given",
-        "whether the first line of a CSV file names its columns",
+        "whether the first line of csv and tsv names the columns",
     ),
-    file("delimiter", OptionType::Byte, ",", "what stands between the values of a CSV file"),
+    option(
+        "delimiter",
+        INPUT,
+        OptionType::Byte,
+        "a comma; a tab for tsv",
+        "what stands between the values of csv and tsv",
+    ),
+    option(
+        "quote",
+        INPUT,
+        OptionType::Quote,
+        "\"; none for tsv",
+        "what values of csv and tsv are quoted with",
+    ),
+    option(
+        "null",
+        INPUT,
+        OptionType::Texts,
+        "the empty text",
+        "which values of csv and tsv, when they are not quoted, are NULL",
+    ),
+    option(
+        "row_bytes_max",
+        INPUT,
+        OptionType::Bytes,
+        "1 MiB",
+        "the longest event; a longer one cannot be decoded",
+    ),
+    file("path", OptionType::Text, "", "the files, with * and ** as wildcards"),
     file(
         "compression",
         OptionType::Choice(&["auto", "none", "gzip", "zstd"]),
@@ -203,13 +274,16 @@ pub const OPTIONS: &[OptionSpec] = &[
         "false",
         "whether to wait for more at the end, instead of stopping",
     ),
-    file("mapping", OptionType::Mapping, "the same names", "which name in the file a column has"),
 ];
 
 /// The spec of the option of this name on this target.
 fn spec(name: &str, target: Target) -> Option<&'static OptionSpec> {
     OPTIONS.iter().find(|o| o.name == name && o.targets.contains(&target))
 }
+
+/// How far ahead of now an event time may be, unless a stream says otherwise: clocks are off by
+/// minutes and zones by hours, and a watermark a day ahead still comes round within a day.
+pub(crate) const FUTURE_SKEW: Micros = Micros(86_400_000_000);
 
 /// How rows are divided by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -239,15 +313,6 @@ pub enum OnError {
     Fail,
 }
 
-/// How a file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileFormat {
-    /// Comma-separated values.
-    Csv,
-    /// One JSON object per line.
-    Json,
-}
-
 /// How a file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -275,22 +340,12 @@ pub enum Speed {
 pub struct FileOptions {
     /// The files, with `*` and `**` as wildcards.
     pub path: String,
-    /// How they are written.
-    pub format: FileFormat,
-    /// The columns of a CSV file in its order, where given.
-    pub columns: Option<Vec<String>>,
-    /// Whether the first line of a CSV file names its columns.
-    pub header: bool,
-    /// What stands between values of a CSV file.
-    pub delimiter: u8,
     /// How they are compressed.
     pub compression: Compression,
     /// How fast they are replayed.
     pub speed: Speed,
     /// Whether to wait for more at the end.
     pub follow: bool,
-    /// (our column, its name in the file).
-    pub mapping: Vec<(String, String)>,
 }
 
 /// The options as a Markdown table, for the guide.

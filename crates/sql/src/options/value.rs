@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use yeoul_batch::FieldPath;
+
 use super::{
-    Compression, FileFormat, FileOptions, OPTIONS, OnError, OptionSpec, OptionType, PartitionUnit,
+    Compression, FUTURE_SKEW, FileOptions, OPTIONS, OnError, OptionSpec, OptionType, PartitionUnit,
     Speed, Target, spec,
 };
 use crate::ast::Micros;
@@ -11,17 +13,25 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::interval;
 use crate::nearest::{did_you_mean, list};
 
+/// The most that `row_bytes_max` can be: what a decoder may hold of one event.
+const ROW_BYTES_LIMIT: usize = 256 << 20;
+
 /// The value of an option.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Text(String),
     Names(Vec<String>),
     Duration(Micros),
+    /// `None` is unlimited.
+    Skew(Option<Micros>),
     Partition(PartitionUnit, String),
     Bool(bool),
     Byte(u8),
+    /// `None` is none.
+    Quote(Option<u8>),
+    Bytes(usize),
     Speed(Speed),
-    Mapping(Vec<(String, String)>),
+    Mapping(Vec<(String, FieldPath)>),
 }
 
 /// An option as it stands in the text.
@@ -102,7 +112,25 @@ impl Values {
         }
     }
 
-    fn bool(&self, name: &str) -> Option<bool> {
+    /// How far ahead of now an event time may be; `None`: any time.
+    pub(crate) fn future_skew(&self) -> Option<Micros> {
+        match self.values.get("future_skew") {
+            Some((Value::Skew(skew), _)) => *skew,
+            _ => Some(FUTURE_SKEW),
+        }
+    }
+
+    /// Sets an option, for values that stand in no statement.
+    pub(super) fn set(&mut self, name: &'static str, value: Value) {
+        self.values.insert(name, (value, Span::default()));
+    }
+
+    /// The value of an option.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name).map(|(value, _)| value)
+    }
+
+    pub(super) fn bool(&self, name: &str) -> Option<bool> {
         match self.values.get(name) {
             Some((Value::Bool(b), _)) => Some(*b),
             _ => None,
@@ -122,47 +150,26 @@ impl Values {
                 .hint("path = 'data/*.csv'")
                 .at(self.span("connector").unwrap_or(whole)));
         };
-        let format = match self.text("format") {
-            Some("csv") => FileFormat::Csv,
-            Some(_) => FileFormat::Json,
-            None if path.contains(".csv") || path.contains(".tsv") => FileFormat::Csv,
-            None => FileFormat::Json,
-        };
-        let columns = self.names("columns").map(<[String]>::to_vec);
         let compression = match self.text("compression") {
             Some("none") => Compression::None,
             Some("gzip") => Compression::Gzip,
             Some("zstd") => Compression::Zstd,
             _ => Compression::Auto,
         };
-        let delimiter = match self.values.get("delimiter") {
-            Some((Value::Byte(b), _)) => *b,
-            _ if path.contains(".tsv") => b'\t',
-            _ => b',',
-        };
         let speed = match self.values.get("speed") {
             Some((Value::Speed(s), _)) => *s,
             _ => Speed::Max,
         };
-        let mapping = match self.values.get("mapping") {
-            Some((Value::Mapping(m), _)) => m.clone(),
-            _ => Vec::new(),
-        };
         Ok(FileOptions {
             path: path.to_owned(),
-            format,
-            header: self.bool("header").unwrap_or(columns.is_none()),
-            columns,
-            delimiter,
             compression,
             speed,
             follow: self.bool("follow").unwrap_or(false),
-            mapping,
         })
     }
 }
 
-fn invalid(message: impl Into<String>) -> SqlError {
+pub(super) fn invalid(message: impl Into<String>) -> SqlError {
     SqlError::new(ErrorKind::InvalidOption, message)
 }
 
@@ -188,7 +195,7 @@ fn unknown(target: Target, given: &Given) -> SqlError {
     }
 }
 
-fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, SqlError> {
+pub(super) fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, SqlError> {
     let text = given.value.trim();
     let wrong = || {
         invalid(format!("'{}' is not a value of option \"{}\"", given.value, spec.name))
@@ -219,13 +226,23 @@ fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, SqlError> {
                 }),
             }
         }
-        OptionType::Byte => match given.value.as_bytes() {
-            b"\\t" => Ok(Value::Byte(b'\t')),
-            [b] if b.is_ascii() => Ok(Value::Byte(*b)),
-            _ => Err(wrong()),
+        OptionType::Skew if text.eq_ignore_ascii_case("unlimited") => Ok(Value::Skew(None)),
+        OptionType::Skew => match interval::duration(text) {
+            Ok(d) => Ok(Value::Skew(Some(d))),
+            Err(why) => Err(wrong().hint(why)),
         },
+        OptionType::Byte => byte(&given.value).map(Value::Byte).ok_or_else(wrong),
+        OptionType::Quote if matches!(text, "" | "none") => Ok(Value::Quote(None)),
+        OptionType::Quote => byte(&given.value).map(|b| Value::Quote(Some(b))).ok_or_else(wrong),
+        OptionType::Texts => {
+            Ok(Value::Names(text.split(',').map(|part| part.trim().to_owned()).collect()))
+        }
+        OptionType::Bytes => bytes(text).map(Value::Bytes).ok_or_else(wrong),
         OptionType::Speed => speed(text).map(Value::Speed).ok_or_else(wrong),
-        OptionType::Mapping => mapping(text).map(Value::Mapping).ok_or_else(wrong),
+        OptionType::Mapping => match mapping(text) {
+            Ok(pairs) => Ok(Value::Mapping(pairs)),
+            Err(hint) => Err(wrong().hint(hint)),
+        },
     }
 }
 
@@ -263,12 +280,58 @@ fn speed(text: &str) -> Option<Speed> {
     (times.is_finite() && times > 0.0).then_some(Speed::Times(times))
 }
 
-fn mapping(text: &str) -> Option<Vec<(String, String)>> {
-    text.split(',')
-        .map(|pair| {
-            let (column, source) = pair.split_once('=')?;
-            let source = source.trim().trim_matches('"');
-            (!source.is_empty()).then(|| name(column).map(|c| (c, source.to_owned())))?
-        })
-        .collect()
+/// One ASCII character that ends no line; `\t` is a tab.
+fn byte(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        b"\\t" => Some(b'\t'),
+        [b] if b.is_ascii() && !matches!(b, b'\n' | b'\r') => Some(*b),
+        _ => None,
+    }
+}
+
+/// A number of bytes with or without a unit.
+fn bytes(text: &str) -> Option<usize> {
+    const UNITS: [(&str, usize); 3] = [("KIB", 1 << 10), ("MIB", 1 << 20), ("B", 1)];
+    let upper = text.to_uppercase();
+    let (number, unit) = UNITS
+        .into_iter()
+        .find_map(|(name, unit)| Some((upper.strip_suffix(name)?, unit)))
+        .unwrap_or((&upper, 1));
+    let count = number.trim().parse::<usize>().ok()?.checked_mul(unit)?;
+    (1..=ROW_BYTES_LIMIT).contains(&count).then_some(count)
+}
+
+/// Pairs of a column and its field; an error is a hint.
+fn mapping(text: &str) -> Result<Vec<(String, FieldPath)>, String> {
+    let mut pairs: Vec<(String, FieldPath)> = Vec::new();
+    for pair in unquoted_split(text) {
+        let pair = pair.trim();
+        let Some((column, field)) = pair.split_once([':', '=']) else {
+            return Err(format!("'{pair}' has no colon; write 'column: field'"));
+        };
+        let Some(column) = name(column) else {
+            return Err(format!("'{pair}' names no column before its colon"));
+        };
+        let Some(path) = FieldPath::parse(field) else {
+            return Err(format!(
+                "'{}' is not a path: write names with dots between them, and names that hold a dot or \
+                 a comma in double quotes",
+                field.trim()
+            ));
+        };
+        if pairs.iter().any(|(known, _)| *known == column) {
+            return Err(format!("column \"{column}\" is mapped twice"));
+        }
+        pairs.push((column, path));
+    }
+    Ok(pairs)
+}
+
+/// Splits at commas that do not stand in double quotes.
+fn unquoted_split(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    })
 }

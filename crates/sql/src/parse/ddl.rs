@@ -6,6 +6,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::sql::sqlparser::ast as sql;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use yeoul_batch::DecodeOptions;
+
 use super::reader::Reader;
 use crate::ast::{
     Column, Connector, CreateStream, CreateTable, CreateView, Drop, Micros, Name, ObjectKind,
@@ -90,7 +92,8 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
         Some("file") => Connector::File(values.file(r.span())?),
         _ => Connector::Http,
     };
-    check_mapping(&connector, &body.columns, &values)?;
+    let decode = values.decode(&connector)?;
+    check_decode(&decode, &body.columns, &values)?;
     let columns = Columns(&body.columns);
     if target == Target::Table {
         if let Some((_, _, span)) = body.watermark {
@@ -113,7 +116,8 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
         }
         let on_error = values.on_error();
         let columns = not_null(body.columns, &primary_key);
-        let table = CreateTable { name, if_not_exists, columns, primary_key, on_error, connector };
+        let table =
+            CreateTable { name, if_not_exists, columns, primary_key, on_error, decode, connector };
         return Ok(Statement::CreateTable(table));
     }
     if let Some(span) = body.primary_key_span {
@@ -126,7 +130,7 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
         .at(span));
     }
     let watermark = body.watermark.as_ref().map(|w| columns.watermark(w)).transpose()?;
-    let options = stream_options(&columns, watermark.as_ref(), &values, connector)?;
+    let options = stream_options(&columns, watermark.as_ref(), &values, decode, connector)?;
     let columns = body.columns;
     let stream = CreateStream { name, if_not_exists, columns, watermark, options };
     Ok(Statement::CreateStream(stream))
@@ -306,6 +310,7 @@ fn stream_options(
     columns: &Columns<'_>,
     watermark: Option<&Watermark>,
     values: &Values,
+    decode: DecodeOptions,
     connector: Connector,
 ) -> Result<StreamOptions, SqlError> {
     let partition_by = match values.partition("partition_by") {
@@ -331,6 +336,11 @@ fn stream_options(
     if watermark.is_none() && values.span("lateness").is_some() {
         return Err(needs_time("lateness"));
     }
+    // What a retention drops goes by the partitions, with or without a watermark.
+    let moved = watermark.is_some() || values.span("retention").is_some();
+    if !moved && values.span("future_skew").is_some() {
+        return Err(needs_time("future_skew"));
+    }
     let unique_key = columns.option(values, "unique_key")?;
     if unique_key.is_empty() && values.span("unique_within").is_some() {
         return Err(SqlError::new(
@@ -350,23 +360,34 @@ fn stream_options(
         partition_by,
         retention,
         lateness: values.duration("lateness").unwrap_or_default(),
+        future_skew: values.future_skew(),
         on_error: values.on_error(),
+        decode,
         connector,
     })
 }
 
-/// Names on the left of a mapping are columns of ours.
-fn check_mapping(
-    connector: &Connector,
+/// Names on the left of a mapping are columns of ours, and so is one of `columns` at least.
+fn check_decode(
+    decode: &DecodeOptions,
     columns: &[Column],
     values: &Values,
 ) -> Result<(), SqlError> {
-    if let Connector::File(file) = connector {
-        for (column, _) in &file.mapping {
-            Columns(columns).position(column, values.span("mapping"))?;
-        }
+    for (column, _) in &decode.mapping {
+        Columns(columns).position(column, values.span("mapping"))?;
     }
-    Ok(())
+    let Some(given) = &decode.columns else { return Ok(()) };
+    let field_of = |column: &Column| {
+        let mapped = decode.mapping.iter().find(|(name, _)| *name == column.name.value);
+        mapped.map_or(column.name.value.clone(), |(_, path)| path.name().to_owned())
+    };
+    let fields: Vec<String> = columns.iter().map(field_of).collect();
+    if given.iter().any(|name| fields.iter().any(|field| field.eq_ignore_ascii_case(name))) {
+        return Ok(());
+    }
+    Err(SqlError::new(ErrorKind::InvalidOption, "option \"columns\" names no column")
+        .detail(format!("the columns are {}", list(fields.iter().map(String::as_str))))
+        .or_at(values.span("columns")))
 }
 
 fn create_view(r: &mut Reader<'_>) -> Result<CreateView, SqlError> {

@@ -1,8 +1,8 @@
 //! Text to statements.
 
 use yeoul_sql::{
-    Compression, Connector, FileFormat, ObjectKind, OnError, PartitionUnit, Show, Speed, Statement,
-    Transaction, datatype, parse, parse_with,
+    Compression, Connector, DecodeOptions, Format, ObjectKind, OnError, PartitionUnit, Show, Speed,
+    Statement, TimestampUnit, Transaction, datatype, parse, parse_with,
 };
 
 fn one(sql: &str) -> Statement {
@@ -45,13 +45,71 @@ fn a_stream_with_everything() {
     assert_eq!(o.on_error, OnError::Fail);
     let Connector::File(f) = &o.connector else { panic!("a file") };
     assert_eq!(f.path, "/data/*.csv.gz");
-    assert_eq!(
-        (f.format, f.compression, f.speed),
-        (FileFormat::Csv, Compression::Auto, Speed::Times(60.0))
+    assert_eq!((f.compression, f.speed, f.follow), (Compression::Auto, Speed::Times(60.0), true));
+    assert_eq!(o.decode.format, Some(Format::Csv));
+    assert_eq!(o.decode.columns.as_deref().unwrap(), ["a", "B", "c"]);
+    let mapping: Vec<_> = o.decode.mapping.iter().map(|(c, p)| (c.as_str(), p.name())).collect();
+    assert_eq!(mapping, [("price", "cost")]);
+    assert_eq!(o.future_skew.unwrap().0, 86_400_000_000);
+}
+
+#[test]
+fn how_events_are_written() {
+    let decode = |columns: &str, options: &str| match one(&format!(
+        "CREATE STREAM s ({columns}) WITH ({options})"
+    )) {
+        Statement::CreateStream(s) => s.options.decode,
+        _ => panic!("a stream"),
+    };
+    let d = decode(
+        "product_id BIGINT, ts TIMESTAMPTZ, \"X\" INT",
+        "mapping = 'product_id: item.id, ts = timestamp, \"X\": \"a,b.c\".d', timestamp_unit = 'ms', \
+         null = 'NA, ', quote = 'none', delimiter = '\\t', header = false, row_bytes_max = '4 KiB'",
     );
-    assert_eq!(f.columns.as_deref().unwrap(), ["a", "B", "c"]);
-    assert!(!f.header && f.follow);
-    assert_eq!(f.mapping, [("price".to_owned(), "cost".to_owned())]);
+    let mapping: Vec<_> =
+        d.mapping.iter().map(|(c, p)| format!("{c} {}", p.keys().join("|"))).collect();
+    assert_eq!(mapping, ["product_id item|id", "ts timestamp", "X a,b.c|d"]);
+    assert_eq!((d.format, d.timestamp_unit), (None, TimestampUnit::Millis));
+    assert_eq!(d.nulls.as_deref().unwrap(), ["NA", ""]);
+    assert_eq!((d.quote, d.delimiter, d.header), (Some(None), Some(b'\t'), Some(false)));
+    assert_eq!(d.row_bytes_max, 4096);
+    assert_eq!(decode("a INT", "on_error = fail"), DecodeOptions::default());
+    for (path, format) in [
+        ("x/*.csv.gz", Some(Format::Csv)),
+        ("x/*.tsv", Some(Format::Tsv)),
+        ("x/*.parquet", Some(Format::Parquet)),
+        ("x/*", None),
+    ] {
+        let options = format!("connector = 'file', path = '{path}'");
+        assert_eq!(decode("a INT", &options).format, format, "{path}");
+    }
+    let Statement::CreateTable(t) = one("CREATE TABLE t (a INT PRIMARY KEY) WITH (format = csv)")
+    else {
+        panic!("a table")
+    };
+    assert_eq!(t.decode.format, Some(Format::Csv));
+}
+
+#[test]
+fn a_request_says_how_its_own_events_are_written() {
+    let stream = DecodeOptions {
+        delimiter: Some(b';'),
+        nulls: Some(vec!["NA".to_owned()]),
+        ..DecodeOptions::new(Format::Csv)
+    };
+    let given = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        yeoul_sql::options::with_request(&stream, &pairs)
+    };
+    let tsv = given(&[("format", "tsv"), ("header", "false")]).unwrap();
+    assert_eq!((tsv.format, tsv.delimiter, tsv.header), (Some(Format::Tsv), None, Some(false)));
+    assert_eq!(tsv.nulls, stream.nulls);
+    let error = given(&[("heade", "false")]).unwrap_err();
+    assert_eq!(error.message, "parameter \"heade\" does not exist");
+    assert_eq!(error.hint.unwrap(), "did you mean \"header\"?");
+    assert!(given(&[("mapping", "a: b")]).unwrap_err().hint.unwrap().contains("of the stream"));
+    assert!(given(&[("delimiter", "\"")]).unwrap_err().message.contains("both"));
+    assert!(given(&[("format", "parquet")]).is_err() && given(&[("header", "maybe")]).is_err());
 }
 
 #[test]

@@ -122,6 +122,8 @@ impl Base {
         let mut lines = columns(&never_null, time);
         if event_time {
             lines.push("WATERMARK FOR ts AS ts - INTERVAL '5 seconds'".to_owned());
+            // The law holds in the year 2200, too.
+            options.push("future_skew = 'unlimited'".to_owned());
         }
         let with = match options.is_empty() {
             true => String::new(),

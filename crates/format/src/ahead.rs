@@ -1,0 +1,59 @@
+//! Good rows that become bad because of their time, with the bytes of their records.
+//!
+//! Hardly any piece of text has one, so the decoders know nothing of it: only where the newest time of
+//! a piece is too far ahead its records are looked for.
+
+use arrow::array::BooleanArray;
+use arrow::compute::filter_record_batch;
+use bytes::Bytes;
+
+use crate::decoded::{BadKind, BadRow, Decoded, count_lines};
+use crate::error::FormatError;
+
+/// Takes the rows `found` (ascending) out of what `records` was decoded to. `ends` is where each
+/// record ends; `json` says that commas and brackets may stand between records.
+pub(crate) fn refuse(
+    decoded: Decoded,
+    found: Vec<(usize, String)>,
+    bytes: &[u8],
+    ends: &[usize],
+    json: bool,
+) -> Result<Decoded, FormatError> {
+    let Decoded { rows, bad, records, lines } = decoded;
+    let mut keep = vec![true; rows.num_rows()];
+    let mut all = Vec::with_capacity(bad.len() + found.len());
+    let (mut bad, mut found) = (bad.into_iter().peekable(), found.into_iter().peekable());
+    let (mut row, mut start, mut line) = (0, 0, 0);
+    for record in 0..records {
+        let end = usize::try_from(record).ok().and_then(|n| ends.get(n)).copied();
+        let span = &bytes[start..end.unwrap_or(bytes.len())];
+        if let Some(known) = bad.next_if(|bad| bad.row == record) {
+            all.push(known);
+        } else {
+            if let Some((_, reason)) = found.next_if(|(at, _)| *at == row) {
+                keep[row] = false;
+                let (before, raw) = trimmed(span, json);
+                let line = line + count_lines(before);
+                let raw = Bytes::copy_from_slice(raw);
+                all.push(BadRow { raw, reason, kind: BadKind::Ahead, row: record, line });
+            }
+            row += 1;
+        }
+        start += span.len();
+        line += count_lines(span);
+    }
+    let rows = filter_record_batch(&rows, &BooleanArray::from(keep))
+        .map_err(|e| FormatError::Internal(e.to_string()))?;
+    Ok(Decoded { rows, bad: all, records, lines })
+}
+
+/// A record without what separates it from others, and what stood before it.
+fn trimmed(span: &[u8], json: bool) -> (&[u8], &[u8]) {
+    // In a sheet spaces and tabs may be values.
+    let ends_line = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let between =
+        |byte: &u8| ends_line(byte) || (json && matches!(byte, b' ' | b'\t' | b',' | b'[' | b']'));
+    let (before, raw) = span.split_at(span.iter().take_while(|byte| between(byte)).count());
+    let end = raw.iter().rposition(|byte| !ends_line(byte)).map_or(0, |last| last + 1);
+    (before, &raw[..end])
+}
