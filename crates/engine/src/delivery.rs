@@ -52,6 +52,9 @@ pub struct Delivery {
     pub rows: RecordBatch,
     /// What could not be decoded.
     pub dead_letters: Vec<DeadLetter>,
+    /// How the bytes of `dead_letters` are written, in the words of whoever decodes them: kept with
+    /// them, so that one of them can be decoded alone. `None` when that is not known.
+    pub format: Option<Arc<str>>,
 }
 
 impl Delivery {
@@ -66,6 +69,7 @@ impl Delivery {
             idempotency_key: None,
             rows,
             dead_letters: Vec::new(),
+            format: None,
         }
     }
 }

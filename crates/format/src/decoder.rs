@@ -8,6 +8,7 @@ use crate::decoded::Decoded;
 use crate::error::FormatError;
 use crate::json::{JsonDecoder, JsonLayout};
 use crate::options::{DecodeOptions, Format};
+use crate::record_format::RecordFormat;
 
 /// Turns bytes of one format into rows of one schema.
 ///
@@ -69,6 +70,21 @@ impl Decoder {
             Self::Json(json) => json.record_ends(bytes),
             Self::Csv(csv) => csv.record_ends(bytes),
             Self::Copy(copy) => copy.record_ends(bytes),
+        }
+    }
+
+    /// How the records are written: what is needed beside the columns to decode one of them again,
+    /// alone and without the header of its text. A JSON object:
+    /// `{"format":"csv","columns":["id","name"],"delimiter":";","quote":"\"","mapping":{"id":"key"}}`,
+    /// of which JSON has `format` and `mapping` only, and an empty `quote` means that nothing quotes.
+    /// The limits and the texts that mean null are not in it.
+    #[must_use]
+    pub fn record_format(&self) -> String {
+        match self {
+            Self::Json(json) => json.record_format().to_string(),
+            Self::Csv(csv) => csv.record_format().to_string(),
+            // Its bad rows end the COPY: nobody decodes one of them again.
+            Self::Copy(_) => RecordFormat { format: "text", ..RecordFormat::default() }.to_string(),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod encode;
 mod error;
 mod json;
 mod options;
+mod record_format;
 mod sheet;
 mod value;
 

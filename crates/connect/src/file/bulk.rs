@@ -129,6 +129,6 @@ fn submit(
         let place = |e| ConnectError::new(stream.name(), format!("{}: {e}", piece.partition.shown));
         let decoded = rows.recv().map_err(gone)?.map_err(place)?;
         let letters = deliverer.letters(&piece, decoded.bad, decoded.lines)?;
-        deliverer.submit(&piece.partition, piece.to, decoded.rows, letters)?;
+        deliverer.submit(&piece, piece.to, decoded.rows, letters)?;
     }
 }

@@ -10,7 +10,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use yeoul_store::encode_batch;
 
 use super::keys::Keys;
-use crate::catalog::{Body, Relation};
+use super::letters::Returned;
+use crate::catalog::{Body, Relation, logged_letters};
 use crate::delivery::{DeadLetter, Delivery, Position};
 use crate::error::{EngineError, ErrorKind};
 
@@ -28,8 +29,12 @@ pub(crate) struct Prepared {
     pub encoded: Option<Bytes>,
     /// The unique keys, when the stream has one.
     pub keys: Option<Keys>,
-    /// In the schema of `yeoul.dead_letters`; `None` when there are none.
+    /// In the schema of [`logged_letters`]; `None` when there are none.
     pub dead: Option<(RecordBatch, Bytes)>,
+    /// How the bytes of the dead letters are written.
+    pub format: Option<Arc<str>>,
+    /// The dead letters that the rows were, when they are put back.
+    pub returned: Option<Box<Returned>>,
 }
 
 impl Prepared {
@@ -38,6 +43,7 @@ impl Prepared {
         self.rows.get_array_memory_size()
             + self.encoded.as_ref().map_or(0, Bytes::len)
             + self.dead.as_ref().map_or(0, |(rows, _)| rows.get_array_memory_size())
+            + self.returned.as_ref().map_or(0, |returned| returned.bytes())
     }
 }
 
@@ -45,7 +51,6 @@ impl Prepared {
 pub(crate) fn prepare(
     delivery: Delivery,
     relation: Arc<Relation>,
-    dead_letters: &Relation,
     now_us: i64,
 ) -> Result<Prepared, EngineError> {
     check_columns(&delivery.rows, &relation)?;
@@ -65,7 +70,7 @@ pub(crate) fn prepare(
     let dead = if delivery.dead_letters.is_empty() {
         None
     } else {
-        let batch = dead_batch(&delivery, dead_letters, now_us)?;
+        let batch = dead_batch(&delivery, now_us)?;
         let bytes = encode_batch(&batch)?;
         Some((batch, bytes))
     };
@@ -82,7 +87,9 @@ pub(crate) fn prepare(
         rows: delivery.rows,
         encoded,
         keys,
+        format: delivery.format.filter(|_| dead.is_some()),
         dead,
+        returned: None,
     })
 }
 
@@ -115,11 +122,7 @@ fn check_columns(rows: &RecordBatch, relation: &Relation) -> Result<(), EngineEr
     Ok(())
 }
 
-fn dead_batch(
-    delivery: &Delivery,
-    relation: &Relation,
-    now_us: i64,
-) -> Result<RecordBatch, EngineError> {
+fn dead_batch(delivery: &Delivery, now_us: i64) -> Result<RecordBatch, EngineError> {
     let letters = &delivery.dead_letters;
     let same = |text: &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(text, letters.len())))
@@ -138,5 +141,5 @@ fn dead_batch(
         each(|letter| &letter.reason),
         Arc::new(BinaryArray::from_iter_values(letters.iter().map(|letter| &letter.raw))),
     ];
-    Ok(RecordBatch::try_new(Arc::clone(&relation.schema), columns)?)
+    Ok(RecordBatch::try_new(Arc::clone(logged_letters()), columns)?)
 }

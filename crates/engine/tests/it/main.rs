@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was wrong")]
 
+mod books;
 mod faults;
 mod law;
 mod order;
