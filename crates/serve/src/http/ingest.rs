@@ -59,13 +59,22 @@ struct Wish {
 }
 
 async fn check(shared: &Shared, name: &str, headers: &HeaderMap) -> Result<Wish, ApiError> {
-    let stream = shared.engine.stream(name)?;
+    let stream = shared.engine()?.stream(name)?;
     let format = format(headers)?;
     let coding = Coding::of(headers)?;
     let key = key(headers)?;
     let length = body::length(headers);
-    // Without a length the longest is reckoned with; an uncompressed piece is at most as long as the
-    // body itself, or one delivery.
+    let room = room(shared, length, coding).await?;
+    Ok(Wish { stream, format, coding, key, length, room })
+}
+
+/// Room in memory for a body, until it is dropped. Without a length the longest is reckoned with; an
+/// uncompressed piece is at most as long as the body itself, or one delivery.
+pub(super) async fn room(
+    shared: &Shared,
+    length: Option<usize>,
+    coding: Coding,
+) -> Result<OwnedSemaphorePermit, ApiError> {
     let limit = shared.options.body_bytes_max;
     let bytes = length.unwrap_or(limit).min(limit);
     let bytes = kib(if coding == Coding::Plain { bytes } else { 2 * bytes });
@@ -75,11 +84,13 @@ async fn check(shared: &Shared, name: &str, headers: &HeaderMap) -> Result<Wish,
         shared.options.queue_timeout,
         room.acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)),
     );
-    let Ok(Ok(room)) = room.await else {
-        let after = std::time::Duration::from_secs(1);
-        return Err(ApiError::busy("too many bytes of requests are in flight", after));
-    };
-    Ok(Wish { stream, format, coding, key, length, room })
+    match room.await {
+        Ok(Ok(room)) => Ok(room),
+        _ => {
+            let after = std::time::Duration::from_secs(1);
+            Err(ApiError::busy("too many bytes of requests are in flight", after))
+        }
+    }
 }
 
 /// The format of the body by its `Content-Type`.
@@ -176,7 +187,7 @@ impl Wish {
         let receipt = committed.map_err(|e| blame(e, &total, pieces))?;
         add(&mut total, receipt);
         if total.commit.0 == 0 {
-            total.commit = shared.engine.health().commit;
+            total.commit = shared.engine()?.health().commit;
         }
         drop(self.room);
         Ok(total)
@@ -189,6 +200,7 @@ impl Wish {
         }
         let mut delivery = Delivery::new(self.stream.clone(), "http", piece.rows);
         delivery.dead_letters = piece.dead_letters;
+        delivery.format = piece.format.map(Into::into);
         // A text is always cut at the same places, so a repetition finds its pieces again.
         delivery.idempotency_key = self.key.as_ref().map(|key| match number {
             0 => key.clone(),
@@ -204,7 +216,7 @@ impl Wish {
     ) -> Result<Receipt, ApiError> {
         match delivery {
             Some(delivery) => {
-                Ok(shared.engine.ingest(delivery, shared.options.queue_timeout).await?)
+                Ok(shared.engine()?.ingest(delivery, shared.options.queue_timeout).await?)
             }
             None => Ok(Receipt::default()),
         }
@@ -238,6 +250,8 @@ fn add(total: &mut Receipt, receipt: Receipt) {
 struct Piece {
     rows: RecordBatch,
     dead_letters: Vec<DeadLetter>,
+    /// How the dead letters are written, when there are any.
+    format: Option<String>,
 }
 
 enum Step {
@@ -328,6 +342,7 @@ impl Job {
     fn decode(&mut self, text: &[u8]) -> Result<Piece, ApiError> {
         let Decoded { rows, bad, lines, .. } =
             self.decoder.decode(text).map_err(|e| refused(&e))?;
+        let format = (!bad.is_empty()).then(|| self.decoder.record_format());
         let dead_letters = bad
             .into_iter()
             .map(|bad| DeadLetter {
@@ -337,7 +352,7 @@ impl Job {
             })
             .collect();
         self.lines += lines;
-        Ok(Piece { rows, dead_letters })
+        Ok(Piece { rows, dead_letters, format })
     }
 }
 

@@ -4,8 +4,10 @@
 
 mod fixture;
 mod http_ingest;
+mod http_letters;
 mod http_sql;
 mod pg_copy;
 mod pg_query;
 mod pg_wire;
 mod psql;
+mod recovering;
