@@ -105,6 +105,12 @@ impl FieldPath {
         &self.keys
     }
 
+    /// As it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// The name of the field in a flat record.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use yeoul_engine::{Engine, SourceSpec};
+use yeoul_engine::{Engine, SourceReport, SourceSpec};
 
 use crate::decode::DecodePool;
 use crate::error::ConnectError;
@@ -54,12 +54,30 @@ pub(crate) struct Context {
     pub(crate) decoders: Arc<DecodePool>,
     stop: Arc<AtomicBool>,
     status: Arc<Mutex<SourceStatus>>,
+    /// What `yeoul.sources` shows of it.
+    report: SourceReport,
 }
 
 impl Context {
-    pub(crate) fn new(engine: Engine, decoders: Arc<DecodePool>, status: SourceStatus) -> Self {
+    pub(crate) fn new(
+        engine: Engine,
+        decoders: Arc<DecodePool>,
+        status: SourceStatus,
+        report: SourceReport,
+    ) -> Self {
         let status = Arc::new(Mutex::new(status));
-        Self { engine, decoders, stop: Arc::default(), status }
+        Self { engine, decoders, stop: Arc::default(), status, report }
+    }
+
+    /// Where it tells the engine how it is.
+    pub(crate) fn report(&self) -> &SourceReport {
+        &self.report
+    }
+
+    /// Notes what it could not do, or that it could since.
+    pub(crate) fn note_error(&self, error: Option<String>) {
+        self.report.error(error.clone());
+        self.status().error = error;
     }
 
     pub(crate) fn status(&self) -> MutexGuard<'_, SourceStatus> {

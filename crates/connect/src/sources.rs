@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use yeoul_engine::{Engine, SourceSpec};
+use yeoul_engine::{Engine, SourceSpec, SourceState};
 
 use crate::decode::DecodePool;
 use crate::error::ConnectError;
@@ -45,7 +45,7 @@ struct Running {
 impl Sources {
     /// Looks whether every source can be opened, without reading rows. Relative paths begin at `base`.
     pub fn check(engine: &Engine, base: &Path) -> Result<(), ConnectError> {
-        engine.sources().iter().try_for_each(|spec| open(spec, base).map(drop))
+        engine.sources().iter().try_for_each(|spec| open(spec, base).1.map(drop))
     }
 
     /// Starts the sources of all streams and tables that have one. Fails, and starts none, when one of
@@ -171,15 +171,15 @@ impl Shared {
 
     fn begin(&self, spec: SourceSpec) -> Running {
         let stream = spec.stream.name().to_owned();
-        let opened = open(&spec, &self.base);
-        let connector = opened.as_ref().map_or("", |&(name, _)| name);
+        let (connector, opened) = open(&spec, &self.base);
+        let report = self.engine.report_source(&spec.stream, connector);
         let status = SourceStatus { stream, connector, ..SourceStatus::default() };
-        let context = Context::new(self.engine.clone(), Arc::clone(&self.decoders), status);
+        let context = Context::new(self.engine.clone(), Arc::clone(&self.decoders), status, report);
         let failure = Arc::new(Mutex::new(None));
         let mut running =
             Running { spec, context, ends: true, failure: Arc::clone(&failure), thread: None };
         let source = match opened {
-            Ok((_, source)) => source,
+            Ok(source) => source,
             Err(error) => {
                 conclude(&running.context, &failure, Err(error));
                 return running;
@@ -210,11 +210,17 @@ fn conclude(
     failure: &Mutex<Option<ConnectError>>,
     outcome: Result<(), ConnectError>,
 ) {
+    let state = match &outcome {
+        Err(_) => SourceState::Failed,
+        Ok(()) if context.stopped() => SourceState::Stopped,
+        Ok(()) => SourceState::Finished,
+    };
     if let Err(error) = outcome {
         tracing::error!("{error}");
-        context.status().error = Some(error.to_string());
+        context.note_error(Some(error.to_string()));
         *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
+    context.report().state(state);
     context.status().done = true;
 }
 
@@ -238,15 +244,16 @@ impl Running {
     }
 }
 
-/// Makes the source that `spec` asks for.
-fn open(spec: &SourceSpec, base: &Path) -> Result<(&'static str, Box<dyn Source>), ConnectError> {
+/// Makes the source that `spec` asks for; also the name of its connector.
+fn open(spec: &SourceSpec, base: &Path) -> (&'static str, Result<Box<dyn Source>, ConnectError>) {
     for (name, open) in SOURCES {
-        if let Some(source) = open(spec, base)? {
-            return Ok((name, source));
+        if let Some(opened) = open(spec, base).transpose() {
+            return (name, opened);
         }
     }
     let names: Vec<_> = SOURCES.iter().map(|(name, _)| *name).collect();
     let message = "nobody here reads its connector";
-    Err(ConnectError::new(spec.stream.name(), message)
-        .with_hint(format!("the connectors are {}", names.join(", "))))
+    let error = ConnectError::new(spec.stream.name(), message)
+        .with_hint(format!("the connectors are {}", names.join(", ")));
+    ("", Err(error))
 }

@@ -100,6 +100,9 @@ pub struct Delivery {
     pub rows: DeliveryRows,
     /// What could not be decoded.
     pub dead_letters: Vec<DeadLetter>,
+    /// How the bytes of `dead_letters` are written, in the words of whoever decodes them: kept with
+    /// them, so that one of them can be decoded alone. `None` when that is not known.
+    pub format: Option<Arc<str>>,
 }
 
 impl Delivery {
@@ -114,6 +117,7 @@ impl Delivery {
             idempotency_key: None,
             rows: rows.into(),
             dead_letters: Vec::new(),
+            format: None,
         }
     }
 }

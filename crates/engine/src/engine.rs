@@ -16,9 +16,7 @@ use yeoul_sql::Connector;
 use yeoul_store::Media;
 
 use crate::catalog::{Body, Relation};
-use crate::commit::{
-    Committer, DEAD_LETTERS, Job, Prepared, Queue, SourceKey, State, encode, prepare,
-};
+use crate::commit::{Committer, Job, Prepared, Queue, SourceKey, State, encode, prepare};
 use crate::delivery::{Delivery, EncodedRows, Receipt, SubmitError, Ticket};
 use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
@@ -103,8 +101,10 @@ pub struct SourceSpec {
 }
 
 /// How far recovery is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Recovery {
+    /// Commits of the log replayed. How many there are is not known before: `total_bytes` is.
+    pub commits: u64,
     /// Bytes of log replayed.
     pub done_bytes: u64,
     /// Bytes of log to replay.
@@ -125,7 +125,7 @@ pub struct Health {
 /// The engine. Cloning gives another handle to the same one.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -190,6 +190,7 @@ impl Engine {
             builds: Mutex::new(Some(builds)),
             world: ArcSwap::from_pointee(world),
             metrics: Metrics::default(),
+            reports: Default::default(),
             catalog_context: std::sync::OnceLock::new(),
             read_only,
         });
@@ -226,12 +227,10 @@ impl Engine {
         world.catalog.in_order().iter().filter_map(spec).collect()
     }
 
-    fn prepared(&self, delivery: Delivery) -> Result<Prepared, EngineError> {
+    pub(crate) fn prepared(&self, delivery: Delivery) -> Result<Prepared, EngineError> {
         self.shared.check_writable()?;
-        let world = self.shared.world.load();
-        let letters = world.catalog.by_id(DEAD_LETTERS).ok_or_else(EngineError::stopped)?;
         let relation = Arc::clone(&delivery.stream.0);
-        prepare(delivery, relation, letters, self.shared.clock.now_us())
+        prepare(delivery, relation, self.shared.clock.now_us())
     }
 
     /// Takes a delivery if the queue has room. Never waits.
@@ -247,7 +246,7 @@ impl Engine {
         }
     }
 
-    fn busy(&self) -> SubmitError {
+    pub(crate) fn busy(&self) -> SubmitError {
         SubmitError::Busy { retry_after: Duration::from_secs(1) }
     }
 

@@ -12,6 +12,7 @@
 //!
 //! Not here: sockets, wire protocols, decoding of foreign bytes, flags, the wall clock.
 
+mod audit;
 mod build;
 mod catalog;
 mod commit;
@@ -20,6 +21,7 @@ mod delivery;
 mod duplicates;
 mod engine;
 mod error;
+mod letters;
 mod meta;
 mod metrics;
 mod open;
@@ -27,6 +29,7 @@ mod options;
 mod planning;
 mod project;
 mod record;
+mod reports;
 mod runtime;
 mod scan;
 mod session;
@@ -34,13 +37,16 @@ mod shared;
 mod system;
 mod world;
 
+pub use audit::{Audit, AuditedSource, AuditedStream};
 pub use delivery::{
     DeadLetter, Delivery, DeliveryRows, EncodedRows, Position, Receipt, SubmitError, Ticket,
 };
 pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle, decode_options_with};
 pub use error::{EngineError, ErrorKind};
+pub use letters::{Letter, LetterId, Replayed};
 pub use options::{EngineOptions, Secrets};
 pub use project::Applied;
+pub use reports::{SourceReport, SourceState};
 pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session};
 pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLimit};
 pub use yeoul_sql::datatype::{sql_name, sql_type_name};

@@ -57,9 +57,30 @@ pub(crate) struct SourceMeta {
     pub partition: String,
     /// Where it stands.
     pub position: u64,
+    /// Which deliveries brought it there, for sources with positions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<Chain>,
     /// What came and what became of it.
     #[serde(flatten)]
     pub counts: Counts,
+}
+
+/// The deliveries of a partition as their positions tell: `begin + covered` is where it stands unless
+/// something between was never delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Chain {
+    /// Where counting began: 0, or where the partition stood when an older program had written it.
+    pub begin: u64,
+    /// The lengths of all deliveries since, together.
+    pub covered: u64,
+    /// How many of them did not begin where the one before ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gaps: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// `received = stored + duplicates + dead_letters`, always.
@@ -144,6 +165,7 @@ mod tests {
                 source: "file".into(),
                 partition: "a.csv".into(),
                 position: u64::MAX,
+                chain: None,
                 counts: Counts { received: 10, stored: 7, duplicates: 2, dead_letters: 1, late: 3 },
             }],
         }
@@ -155,6 +177,20 @@ mod tests {
         // And it is what is written: the page in docs/format holds for new manifests too.
         let written = String::from_utf8(version_1().encode()).expect("JSON is text");
         assert_eq!(written, VERSION_1.replace('\n', ""));
+    }
+
+    #[test]
+    fn what_came_to_version_1_later_is_optional() {
+        let mut meta = version_1();
+        for (gaps, text) in [
+            (0, r#""chain":{"begin":3,"covered":7},"received""#),
+            (2, r#""chain":{"begin":3,"covered":7,"gaps":2},"received""#),
+        ] {
+            meta.sources[0].chain = Some(Chain { begin: 3, covered: 7, gaps });
+            let written = String::from_utf8(meta.encode()).expect("JSON is text");
+            assert!(written.contains(text), "{written}");
+            assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
+        }
     }
 
     #[test]

@@ -6,15 +6,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use yeoul_batch::CommitId;
+use yeoul_batch::{CommitId, TreeId};
 use yeoul_flow::Workers;
 use yeoul_store::{
-    DiskMedia, LogOptions, LogRecord, Media, Opening, Store, StoreOptions, decode_batch,
+    DiskMedia, LogOptions, LogRecord, Media, Opening, RuleKind, Store, StoreOptions, TreeManifest,
+    decode_batch,
 };
 
-use crate::catalog::{Body, Catalog, Relation, RelationId, build_graph, dead_letters};
+use crate::catalog::{
+    Body, Catalog, Relation, RelationId, build_graph, dead_letters, dead_letters_without_key,
+    logged_letters,
+};
 use crate::commit::{
-    Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, SourceKey, Sources, State,
+    Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, SourceKey, Sources, State,
     StreamState, ViewState, as_written, without, written_schema,
 };
 use crate::duplicates::Duplicates;
@@ -66,6 +70,7 @@ pub(crate) fn open(
         catalog: Arc::new(Catalog::default()),
         streams: Default::default(),
         tables: Default::default(),
+        last_replay: CommitId(0),
         views: Default::default(),
         sources: Arc::new(Sources::default()),
         next_relation: DEAD_LETTERS.0 + 1,
@@ -75,6 +80,7 @@ pub(crate) fn open(
     load(&mut state, &opening, planning)?;
     replay(&mut state, &mut opening, planning, progress)?;
     if !read_only {
+        crate::letters::give_keys(&mut state)?;
         store.start()?;
     }
     Ok(state)
@@ -82,13 +88,22 @@ pub(crate) fn open(
 
 /// The catalog as of the manifest.
 fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(), EngineError> {
-    let letters = dead_letters(DEAD_LETTERS, yeoul_batch::TreeId(DEAD_LETTERS_TREE));
     if opening.meta().is_empty() {
+        let letters = dead_letters(DEAD_LETTERS, TreeId(DEAD_LETTERS_TREE));
         state.store.create_tree(letters.trees[0].clone())?;
         state.add(Arc::new(letters), None);
         return Ok(());
     }
     let meta = Meta::decode(opening.meta())?;
+    let known = meta.relations.iter().find(|known| known.id == DEAD_LETTERS.0);
+    let tree = known.and_then(|known| known.trees.first()).copied().unwrap_or(DEAD_LETTERS_TREE);
+    let is_old =
+        |tree: &TreeManifest| tree.id.0 == DEAD_LETTERS_TREE && tree.rule == RuleKind::Keep;
+    let letters = if tree == DEAD_LETTERS_TREE && opening.trees().iter().any(is_old) {
+        dead_letters_without_key(DEAD_LETTERS, TreeId(tree))
+    } else {
+        dead_letters(DEAD_LETTERS, TreeId(tree))
+    };
     state.store.attach_tree(letters.trees[0].clone())?;
     state.add(Arc::new(letters), None);
     state.sources = Arc::new(Sources::from_meta(&meta.sources));
@@ -154,12 +169,15 @@ fn replay(
     planning: &Planning,
     progress: &mut dyn FnMut(Recovery),
 ) -> Result<(), EngineError> {
+    let mut commits = 0;
     loop {
         let next = opening.replay().next();
         let Some(record) = next else { return Ok(()) };
         replay_record(state, &record?, planning)?;
         let at = opening.progress();
-        progress(Recovery { done_bytes: at.bytes_read, total_bytes: at.bytes_total });
+        commits += 1;
+        let (done_bytes, total_bytes) = (at.bytes_read, at.bytes_total);
+        progress(Recovery { commits, done_bytes, total_bytes });
     }
 }
 
@@ -221,10 +239,14 @@ fn replay_delivery(
     }
     let mut dead_letters = 0;
     if let Some(encoded) = &delivery.dead {
+        let letters = decode_batch(logged_letters(), encoded.clone())?;
+        dead_letters = letters.num_rows() as u64;
+        let format = delivery.format.as_deref().map(Arc::from);
+        rows.dead.push(Arrived { rows: letters, format });
+    }
+    if let Some(encoded) = &delivery.replayed {
         let letters = self::relation(state, DEAD_LETTERS)?;
-        let batch = decode_batch(&letters.schema, encoded.clone())?;
-        dead_letters = batch.num_rows() as u64;
-        rows.dead.push(batch);
+        rows.returned.push(decode_batch(&letters.schema, encoded.clone())?);
     }
     let counts = Counts {
         received: u64::from(delivery.received) + dead_letters,

@@ -23,10 +23,12 @@ const ROWS: u8 = 2;
 const DEAD: u8 = 3;
 const TABLE: u8 = 4;
 const DEFINITION: u8 = 5;
+const REPLAYED: u8 = 6;
 
 /// Flags of a delivery's header: which fields follow.
 const HAS_POSITION: u8 = 1;
 const HAS_IDEMPOTENCY: u8 = 2;
+const HAS_FORMAT: u8 = 4;
 
 /// One delivery as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,10 @@ pub(crate) struct DeliveryRecord {
     pub rows: Option<Bytes>,
     /// The encoded dead letters, `None` when there are none.
     pub dead: Option<Bytes>,
+    /// How the bytes of the dead letters are written, when that is known.
+    pub format: Option<String>,
+    /// The encoded dead letters that the rows were, for a delivery that puts them back.
+    pub replayed: Option<Bytes>,
 }
 
 /// Rows written to a table by SQL or by changes of a source.
@@ -85,6 +91,9 @@ impl CommitRecord {
             if let Some(dead) = &d.dead {
                 sections.push(Section { kind: DEAD, id: d.relation, bytes: dead.clone() });
             }
+            if let Some(letters) = &d.replayed {
+                sections.push(Section { kind: REPLAYED, id: d.relation, bytes: letters.clone() });
+            }
         }
         for t in &self.tables {
             sections.push(Section { kind: TABLE, id: t.relation, bytes: t.rows.clone() });
@@ -101,12 +110,16 @@ impl CommitRecord {
         for section in &record.sections {
             match section.kind {
                 DELIVERY => out.deliveries.push(parse_header(section.id, section.bytes.clone())?),
-                ROWS | DEAD => {
+                ROWS | DEAD | REPLAYED => {
                     let last = out.deliveries.last_mut().ok_or_else(|| damaged("rows"))?;
                     if last.relation != section.id {
                         return Err(damaged("rows of another stream"));
                     }
-                    let slot = if section.kind == ROWS { &mut last.rows } else { &mut last.dead };
+                    let slot = match section.kind {
+                        ROWS => &mut last.rows,
+                        DEAD => &mut last.dead,
+                        _ => &mut last.replayed,
+                    };
                     if slot.replace(section.bytes.clone()).is_some() {
                         return Err(damaged("rows of a delivery stand there twice"));
                     }
@@ -144,6 +157,9 @@ fn header(d: &DeliveryRecord) -> Bytes {
     if d.idempotency.is_some() {
         flags |= HAS_IDEMPOTENCY;
     }
+    if d.format.is_some() {
+        flags |= HAS_FORMAT;
+    }
     out.put_u8(flags);
     if let Some(position) = d.position {
         out.put_u64_le(position.from);
@@ -151,6 +167,9 @@ fn header(d: &DeliveryRecord) -> Bytes {
     }
     if let Some(key) = d.idempotency {
         out.put_u128_le(key);
+    }
+    if let Some(format) = &d.format {
+        put_text(&mut out, format);
     }
     out.put_u32_le(d.received);
     out.put_u32_le(d.late);
@@ -170,7 +189,7 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
     let source = take_text(&mut bytes)?;
     let partition = take_text(&mut bytes)?;
     let flags = bytes.try_get_u8().map_err(|_| damaged("flags"))?;
-    if flags & !(HAS_POSITION | HAS_IDEMPOTENCY) != 0 {
+    if flags & !(HAS_POSITION | HAS_IDEMPOTENCY | HAS_FORMAT) != 0 {
         return Err(damaged("unknown flags"));
     }
     let word = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| damaged("position"));
@@ -183,6 +202,10 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
         None
     } else {
         Some(bytes.try_get_u128_le().map_err(|_| damaged("idempotency key"))?)
+    };
+    let format = match flags & HAS_FORMAT {
+        0 => None,
+        _ => Some(take_text(&mut bytes)?),
     };
     let mut count = || bytes.try_get_u32_le().map_err(|_| damaged("count"));
     let (received, late, dropped_len) = (count()?, count()?, count()?);
@@ -201,6 +224,8 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
         late,
         rows: None,
         dead: None,
+        format,
+        replayed: None,
     })
 }
 
@@ -229,6 +254,8 @@ mod tests {
                 late: 1,
                 rows: Some(Bytes::from_static(b"rows")),
                 dead: None,
+                format: None,
+                replayed: None,
             }],
             tables: vec![TableRecord { relation: 8, rows: Bytes::from_static(b"t") }],
             definitions: vec![Bytes::from_static(b"{}")],
@@ -276,8 +303,33 @@ mod tests {
             late: 0,
             rows: None,
             dead: Some(Bytes::from_static(b"dead")),
+            format: None,
+            replayed: None,
         });
         record
+    }
+
+    /// What came to version 1 later: how dead letters are written, and letters put back.
+    const ADDED: [(u8, u32, &str); 4] = [
+        (DELIVERY, 9, "04000000 68747470 00000000 04 02000000 7b7d 00000000 00000000 00000000"),
+        (DEAD, 9, "64656164"),
+        (DELIVERY, 9, "00000000 00000000 00 01000000 00000000 01000000 00000000"),
+        (REPLAYED, 9, "6c"),
+    ];
+
+    fn added() -> CommitRecord {
+        let mut late = full().deliveries.remove(1);
+        late.format = Some("{}".into());
+        let replay = DeliveryRecord {
+            source: String::new(),
+            dropped: vec![0],
+            received: 1,
+            dead: None,
+            format: None,
+            replayed: Some(Bytes::from_static(b"l")),
+            ..late.clone()
+        };
+        CommitRecord { deliveries: vec![late, replay], ..CommitRecord::default() }
     }
 
     fn bytes_of(hex: &str) -> Bytes {
@@ -303,6 +355,8 @@ mod tests {
         // And it is what is written: the page in docs/format holds for new logs too.
         assert_eq!(full().encode(CommitId(5), 17), logged(&FULL));
         assert_eq!(CommitRecord::decode(&logged(&[])).expect("decodes"), CommitRecord::default());
+        assert_eq!(CommitRecord::decode(&logged(&ADDED)).expect("decodes"), added());
+        assert_eq!(added().encode(CommitId(5), 17), logged(&ADDED));
     }
 
     #[test]
@@ -312,17 +366,19 @@ mod tests {
         };
         let header = "00000000 00000000 00 00000000 00000000 00000000";
         assert!(CommitRecord::decode(&logged(&[(DELIVERY, 1, header)])).is_ok());
-        let flags = "00000000 00000000 04 00000000 00000000 00000000";
+        let flags = "00000000 00000000 08 00000000 00000000 00000000";
         assert!(refused(&[(DELIVERY, 1, flags)]).contains("unknown flags"));
         assert!(refused(&[(ROWS, 1, "00")]).contains("malformed"));
         assert!(refused(&[(DELIVERY, 1, header), (ROWS, 2, "00")]).contains("another stream"));
         assert!(refused(&[(DELIVERY, 1, header), (DEAD, 1, ""), (DEAD, 1, "")]).contains("twice"));
-        assert!(refused(&[(6, 0, "")]).contains("unknown kind 6"));
+        assert!(refused(&[(7, 0, "")]).contains("unknown kind 7"));
     }
 
     #[test]
     fn a_cut_header_is_an_error_and_never_a_panic() {
-        let whole = header(&sample().deliveries[0]);
+        let mut delivery = sample().deliveries.remove(0);
+        delivery.format = Some("{}".into());
+        let whole = header(&delivery);
         for len in 0..whole.len() {
             assert!(parse_header(7, whole.slice(..len)).is_err(), "cut at {len}");
         }

@@ -16,6 +16,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::planning::Planning;
+use crate::reports::Reports;
 use crate::world::World;
 
 /// See the module.
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub builds: Mutex<Option<Sender<BuildTask>>>,
     pub world: ArcSwap<World>,
     pub metrics: Metrics,
+    /// What sources say of themselves.
+    pub reports: Reports,
     /// Where queries about the catalogs of PostgreSQL run; made with the first of them.
     pub catalog_context: OnceLock<SessionContext>,
     /// Opened for reading only: nothing is taken.

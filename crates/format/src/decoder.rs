@@ -8,6 +8,7 @@ use crate::csv::CsvDecoder;
 use crate::decoded::{Decoded, count_lines};
 use crate::error::FormatError;
 use crate::json::{JsonDecoder, JsonLayout};
+use crate::record_format::RecordFormat;
 use yeoul_batch::{DecodeOptions, Format, TimeLimit};
 
 /// Turns bytes of one format into rows of one schema.
@@ -98,6 +99,21 @@ impl Decoder {
         decoded.lines += lines;
         decoded.bad.iter_mut().for_each(|bad| bad.line += lines);
         Ok(decoded)
+    }
+
+    /// How the records are written: what is needed beside the columns to decode one of them again,
+    /// alone and without the header of its text. A JSON object:
+    /// `{"format":"csv","columns":["id","name"],"delimiter":";","quote":"\"","mapping":{"id":"key"}}`,
+    /// of which JSON has `format` and `mapping` only, and an empty `quote` means that nothing quotes.
+    /// The limits and the texts that mean null are not in it.
+    #[must_use]
+    pub fn record_format(&self) -> String {
+        match self {
+            Self::Json(json) => json.record_format().to_string(),
+            Self::Csv(csv) => csv.record_format().to_string(),
+            // Its bad rows end the COPY: nobody decodes one of them again.
+            Self::Copy(_) => RecordFormat { format: "text", ..RecordFormat::default() }.to_string(),
+        }
     }
 
     /// Decodes whole records. All rows come in one batch, so what bounds the bytes bounds the batch.

@@ -25,6 +25,7 @@ mod decoder;
 pub mod encode;
 mod error;
 mod json;
+mod record_format;
 mod sheet;
 mod value;
 

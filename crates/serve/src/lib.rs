@@ -16,8 +16,10 @@ mod http;
 mod listen;
 mod parameter;
 mod pg;
+mod slot;
 
 pub use http::{HttpOptions, serve_http};
 pub use listen::{ListenError, Server, Shutdown};
 pub use pg::message;
 pub use pg::{PgOptions, serve_pg};
+pub use slot::EngineSlot;

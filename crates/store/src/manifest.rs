@@ -24,7 +24,11 @@ const NAME: &str = "manifest";
 const NEW_NAME: &str = "manifest.new";
 const MAGIC: [u8; 8] = *b"YEOULMAN";
 /// The format version that is written, and the newest that is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// From this version on a tree says how many rows its retention has dropped.
+const VERSION_EXPIRED: u32 = 2;
+/// That count where it is not known.
+const NOT_COUNTED: u64 = u64::MAX;
 /// The length of the head: magic, version, checksum, length of the body.
 const HEAD_LEN: usize = 24;
 
@@ -109,6 +113,7 @@ impl Manifest {
         for tree in &self.trees {
             out.u32(tree.id.0);
             out.u8(rule_number(tree.rule));
+            out.u64(tree.expired_rows.unwrap_or(NOT_COUNTED));
             out.count(tree.parts.len());
             for part in &tree.parts {
                 write_part(&mut out, part);
@@ -154,11 +159,11 @@ impl Manifest {
             let reason = format!("a body of {body_len} bytes should follow, not {}", head.left());
             return Err(corrupt(16, reason));
         }
-        read_body(head)
+        read_body(head, version)
     }
 }
 
-fn read_body(mut body: Reader<'_>) -> Result<Manifest, StoreError> {
+fn read_body(mut body: Reader<'_>, version: u32) -> Result<Manifest, StoreError> {
     let mut manifest = Manifest {
         commit: CommitId(body.u64()?),
         next_tree: body.u32()?,
@@ -168,9 +173,11 @@ fn read_body(mut body: Reader<'_>) -> Result<Manifest, StoreError> {
     for _ in 0..body.u32()? {
         let id = TreeId(body.u32()?);
         let rule = read_rule(&mut body)?;
+        let expired = if version >= VERSION_EXPIRED { body.u64()? } else { NOT_COUNTED };
         let count = body.u32()?;
         let parts = (0..count).map(|_| read_part(&mut body)).collect::<Result<_, _>>()?;
-        manifest.trees.push(TreeManifest { id, rule, parts });
+        let expired_rows = (expired != NOT_COUNTED).then_some(expired);
+        manifest.trees.push(TreeManifest { id, rule, expired_rows, parts });
     }
     for _ in 0..body.u32()? {
         manifest.seen_runs.push(SeenRunMeta {

@@ -97,6 +97,9 @@ pub struct TreeManifest {
     pub id: TreeId,
     /// Its rule's kind, checked against the definition that the engine brings on open.
     pub rule: RuleKind,
+    /// How many rows its retention has dropped since it was created; `None` when that was not counted,
+    /// because a version 1 manifest did not.
+    pub expired_rows: Option<u64>,
     /// Its parts.
     pub parts: Vec<PartMeta>,
 }

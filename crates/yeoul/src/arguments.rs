@@ -35,7 +35,9 @@ pub(crate) enum Command {
         /// A data folder, or a log segment, manifest or part in it
         path: PathBuf,
     },
-    /// Check that every received row is stored, a duplicate, or a dead letter
+    /// List, export and put back what could not be decoded
+    DeadLetters(DeadLettersArguments),
+    /// Prove the books of every source against what is stored
     Audit {
         /// The data folder of a stopped instance
         #[arg(long, value_name = "PATH")]
@@ -103,6 +105,36 @@ pub(crate) enum Format {
     Csv,
     /// One object per line
     Json,
+}
+
+/// `yeoul dead-letters`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeadLettersArguments {
+    /// What to do
+    #[arg(value_enum)]
+    pub(crate) action: LetterAction,
+
+    /// The stream or table that they were sent to
+    pub(crate) stream: String,
+
+    /// Where they are exported to, or the mended ones come from; "-" is standard input or output.
+    /// Without it, replay tries all letters of the stream as they are
+    pub(crate) file: Option<PathBuf>,
+
+    /// Where the running instance serves HTTP
+    #[arg(long, value_name = "ADDR", default_value = crate::config::HTTP_DEFAULT)]
+    pub(crate) http: String,
+}
+
+/// What `yeoul dead-letters` can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LetterAction {
+    /// Show those that nobody has put back
+    List,
+    /// Write them as lines of JSON: mend "raw" and replay the file
+    Export,
+    /// Put mended ones back, each at most once
+    Replay,
 }
 
 /// `yeoul bench`.
@@ -211,6 +243,10 @@ mod tests {
             "yeoul check examples/ads",
             "yeoul inspect d/manifest",
             "yeoul audit --data d",
+            "yeoul dead-letters list clicks --http 127.0.0.1:1",
+            "yeoul dead-letters export clicks bad.ndjson",
+            "yeoul dead-letters replay clicks bad.ndjson",
+            "yeoul dead-letters replay clicks",
             "yeoul bench w2 --events 1000 --peer duckdb --json",
             "yeoul demo --rate 100 --seconds 5 --exit",
         ];

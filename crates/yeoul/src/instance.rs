@@ -1,7 +1,7 @@
 //! A running instance: the engine, its sources, its listeners, and an orderly end.
 //!
 //! ```text
-//!   open ─▶ apply SQL ─▶ serve ─▶ start_sources ─▶ … ─▶ stop sources ─▶ stop listeners ─▶ checkpoint
+//!   listen ─▶ open ─▶ apply SQL ─▶ serve ─▶ start_sources ─▶ … ─▶ stop sources ─▶ stop listeners ─▶ checkpoint
 //! ```
 //!
 //! What must hold: what was acknowledged is durable before the process ends; on SIGTERM or Ctrl-C the
@@ -17,7 +17,6 @@ use yeoul_connect::Sources;
 use yeoul_engine::{Engine, Health};
 
 use crate::clock::SystemClock;
-use crate::config::Settings;
 use crate::failure::Failure;
 use crate::listeners::Listeners;
 use crate::progress::Progress;
@@ -38,7 +37,6 @@ pub(crate) enum Ending {
 /// See the module.
 pub(crate) struct Instance {
     engine: Engine,
-    settings: Settings,
     dir: PathBuf,
     sources: Option<Sources>,
     listeners: Option<Listeners>,
@@ -46,24 +44,42 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Opens the data folder and applies the project's SQL to it.
+    /// Opens the data folder and applies the project's SQL to it; nobody is served.
     pub(crate) fn open(project: &Project, data: &Path) -> Result<Self, Failure> {
+        Self::open_behind(project, data, None)
+    }
+
+    /// Listens, then opens the data folder and applies the project's SQL to it. Until it serves, the
+    /// listeners say how far it is.
+    pub(crate) fn listen(
+        project: &Project,
+        data: &Path,
+        runtime: &Runtime,
+    ) -> Result<Self, Failure> {
+        let listeners = runtime.block_on(Listeners::start(&project.settings))?;
+        Self::open_behind(project, data, Some(listeners))
+    }
+
+    fn open_behind(
+        project: &Project,
+        data: &Path,
+        listeners: Option<Listeners>,
+    ) -> Result<Self, Failure> {
         let mut progress = Progress::new("recovering");
         let engine = Engine::open(
             data,
             Arc::new(SystemClock),
             project.settings.engine.clone(),
-            &mut |recovery| progress.recovery(recovery),
+            &mut |recovery| {
+                progress.recovery(recovery);
+                if let Some(listeners) = &listeners {
+                    listeners.progress(recovery);
+                }
+            },
         )?;
         progress.finish();
-        let instance = Self {
-            engine,
-            settings: project.settings.clone(),
-            dir: project.dir.clone(),
-            sources: None,
-            listeners: None,
-            stop: None,
-        };
+        let dir = project.dir.clone();
+        let instance = Self { engine, dir, sources: None, listeners, stop: None };
         if let Err(failure) = apply(&instance.engine, &project.files) {
             // The first mistake is what the person must see, whatever closing says.
             let _ = instance.engine.shutdown();
@@ -77,10 +93,12 @@ impl Instance {
         &self.engine
     }
 
-    /// Listens, and watches for the signals that ask to stop.
+    /// Serves requests, and watches for the signals that ask to stop.
     pub(crate) async fn serve(&mut self) -> Result<(), Failure> {
         self.stop = Some(watch_signals()?);
-        self.listeners = Some(Listeners::start(&self.engine, &self.settings).await?);
+        if let Some(listeners) = &self.listeners {
+            listeners.ready(&self.engine);
+        }
         Ok(())
     }
 

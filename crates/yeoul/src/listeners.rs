@@ -1,24 +1,30 @@
-//! The listeners of an instance: HTTP and the Postgres wire, each where the settings say.
+//! The listeners of an instance: HTTP and the Postgres wire, each where the settings say. They listen
+//! before the engine is open, so that who asks hears how far it is.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use yeoul_engine::Engine;
-use yeoul_serve::{HttpOptions, PgOptions, Server, Shutdown, serve_http, serve_pg};
+use yeoul_engine::{Engine, Recovery};
+use yeoul_serve::{EngineSlot, HttpOptions, PgOptions, Server, Shutdown, serve_http, serve_pg};
 
 use crate::config::Settings;
 use crate::failure::Failure;
 
 /// Listeners that listen.
 pub(crate) struct Listeners {
+    slot: EngineSlot,
     shutdown: Shutdown,
     servers: Vec<Server>,
+    /// What is said when they serve.
+    places: Vec<String>,
 }
 
 impl Listeners {
     /// Starts those that the settings ask for.
-    pub(crate) async fn start(engine: &Engine, settings: &Settings) -> Result<Self, Failure> {
-        let mut listeners = Self { shutdown: Shutdown::new(), servers: Vec::new() };
-        let started = listeners.add(engine, settings).await;
+    pub(crate) async fn start(settings: &Settings) -> Result<Self, Failure> {
+        let slot = EngineSlot::opening();
+        let shutdown = Shutdown::new();
+        let mut listeners = Self { slot, shutdown, servers: Vec::new(), places: Vec::new() };
+        let started = listeners.add(settings).await;
         if let Err(failure) = started {
             listeners.stop().await;
             return Err(failure);
@@ -26,7 +32,20 @@ impl Listeners {
         Ok(listeners)
     }
 
-    async fn add(&mut self, engine: &Engine, settings: &Settings) -> Result<(), Failure> {
+    /// The engine has replayed so much of its log.
+    pub(crate) fn progress(&self, recovery: Recovery) {
+        self.slot.progress(recovery);
+    }
+
+    /// The engine is open: from now on requests are served.
+    pub(crate) fn ready(&self, engine: &Engine) {
+        self.slot.ready(engine.clone());
+        for place in &self.places {
+            tracing::info!("{place}");
+        }
+    }
+
+    async fn add(&mut self, settings: &Settings) -> Result<(), Failure> {
         let fail = |e: yeoul_serve::ListenError| {
             Failure::new(format!("{e}\nhint: choose another address, or \"off\""))
         };
@@ -39,10 +58,11 @@ impl Listeners {
                     .max(HttpOptions::default().bodies_bytes_max),
                 ..HttpOptions::default()
             };
-            let (engine, shutdown) = (engine.clone(), self.shutdown.clone());
-            let server =
-                serve_http(engine, address(text)?, options, shutdown).await.map_err(fail)?;
-            tracing::info!("HTTP on http://{}", server.address());
+            let (slot, shutdown) = (self.slot.clone(), self.shutdown.clone());
+            let server = serve_http(slot, address(text)?, options, shutdown).await.map_err(fail)?;
+            let place = format!("http://{}", server.address());
+            tracing::info!("opening the data folder; {place}/readyz says how far it is");
+            self.places.push(format!("HTTP on {place}"));
             self.servers.push(server);
         }
         if let Some(text) = &settings.postgres {
@@ -50,9 +70,9 @@ impl Listeners {
                 connections_max: settings.postgres_connections_max,
                 ..PgOptions::default()
             };
-            let (engine, shutdown) = (engine.clone(), self.shutdown.clone());
-            let server = serve_pg(engine, address(text)?, options, shutdown).await.map_err(fail)?;
-            tracing::info!("Postgres on postgres://yeoul@{}/yeoul", server.address());
+            let (slot, shutdown) = (self.slot.clone(), self.shutdown.clone());
+            let server = serve_pg(slot, address(text)?, options, shutdown).await.map_err(fail)?;
+            self.places.push(format!("Postgres on postgres://yeoul@{}/yeoul", server.address()));
             self.servers.push(server);
         }
         Ok(())

@@ -59,6 +59,7 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Sql(arguments) => commands::sql::run(&arguments),
         Command::Check { dir } => commands::check::run(&dir),
         Command::Inspect { path } => commands::inspect::run(&path),
+        Command::DeadLetters(arguments) => commands::dead_letters::run(&arguments),
         Command::Audit { data } => commands::audit::run(&data),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),

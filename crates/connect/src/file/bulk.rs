@@ -151,6 +151,6 @@ fn submit(
         let block = block.recv().map_err(gone)?.map_err(place)?;
         let letters = deliverer.letters(&piece, block.bad, block.lines)?;
         let rows = block.rows.map_err(|e| ConnectError::refused(stream.name(), &e))?;
-        deliverer.submit(&piece.partition, piece.to, DeliveryRows::Encoded(rows), letters)?;
+        deliverer.submit(&piece, piece.to, DeliveryRows::Encoded(rows), letters)?;
     }
 }

@@ -101,10 +101,10 @@ impl<'a> Deliverer<'a> {
         Ok(bad.into_iter().map(letter).collect())
     }
 
-    /// Submits rows and dead letters that end at `to`; waits for room in the engine's queue.
+    /// Submits rows and dead letters of a piece that end at `to`; waits for room in the engine's queue.
     pub(super) fn submit(
         &mut self,
-        partition: &Arc<Partition>,
+        piece: &Piece,
         to: u64,
         rows: DeliveryRows,
         dead_letters: Vec<DeadLetter>,
@@ -113,6 +113,7 @@ impl<'a> Deliverer<'a> {
             // Blank lines: the next delivery begins before them.
             return Ok(());
         }
+        let partition = &piece.partition;
         let progress = self.progress(partition);
         let position = Position { from: progress.to, to };
         progress.to = to;
@@ -123,6 +124,7 @@ impl<'a> Deliverer<'a> {
             position: Some(position),
             idempotency_key: None,
             rows,
+            format: piece.format.clone().filter(|_| !dead_letters.is_empty()),
             dead_letters,
         };
         let refused = |e| ConnectError::refused(self.stream.name(), &e);
@@ -147,9 +149,14 @@ impl<'a> Deliverer<'a> {
         status.rows += receipt.accepted;
         status.duplicates += receipt.duplicates;
         status.dead_letters += receipt.dead_letters;
-        status.bytes += position.to - position.from;
         status.position = format!("{}@{}", partition.name, position.to);
-        status.error = None;
+        if partition.in_bytes {
+            let bytes = position.to - position.from;
+            status.bytes += bytes;
+            self.context.report().read(&partition.name, bytes);
+        }
+        drop(status);
+        self.context.note_error(None);
         Ok(())
     }
 }

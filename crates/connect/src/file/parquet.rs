@@ -100,6 +100,7 @@ impl ParquetReader {
             to: self.position,
             first: None,
             lines_skipped: 0,
+            format: None,
             payload: Payload::Rows(Decoded { rows, bad: Vec::new(), records, lines: 0 }),
         }))
     }

@@ -23,6 +23,8 @@ pub(super) struct Partition {
     /// The name messages have.
     pub(super) shown: Arc<str>,
     pub(super) path: PathBuf,
+    /// Whether its positions are bytes.
+    pub(super) in_bytes: bool,
 }
 
 /// On which line the first piece of an opened file begins.
@@ -44,6 +46,8 @@ pub(super) struct Piece {
     pub(super) first: Option<FirstLine>,
     /// Lines before its records: the header's.
     pub(super) lines_skipped: u64,
+    /// How its records are written, for those that turn out to be bad.
+    pub(super) format: Option<Arc<str>>,
     pub(super) payload: Payload,
 }
 
@@ -118,8 +122,9 @@ impl<'a> Opener<'a> {
     pub(super) fn open(&self, file: &FileName, generation: u32) -> Result<Reader, ReadError> {
         let name = name_of(file, generation);
         let position = self.position(&name);
-        let partition =
-            Arc::new(Partition { name, shown: Arc::clone(&file.shown), path: file.path.clone() });
+        let in_bytes = self.plan.kind(file) != Kind::Parquet;
+        let (shown, path) = (Arc::clone(&file.shown), file.path.clone());
+        let partition = Arc::new(Partition { name, shown, path, in_bytes });
         let schema = Arc::clone(self.stream.schema());
         Ok(match self.plan.kind(file) {
             Kind::Parquet => {

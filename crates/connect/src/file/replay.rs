@@ -213,8 +213,7 @@ impl Replay<'_> {
         let first_row = records.iter().find_map(|record| record.row).unwrap_or(0);
         let rows = block.rows.slice(first_row, records.len() - bad);
         let letters = block.letters.by_ref().take(bad).collect();
-        let partition = &block.piece.partition;
-        self.deliverer.submit(partition, last.to, rows.into(), letters)?;
+        self.deliverer.submit(&block.piece, last.to, rows.into(), letters)?;
         if block.next == block.waiting.len() {
             self.blocks[at] = None;
         }

@@ -71,7 +71,7 @@ impl<'a> Files<'a> {
             Ok(reader) => known.reader = Some(reader),
             // A file that is just being written, or is gone again, is tried again.
             Err(error) if self.plan.follow && !first => {
-                self.context.status().error = Some(format!("{}: {error}", known.file.shown));
+                self.context.note_error(Some(format!("{}: {error}", known.file.shown)));
             }
             Err(error) => return Err(self.plan.failed(&known.file, error)),
         }

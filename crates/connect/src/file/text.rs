@@ -61,6 +61,8 @@ pub(super) struct TextReader {
     overlong: Option<Vec<u8>>,
     first: Option<FirstLine>,
     lines_skipped: u64,
+    /// How its records are written, once the header is read.
+    format: Option<Arc<str>>,
 }
 
 impl TextReader {
@@ -83,6 +85,7 @@ impl TextReader {
             overlong: None,
             first: None,
             lines_skipped: 0,
+            format: None,
         })
     }
 
@@ -164,6 +167,7 @@ impl TextReader {
             to: self.offset,
             first: self.first.take(),
             lines_skipped: std::mem::take(&mut self.lines_skipped),
+            format: self.format.clone(),
             payload,
         }
     }
@@ -200,6 +204,7 @@ impl TextReader {
             let lines = head_lines + self.skip_to_position()?;
             self.first = Some(FirstLine::Behind(lines));
         }
+        self.format = Some(decoder.record_format().into());
         let decoder = Arc::new(decoder);
         self.begun = Some(Arc::clone(&decoder));
         Ok(Some(decoder))

@@ -112,6 +112,17 @@ fn bad_rows_are_kept_with_their_lines() {
         format!("e.json@{}", std::fs::metadata(shop.path("e.json")).expect("is there").len())
     );
     sources.stop();
+    let length = std::fs::metadata(shop.path("e.json")).expect("is there").len();
+    assert_eq!(
+        shop.rows(
+            "SELECT stream, source, partition, dead_letters, bytes, state, error FROM yeoul.sources"
+        ),
+        [format!("events|file|e.json|4|{length}|finished|-")]
+    );
+    assert_eq!(
+        shop.rows("SELECT DISTINCT format FROM yeoul.dead_letters"),
+        ["{\"format\":\"json\"}"]
+    );
     assert_eq!(
         shop.rows("SELECT position, reason FROM yeoul.dead_letters ORDER BY position"),
         [
@@ -121,6 +132,34 @@ fn bad_rows_are_kept_with_their_lines() {
             "e.json:40006|not JSON at byte 7: expected a comma or the end of an object",
         ]
     );
+}
+
+#[test]
+fn sources_show_their_state_and_their_last_error() {
+    let state = "SELECT partition, received, bytes, state, error FROM yeoul.sources";
+    let shop = Shop::new();
+    shop.write("e.csv", "name;id\nx;1\ny;z\n");
+    shop.create("path = 'e.csv', delimiter = ';', on_error = 'fail'");
+    assert!(shop.drain().is_err());
+    let found = shop.rows(state);
+    assert!(
+        found[0].starts_with("|0|-|failed|source of \"events\": e.csv:3: column \"id\""),
+        "{found:?}"
+    );
+    shop.run("DROP STREAM events");
+    shop.create("path = 'e.csv', delimiter = ';'");
+    shop.drain().expect("reads");
+    assert_eq!(shop.rows(state), ["e.csv|2|16|finished|-"]);
+    assert_eq!(
+        shop.rows("SELECT format FROM yeoul.dead_letters"),
+        [r#"{"format":"csv","columns":["name","id"],"delimiter":";","quote":"\""}"#]
+    );
+    shop.run("DROP STREAM events");
+    shop.create("path = 'none-*.csv', follow = 'true'");
+    let sources = shop.start().expect("waits for files");
+    assert_eq!(shop.rows(state), ["|0|-|running|-"]);
+    sources.stop();
+    assert_eq!(shop.rows(state), ["|0|-|stopped|-"]);
 }
 
 #[test]

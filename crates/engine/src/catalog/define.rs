@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use yeoul_batch::{Combine, CommitId, TreeId};
 use yeoul_flow::{Graph, TreeShape};
 use yeoul_sql::{
@@ -247,7 +247,7 @@ fn schema_of(columns: &[Column]) -> SchemaRef {
 }
 
 /// A table's columns with the hidden two of its tree.
-fn table_schema(schema: &SchemaRef) -> SchemaRef {
+pub(super) fn table_schema(schema: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(VERSION, DataType::UInt64, false)));
     fields.push(Arc::new(Field::new(DELETED, DataType::Boolean, false)));
@@ -302,48 +302,4 @@ fn state_tree(id: TreeId, name: String, states: &Arc<yeoul_flow::Aggregate>) -> 
 
 fn key_names(plain: &HashMap<String, usize>, states: &SchemaRef) -> HashMap<String, String> {
     plain.iter().map(|(out, &key)| (out.clone(), states.field(key).name().clone())).collect()
-}
-
-/// The stream `yeoul.dead_letters`: what could not be decoded, with its bytes.
-pub(crate) fn dead_letters(id: RelationId, tree: TreeId) -> Relation {
-    let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    let schema = Arc::new(Schema::new(vec![
-        Field::new("stream", DataType::Utf8View, false),
-        Field::new("source", DataType::Utf8View, false),
-        Field::new("partition", DataType::Utf8View, false),
-        Field::new("position", DataType::Utf8View, false),
-        Field::new("received_at", time, false),
-        Field::new("reason", DataType::Utf8View, false),
-        Field::new("raw", DataType::Binary, false),
-    ]));
-    let spec = TreeSpec {
-        id: tree,
-        name: "yeoul.dead_letters".to_owned(),
-        schema: Arc::clone(&schema),
-        key: vec![0, 4],
-        rule: Rule::Keep,
-        partition: None,
-        retention_us: None,
-    };
-    Relation {
-        id,
-        name: "yeoul.dead_letters".to_owned(),
-        kind: RelationKind::System,
-        sql: String::new(),
-        created: CommitId(0),
-        schema,
-        trees: vec![spec],
-        view: TreeView::Keep,
-        body: Body::Stream(StreamBody {
-            event_time: Some(4),
-            delay_us: 0,
-            lateness_us: 0,
-            unique: None,
-            on_error: yeoul_sql::OnError::DeadLetter,
-            decode: yeoul_batch::DecodeOptions::default(),
-            future_skew: None,
-            connector: yeoul_sql::Connector::Http,
-            keeps_rows: true,
-        }),
-    }
 }

@@ -2,6 +2,7 @@
 
 mod define;
 mod graph;
+mod letters;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,8 +14,10 @@ use yeoul_flow::{Graph, SourceIndex};
 use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan};
 use yeoul_store::TreeSpec;
 
-pub(crate) use define::{Definer, dead_letters};
+pub(crate) use define::Definer;
 pub(crate) use graph::build as build_graph;
+pub(crate) use letters::column as letter_column;
+pub(crate) use letters::{DEAD, REPLAYED, dead_letters, dead_letters_without_key, logged_letters};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::scan::TreeView;

@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use yeoul_batch::CommitId;
 use yeoul_store::StoreError;
 
+use super::letters::Arrived;
 use super::prepare::Prepared;
 use super::queue::{Job, Queued, Reply, WriteOutcome};
 use super::sources::{SourceKey, Turn};
-use super::state::{Rows, State, fail};
+use super::state::{DEAD_LETTERS, Rows, State, fail};
 use super::stream::without;
 use super::table::as_written;
 use super::views::{Build, ViewState};
@@ -218,6 +219,9 @@ impl Committer {
             source: Arc::clone(&delivery.source),
             partition: Arc::clone(&delivery.partition),
         };
+        if let Some(returned) = &delivery.returned {
+            returned.check(self.state.last_replay)?;
+        }
         if self.state.sources.turn(&key, delivery.position)? == Turn::Repeated {
             let duplicates = delivery.rows.num_rows() as u64;
             return Ok(Receipt { duplicates, ..Receipt::default() });
@@ -275,8 +279,12 @@ impl Committer {
             late,
             rows: delivery.encoded.filter(|_| stored > 0),
             dead: dead.as_ref().map(|(_, bytes)| bytes.clone()),
+            format: delivery.format.as_deref().filter(|_| dead.is_some()).map(str::to_owned),
+            replayed: delivery.returned.as_ref().map(|returned| returned.encoded.clone()),
         });
-        draft.rows.dead.extend(dead.map(|(batch, _)| batch));
+        let format = delivery.format;
+        draft.rows.dead.extend(dead.map(|(rows, _)| Arrived { rows, format }));
+        draft.rows.returned.extend(delivery.returned.map(|returned| returned.letters));
         match &delivery.relation.body {
             Body::Table(_) => {
                 draft.rows.tables.push((id, as_written(&accepted, &delivery.relation)?));
@@ -389,20 +397,27 @@ impl Committer {
 
 /// Whether a job belongs into a commit that writes the tables `written`. The record of a commit has its
 /// deliveries before its writes, so a delivery to a table begins a new commit when it comes behind a
-/// write to it: otherwise a replay would apply the two the other way round.
+/// write to it: otherwise a replay would apply the two the other way round. Of two that put dead letters
+/// back, the second has to see what the first did.
 fn joins(job: &Job, written: &[RelationId]) -> bool {
     match job {
-        Job::Delivery(prepared, _) => !written.contains(&prepared.relation.id),
+        Job::Delivery(prepared, _) => {
+            let again = prepared.returned.is_some() && written.contains(&DEAD_LETTERS);
+            !again && !written.contains(&prepared.relation.id)
+        }
         Job::Write { .. } => true,
         _ => false,
     }
 }
 
 fn note_written(job: &Job, written: &mut Vec<RelationId>) {
-    if let Job::Write { relation, .. } = job
-        && !written.contains(relation)
-    {
-        written.push(*relation);
+    let relation = match job {
+        Job::Write { relation, .. } => *relation,
+        Job::Delivery(prepared, _) if prepared.returned.is_some() => DEAD_LETTERS,
+        _ => return,
+    };
+    if !written.contains(&relation) {
+        written.push(relation);
     }
 }
 

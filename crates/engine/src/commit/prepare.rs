@@ -11,7 +11,8 @@ use yeoul_store::encode_batch;
 
 use super::ahead;
 use super::keys::Keys;
-use crate::catalog::{Body, Relation, StreamBody};
+use super::letters::Returned;
+use crate::catalog::{Body, Relation, StreamBody, logged_letters};
 use crate::delivery::{DeadLetter, Delivery, DeliveryRows, EncodedRows, Position};
 use crate::error::{EngineError, ErrorKind};
 
@@ -29,8 +30,12 @@ pub(crate) struct Prepared {
     pub encoded: Option<Bytes>,
     /// The unique keys, when the stream has one.
     pub keys: Option<Keys>,
-    /// In the schema of `yeoul.dead_letters`; `None` when there are none.
+    /// In the schema of [`logged_letters`]; `None` when there are none.
     pub dead: Option<(RecordBatch, Bytes)>,
+    /// How the bytes of the dead letters are written.
+    pub format: Option<Arc<str>>,
+    /// The dead letters that the rows were, when they are put back.
+    pub returned: Option<Box<Returned>>,
 }
 
 impl Prepared {
@@ -39,6 +44,7 @@ impl Prepared {
         self.rows.get_array_memory_size()
             + self.encoded.as_ref().map_or(0, Bytes::len)
             + self.dead.as_ref().map_or(0, |(rows, _)| rows.get_array_memory_size())
+            + self.returned.as_ref().map_or(0, |returned| returned.bytes())
     }
 }
 
@@ -46,7 +52,6 @@ impl Prepared {
 pub(crate) fn prepare(
     mut delivery: Delivery,
     relation: Arc<Relation>,
-    dead_letters: &Relation,
     now_us: i64,
 ) -> Result<Prepared, EngineError> {
     if let DeliveryRows::Plain(rows) = &delivery.rows {
@@ -61,7 +66,7 @@ pub(crate) fn prepare(
     let dead = if delivery.dead_letters.is_empty() {
         None
     } else {
-        let batch = dead_batch(&delivery, dead_letters, now_us)?;
+        let batch = dead_batch(&delivery, now_us)?;
         let bytes = encode_batch(&batch)?;
         Some((batch, bytes))
     };
@@ -86,7 +91,9 @@ pub(crate) fn prepare(
         rows,
         encoded,
         keys,
+        format: delivery.format.filter(|_| dead.is_some()),
         dead,
+        returned: None,
     })
 }
 
@@ -132,11 +139,7 @@ fn check_columns(rows: &RecordBatch, relation: &Relation) -> Result<(), EngineEr
     Ok(())
 }
 
-fn dead_batch(
-    delivery: &Delivery,
-    relation: &Relation,
-    now_us: i64,
-) -> Result<RecordBatch, EngineError> {
+fn dead_batch(delivery: &Delivery, now_us: i64) -> Result<RecordBatch, EngineError> {
     let letters = &delivery.dead_letters;
     let same = |text: &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(text, letters.len())))
@@ -155,5 +158,5 @@ fn dead_batch(
         each(|letter| &letter.reason),
         Arc::new(BinaryArray::from_iter_values(letters.iter().map(|letter| &letter.raw))),
     ];
-    Ok(RecordBatch::try_new(Arc::clone(&relation.schema), columns)?)
+    Ok(RecordBatch::try_new(Arc::clone(logged_letters()), columns)?)
 }

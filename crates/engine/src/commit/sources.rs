@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::catalog::RelationId;
 use crate::delivery::Position;
 use crate::error::{EngineError, ErrorKind};
-use crate::meta::{Counts, SourceMeta};
+use crate::meta::{Chain, Counts, SourceMeta};
 
 /// A partition of a source of a relation.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub(crate) struct SourceKey {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SourceState {
     pub position: u64,
+    /// `None` for a partition that never delivered with a position.
+    pub chain: Option<Chain>,
     pub counts: Counts,
 }
 
@@ -70,6 +72,11 @@ impl Sources {
     pub(crate) fn note(&mut self, key: SourceKey, position: Option<Position>, counts: Counts) {
         let state = self.0.entry(key).or_default();
         if let Some(position) = position {
+            // An earlier program may have brought it where it stands.
+            let begin = state.position;
+            let chain = state.chain.get_or_insert(Chain { begin, ..Chain::default() });
+            chain.covered += position.to.saturating_sub(position.from);
+            chain.gaps += u64::from(position.from != state.position);
             state.position = position.to;
         }
         state.counts.received += counts.received;
@@ -97,6 +104,7 @@ impl Sources {
                 source: key.source.to_string(),
                 partition: key.partition.to_string(),
                 position: state.position,
+                chain: state.chain,
                 counts: state.counts,
             })
             .collect()
@@ -110,7 +118,7 @@ impl Sources {
                 source: m.source.as_str().into(),
                 partition: m.partition.as_str().into(),
             };
-            (key, SourceState { position: m.position, counts: m.counts })
+            (key, SourceState { position: m.position, chain: m.chain, counts: m.counts })
         };
         Self(meta.iter().map(entry).collect())
     }
@@ -136,6 +144,11 @@ mod tests {
         assert_eq!(sources.turn(&key, at(10, 10)).expect("empty"), Turn::Next);
         assert!(sources.turn(&key, at(5, 15)).is_err());
         assert!(sources.turn(&key, at(11, 15)).is_err());
+        let chain = Chain { begin: 0, covered: 10, gaps: 0 };
+        assert_eq!(sources.get(&key).chain, Some(chain));
+        // Only a damaged log has one that does not follow; it is not forgotten.
+        sources.note(key.clone(), at(12, 15), Counts::default());
+        assert_eq!(sources.get(&key).chain, Some(Chain { covered: 13, gaps: 1, ..chain }));
         assert_eq!(Sources::from_meta(&sources.to_meta()).get(&key), sources.get(&key));
     }
 }

@@ -11,6 +11,7 @@ use yeoul_flow::Workers;
 use yeoul_store::{Publication, Snapshot, Store};
 
 use super::checkpoint::MetaAt;
+use super::letters::{self, Arrived};
 use super::sources::Sources;
 use super::stream::StreamState;
 use super::table;
@@ -31,7 +32,9 @@ pub(crate) struct Rows {
     /// Written rows of tables, with `_deleted`.
     pub tables: Vec<(RelationId, RecordBatch)>,
     /// Dead letters.
-    pub dead: Vec<RecordBatch>,
+    pub dead: Vec<Arrived>,
+    /// Dead letters that are put back, in the columns of their table.
+    pub returned: Vec<RecordBatch>,
 }
 
 /// See the module.
@@ -43,6 +46,8 @@ pub(crate) struct State {
     pub streams: HashMap<RelationId, StreamState>,
     /// The last commit that changed each table.
     pub tables: HashMap<RelationId, CommitId>,
+    /// The last commit that put dead letters back.
+    pub last_replay: CommitId,
     /// In order of creation, so that what a view reads is stepped before it.
     pub views: BTreeMap<RelationId, ViewState>,
     pub sources: Arc<Sources>,
@@ -75,8 +80,12 @@ impl State {
                 changes.entry(id).or_default().push(Updates::inserts(batch));
             }
         }
+        if !rows.returned.is_empty() {
+            self.last_replay = commit;
+        }
         if let Some(relation) = self.catalog.by_id(DEAD_LETTERS) {
-            batches.extend(rows.dead.into_iter().map(|batch| (relation.tree(), batch)));
+            let stored = letters::stored(relation, commit, rows.dead, rows.returned)?;
+            batches.extend(stored.into_iter().map(|batch| (relation.tree(), batch)));
         }
         self.apply_tables(commit, rows.tables, &mut changes, &mut batches)?;
         self.step_views(&mut changes, &mut batches);

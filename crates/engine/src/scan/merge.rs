@@ -37,9 +37,25 @@ pub(crate) trait MergeRule: fmt::Debug + Send + Sync {
     /// The columns of the result.
     fn schema(&self) -> SchemaRef;
 
+    /// What is enough of the input for the columns `projection` of the result; `None` when it is all.
+    fn narrowed(&self, projection: &[usize]) -> Option<Narrowed> {
+        let _ = projection;
+        None
+    }
+
     /// The result for the rows of a set of whole keys. `global` says that the input is everything,
     /// which matters to an aggregate without groups: it has a row even over nothing.
     fn merge(&self, batches: Vec<RecordBatch>, global: bool) -> Result<RecordBatch>;
+}
+
+/// A rule over some of the columns of its input.
+pub(crate) struct Narrowed {
+    /// Those columns.
+    pub input: Vec<usize>,
+    /// The rule over them.
+    pub rule: Arc<dyn MergeRule>,
+    /// The wanted columns of its result.
+    pub projection: Vec<usize>,
 }
 
 /// Keeps the row with the highest `_version` of each key, unless it is `_deleted`. The input's last
@@ -68,6 +84,25 @@ impl MergeRule for NewestRow {
 
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.output)
+    }
+
+    fn narrowed(&self, projection: &[usize]) -> Option<Narrowed> {
+        let width = self.output.fields().len();
+        let visible: Vec<usize> = (0..width)
+            .filter(|column| projection.contains(column) || self.key.contains(column))
+            .collect();
+        if visible.len() == width {
+            return None;
+        }
+        let place = |column: &usize| visible.binary_search(column).ok();
+        let key: Option<Vec<usize>> = self.key.iter().map(place).collect();
+        let projection: Option<Vec<usize>> = projection.iter().map(place).collect();
+        let output = self.output.project(&visible).ok()?;
+        // The columns of the result are the first of the input; the two hidden ones follow.
+        let input: Vec<usize> = visible.into_iter().chain([width, width + 1]).collect();
+        let schema = self.input.project(&input).ok()?;
+        let rule = Arc::new(Self::new(Arc::new(schema), Arc::new(output), key?));
+        Some(Narrowed { input, rule, projection: projection? })
     }
 
     fn merge(&self, batches: Vec<RecordBatch>, _global: bool) -> Result<RecordBatch> {

@@ -25,7 +25,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::union::UnionExec;
 use yeoul_store::{Part, Snapshot, TreeSnapshot};
 
-use super::merge::{MergeExec, MergeRule};
+use super::merge::{MergeExec, MergeRule, Narrowed};
 use super::part::PartReaderFactory;
 
 /// How the rows of a tree become the rows of its relation.
@@ -131,16 +131,17 @@ impl TreeProvider {
         })
     }
 
-    /// `filters` as a predicate over the tree's columns; those that look at other columns than keys
-    /// of a merged tree are left out.
+    /// `filters` as a predicate over those of the tree's columns that are in `schema`; those that look at
+    /// other columns than keys of a merged tree are left out.
     fn predicate(
         &self,
         state: &dyn Session,
         filters: &[Expr],
+        schema: &SchemaRef,
     ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
         let usable = filters.iter().filter_map(|filter| self.below(filter));
         let Some(expr) = conjunction(usable) else { return Ok(None) };
-        let schema = DFSchema::try_from(Arc::clone(&self.tree.spec().schema))?;
+        let schema = DFSchema::try_from(Arc::clone(schema))?;
         Ok(Some(state.create_physical_expr(expr, &schema)?))
     }
 
@@ -228,15 +229,24 @@ impl TableProvider for TreeProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let predicate = self.predicate(state, filters)?;
+        let predicate = self.predicate(state, filters, &self.tree.spec().schema)?;
         match &self.view {
             TreeView::Keep => self.stored(state, projection, predicate.as_ref(), limit),
             TreeView::Merged { rule, .. } => {
-                let mut stored = self.stored(state, None, predicate.as_ref(), None)?;
-                if let Some(predicate) = predicate {
+                let narrowed = projection.and_then(|projection| rule.narrowed(projection));
+                let (input, rule, projection) = match narrowed {
+                    Some(Narrowed { input, rule, projection }) => {
+                        (Some(input), rule, Some(projection))
+                    }
+                    None => (None, Arc::clone(rule), projection.cloned()),
+                };
+                let mut stored = self.stored(state, input.as_ref(), predicate.as_ref(), None)?;
+                if predicate.is_some()
+                    && let Some(predicate) = self.predicate(state, filters, &stored.schema())?
+                {
                     stored = Arc::new(FilterExec::try_new(predicate, stored)?);
                 }
-                Ok(Arc::new(MergeExec::new(stored, Arc::clone(rule), projection.cloned())?))
+                Ok(Arc::new(MergeExec::new(stored, rule, projection)?))
             }
         }
     }

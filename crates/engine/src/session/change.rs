@@ -17,7 +17,7 @@ use yeoul_store::encode_batch;
 
 use super::{Answer, CopyIn, Session};
 use crate::catalog::{Body, Relation, TableBody};
-use crate::commit::{DEAD_LETTERS, Job, WriteOutcome, prepare, with_deleted};
+use crate::commit::{Job, WriteOutcome, prepare, with_deleted};
 use crate::convert;
 use crate::delivery::{Delivery, Receipt, SQL};
 use crate::engine::StreamHandle;
@@ -78,9 +78,7 @@ impl Session {
         rows: RecordBatch,
     ) -> Result<Receipt, EngineError> {
         let delivery = Delivery::new(StreamHandle(Arc::clone(&relation)), SQL, rows);
-        let world = self.shared.world.load_full();
-        let letters = world.catalog.by_id(DEAD_LETTERS).ok_or_else(EngineError::stopped)?;
-        let prepared = prepare(delivery, relation, letters, self.shared.clock.now_us())?;
+        let prepared = prepare(delivery, relation, self.shared.clock.now_us())?;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let reply = Box::new(move |outcome| {
             let _ = sender.send(outcome);

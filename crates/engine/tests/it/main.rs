@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was wrong")]
 
 mod ahead;
+mod books;
 mod faults;
 mod law;
 mod lookup;

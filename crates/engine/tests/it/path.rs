@@ -100,6 +100,11 @@ fn tables_change_and_views_on_them_follow() {
     drop(engine);
     let engine = open(dir.path());
     assert_eq!(ok(&engine, "SELECT * FROM products ORDER BY id"), ["2|c|1.0", "3|b|11.0"]);
+    // Only the key and the wanted columns are read and merged.
+    assert_eq!(ok(&engine, "SELECT price FROM products WHERE id > 2"), ["11.0"]);
+    assert_eq!(ok(&engine, "SELECT price, id FROM products ORDER BY id"), ["1.0|2", "11.0|3"]);
+    assert_eq!(ok(&engine, "SELECT count(*) FROM products WHERE category = 'c'"), ["1"]);
+    assert_eq!(ok(&engine, "SELECT count(*) FROM products"), ["2"]);
     same(&engine, "by_category", BY);
     same(&engine, "dear", DEAR);
     assert_eq!(ok(&engine, "DELETE FROM products"), ["DELETE 2"]);

@@ -15,6 +15,10 @@ pub(crate) struct FieldMap {
     /// Whether that header's names count; else they are only passed over.
     header_counts: bool,
     mapping: Vec<(String, FieldPath)>,
+    /// The names of the fields; the columns until others are known.
+    names: Vec<String>,
+    /// Whether the fields are found by their names, not by their order.
+    by_name: bool,
 }
 
 impl FieldMap {
@@ -33,6 +37,8 @@ impl FieldMap {
             header_pending: header,
             header_counts: header && options.columns.is_none(),
             mapping: options.mapping.clone(),
+            names: sheet.columns.iter().map(|column| column.name.clone()).collect(),
+            by_name: false,
         };
         if let Some(names) = &options.columns {
             map.set_names(sheet, names);
@@ -65,7 +71,13 @@ impl FieldMap {
         Ok(())
     }
 
+    /// What each field is called, and where columns are found that have another name.
+    pub(crate) fn names(&self) -> (&[String], &[(String, FieldPath)]) {
+        (&self.names, if self.by_name { &self.mapping } else { &[] })
+    }
+
     fn set_names(&mut self, sheet: &Sheet, names: &[String]) {
+        (self.names, self.by_name) = (names.to_vec(), true);
         self.targets = vec![Vec::new(); names.len()];
         for (index, column) in sheet.columns.iter().enumerate() {
             let mapped = self.mapping.iter().find(|(name, _)| *name == column.name);

@@ -20,6 +20,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::decoded::{Decoded, Progress, Refusal, count_lines, too_long};
 use crate::error::FormatError;
+use crate::record_format::RecordFormat;
 use crate::sheet::Sheet;
 use crate::value::push_span;
 pub(crate) use fields::{FieldMap, Nulls};
@@ -92,6 +93,18 @@ impl CsvDecoder {
         }
         self.fields.set_header(&self.sheet, &names)?;
         Ok(Some(bom + len))
+    }
+
+    /// How the records are written, as [`crate::Decoder::record_format`] says it.
+    pub(crate) fn record_format(&self) -> RecordFormat<'_> {
+        let (columns, mapping) = self.fields.names();
+        RecordFormat {
+            format: "csv",
+            columns,
+            mapping,
+            delimiter: Some(self.dialect.delimiter),
+            quote: self.dialect.quote,
+        }
     }
 
     /// How many bytes at the beginning of `bytes` are whole records.

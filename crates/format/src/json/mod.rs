@@ -21,11 +21,12 @@ use arrow::datatypes::SchemaRef;
 use crate::column::Column;
 use crate::decoded::line_ends;
 use crate::error::FormatError;
+use crate::record_format::RecordFormat;
 use crate::sheet::Sheet;
 use crate::value::Misfit;
 use cursor::Cursor;
 use keys::Keys;
-use yeoul_batch::DecodeOptions;
+use yeoul_batch::{DecodeOptions, FieldPath};
 
 /// The keys that lead from an event to a column's value.
 type DecodePath = Vec<String>;
@@ -84,6 +85,7 @@ pub struct JsonDecoder {
     sheet: Sheet,
     scratch: String,
     layout: JsonLayout,
+    mapping: Vec<(String, FieldPath)>,
     row_bytes_max: usize,
 }
 
@@ -101,6 +103,7 @@ impl JsonDecoder {
             sheet,
             scratch: String::new(),
             layout: JsonLayout::Auto,
+            mapping: options.mapping.clone(),
             row_bytes_max: options.row_bytes_max,
         })
     }
@@ -114,6 +117,11 @@ impl JsonDecoder {
     #[must_use]
     pub fn layout(&self) -> JsonLayout {
         self.layout
+    }
+
+    /// How the records are written, as [`crate::Decoder::record_format`] says it.
+    pub(crate) fn record_format(&self) -> RecordFormat<'_> {
+        RecordFormat { format: "json", mapping: &self.mapping, ..RecordFormat::default() }
     }
 
     /// Where each record in `bytes` ends.

@@ -41,6 +41,31 @@ fn every_type_from_its_text() {
 }
 
 #[test]
+fn one_record_says_how_it_is_written() {
+    let schema = columns(&[("id", DataType::Int64), ("name", DataType::Utf8View)]);
+    let mut csv = decoder(&schema, &DecodeOptions::new(Format::Csv));
+    csv.begin(b"name,\"a,b\",ID\nx,1,2\n", true).expect("reads the header");
+    assert_eq!(
+        csv.record_format(),
+        r#"{"format":"csv","columns":["name","a,b","ID"],"delimiter":",","quote":"\""}"#
+    );
+    let mut options = DecodeOptions::new(Format::Tsv);
+    options.header = Some(false);
+    options.mapping = vec![("id".into(), FieldPath::parse("key").expect("a path"))];
+    assert_eq!(
+        decoder(&schema, &options).record_format(),
+        r#"{"format":"csv","columns":["id","name"],"delimiter":"\t","quote":""}"#
+    );
+    options.columns = Some(vec!["key".into()]);
+    assert!(decoder(&schema, &options).record_format().ends_with(r#","mapping":{"id":"key"}}"#));
+    options.format = Some(Format::Json);
+    assert_eq!(
+        decoder(&schema, &options).record_format(),
+        r#"{"format":"json","mapping":{"id":"key"}}"#
+    );
+}
+
+#[test]
 fn headers_are_matched() {
     let schema = columns(&[("invoice_no", DataType::Utf8View), ("qty", DataType::Int64)]);
     let decoded = decode(&schema, Format::Csv, "\u{feff}Qty,\"ignored, too\",INVOICE_NO\n5,x,C1\n");

@@ -1,8 +1,5 @@
 //! `POST /v1/ingest/{stream}`: events in, a receipt out.
 //!
-//! How the events are written: the parameters behind the `?`, else the `Content-Type`, else what the
-//! stream was created with, else JSON.
-//!
 //! One request is one delivery, and so one commit, when its uncompressed text is not longer than
 //! `delivery_bytes_max`. A longer one becomes several deliveries in their order; while one is committed the
 //! next is decoded. If a later one fails, the answer says what was committed before it.
@@ -10,16 +7,17 @@
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
-use yeoul_engine::{DeadLetter, Delivery, Receipt, StreamHandle, decode_options_with};
-use yeoul_format::{BadKind, DecodeOptions, Decoded, Decoder, Format, TimeLimit};
+use yeoul_engine::{DeadLetter, Delivery, Receipt, StreamHandle};
+use yeoul_format::{BadKind, DecodeOptions, Decoded, Decoder, TimeLimit};
 
 use super::body::{self, Coding, Source};
 use super::error::{self, ApiError};
+use super::written::{decode_options, parameters};
 use super::{INLINE_BYTES_MAX, Shared, kib, page};
 use crate::decode::{HEAD_BYTES, refused, sqlstate};
 
@@ -69,15 +67,24 @@ async fn check(
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Wish, ApiError> {
-    let stream = shared.engine.stream(name)?;
+    let stream = shared.engine()?.stream(name)?;
     let given = parameters(uri)?;
-    let decode = decode_options(stream.decode_options(), format(headers)?, &given)?;
+    let decode = decode_options(stream.decode_options(), headers, &given)?;
     let own = given.is_empty();
     let coding = Coding::of(headers)?;
     let key = key(headers)?;
     let length = body::length(headers);
-    // Without a length the longest is reckoned with; an uncompressed piece is at most as long as the
-    // body itself, or one delivery.
+    let room = room(shared, length, coding).await?;
+    Ok(Wish { stream, decode, own, coding, key, length, room })
+}
+
+/// Room in memory for a body, until it is dropped. Without a length the longest is reckoned with; an
+/// uncompressed piece is at most as long as the body itself, or one delivery.
+pub(super) async fn room(
+    shared: &Shared,
+    length: Option<usize>,
+    coding: Coding,
+) -> Result<OwnedSemaphorePermit, ApiError> {
     let limit = shared.options.body_bytes_max;
     let bytes = length.unwrap_or(limit).min(limit);
     let bytes = kib(if coding == Coding::Plain { bytes } else { 2 * bytes });
@@ -87,57 +94,12 @@ async fn check(
         shared.options.queue_timeout,
         room.acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)),
     );
-    let Ok(Ok(room)) = room.await else {
-        let after = std::time::Duration::from_secs(1);
-        return Err(ApiError::busy("too many bytes of requests are in flight", after));
-    };
-    Ok(Wish { stream, decode, own, coding, key, length, room })
-}
-
-/// What stands behind the `?`.
-fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
-    let parsed = Query::<Vec<(String, String)>>::try_from_uri(uri);
-    parsed.map(|Query(pairs)| pairs).map_err(|e| ApiError::bad(e.body_text()))
-}
-
-/// How the body is decoded: as the stream says, in the format that the request says.
-fn decode_options(
-    stream: &DecodeOptions,
-    format: Option<Format>,
-    given: &[(String, String)],
-) -> Result<DecodeOptions, ApiError> {
-    // Rows of a stream that is fed with Parquet files may be sent as well.
-    let own = stream.format.filter(|format| *format != Format::Parquet);
-    let options = stream.for_format(format.or(own).unwrap_or_default());
-    if given.is_empty() { Ok(options) } else { Ok(decode_options_with(&options, given)?) }
-}
-
-/// The format of the body by its `Content-Type`, if that says one.
-fn format(headers: &HeaderMap) -> Result<Option<Format>, ApiError> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
-    let value = value.to_str().unwrap_or_default();
-    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        // What `curl --data-binary` says unless told otherwise; nobody sends events as a form.
-        "" | "application/x-www-form-urlencoded" | "application/octet-stream" | "text/plain" => {
-            Ok(None)
+    match room.await {
+        Ok(Ok(room)) => Ok(room),
+        _ => {
+            let after = std::time::Duration::from_secs(1);
+            Err(ApiError::busy("too many bytes of requests are in flight", after))
         }
-        "application/x-ndjson"
-        | "application/ndjson"
-        | "application/jsonl"
-        | "application/json"
-        | "application/json-lines" => Ok(Some(Format::Json)),
-        "text/csv" | "application/csv" => Ok(Some(Format::Csv)),
-        "text/tab-separated-values" => Ok(Some(Format::Tsv)),
-        other => Err(ApiError::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "0A000",
-            format!("Content-Type \"{other}\" is not supported"),
-        )
-        .hint(
-            "it may be application/x-ndjson, application/json, text/csv or \
-             text/tab-separated-values",
-        )),
     }
 }
 
@@ -176,7 +138,7 @@ impl Wish {
         let mut pieces = 0_usize;
         let mut waiting: Option<Delivery> = None;
         loop {
-            job.limit = shared.engine.time_limit(&self.stream);
+            job.limit = shared.engine()?.time_limit(&self.stream);
             // The one before is committed while this one is decoded.
             let decode = async {
                 if small { Ok(job.step()) } else { shared.decoding.run(move || job.step()).await }
@@ -210,7 +172,7 @@ impl Wish {
         let receipt = committed.map_err(|e| blame(e, &total, pieces))?;
         add(&mut total, receipt);
         if total.commit.0 == 0 {
-            total.commit = shared.engine.health().commit;
+            total.commit = shared.engine()?.health().commit;
         }
         drop(self.room);
         Ok(total)
@@ -223,6 +185,7 @@ impl Wish {
         }
         let mut delivery = Delivery::new(self.stream.clone(), "http", piece.rows);
         delivery.dead_letters = piece.dead_letters;
+        delivery.format = piece.format.map(Into::into);
         // A text is always cut at the same places, so a repetition finds its pieces again.
         delivery.idempotency_key = self.key.as_ref().map(|key| match number {
             0 => key.clone(),
@@ -238,7 +201,7 @@ impl Wish {
     ) -> Result<Receipt, ApiError> {
         match delivery {
             Some(delivery) => {
-                Ok(shared.engine.ingest(delivery, shared.options.queue_timeout).await?)
+                Ok(shared.engine()?.ingest(delivery, shared.options.queue_timeout).await?)
             }
             None => Ok(Receipt::default()),
         }
@@ -274,6 +237,8 @@ struct Piece {
     dead_letters: Vec<DeadLetter>,
     /// What is wrong with the first of them.
     first_kind: Option<BadKind>,
+    /// How the dead letters are written, when there are any.
+    format: Option<String>,
 }
 
 enum Step {
@@ -367,6 +332,7 @@ impl Job {
         let Decoded { rows, bad, lines, .. } =
             self.decoder.decode_until(text, self.limit.as_ref()).map_err(|e| refused(&e))?;
         let first_kind = bad.first().map(|bad| bad.kind);
+        let format = (!bad.is_empty()).then(|| self.decoder.record_format());
         let dead_letters = bad
             .into_iter()
             .map(|bad| DeadLetter {
@@ -376,7 +342,7 @@ impl Job {
             })
             .collect();
         self.lines += lines;
-        Ok(Piece { rows, dead_letters, first_kind })
+        Ok(Piece { rows, dead_letters, format, first_kind })
     }
 }
 
@@ -385,19 +351,10 @@ mod tests {
     use super::*;
     use arrow::datatypes::{DataType, Field, Schema};
     use std::sync::Arc;
+    use yeoul_format::Format;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn formats_by_header() {
-        let of = |value: &str| format(&headers(&[("content-type", value)]));
-        assert_eq!(format(&HeaderMap::new()).unwrap(), None);
-        assert_eq!(of("application/octet-stream").unwrap(), None);
-        assert_eq!(of("application/json; charset=utf-8").unwrap(), Some(Format::Json));
-        assert_eq!(of("Text/CSV").unwrap(), Some(Format::Csv));
-        assert_eq!(of("image/png").unwrap_err().status, 415);
     }
 
     #[test]

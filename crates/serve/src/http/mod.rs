@@ -1,7 +1,8 @@
-//! HTTP: events in, SQL, health.
+//! HTTP: events in, dead letters out and in again, SQL, health.
 //!
 //! ```text
 //!   POST /v1/ingest/{stream} ▶ body (bounded) ▶ worker: uncompress, decode ▶ engine ▶ receipt
+//!   /v1/dead-letters/{stream} ▶ out as lines; back in: decoded alone, one commit per thousands
 //!   POST /v1/sql             ▶ session ▶ first batch ▶ status, then rows as they come
 //! ```
 //!
@@ -16,8 +17,10 @@ mod answer;
 mod body;
 mod error;
 mod ingest;
+mod letters;
 mod page;
 mod sql;
+mod written;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,10 +34,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use yeoul_engine::Engine;
+use yeoul_engine::{Engine, EngineError};
 
 use crate::decode::Decoding;
 use crate::listen::{ListenError, Place, Server, Shutdown, listen};
+use crate::slot::EngineSlot;
 use error::ApiError;
 
 /// Bodies up to this size are decoded where they arrive: handing them to a worker costs more.
@@ -85,7 +89,7 @@ impl Default for HttpOptions {
 
 /// What all requests share.
 pub(crate) struct State {
-    pub(crate) engine: Engine,
+    pub(crate) slot: EngineSlot,
     pub(crate) options: HttpOptions,
     pub(crate) decoding: Decoding,
     /// Room for bodies, in KiB.
@@ -95,9 +99,21 @@ pub(crate) struct State {
 
 pub(crate) type Shared = Arc<State>;
 
-/// Serves HTTP on `address` until `shutdown`. Needs a tokio runtime with time and IO.
+impl State {
+    /// The engine, when it has been opened.
+    pub(crate) fn engine(&self) -> Result<&Engine, ApiError> {
+        let opening = |error: EngineError| ApiError {
+            retry_after: Some(Duration::from_secs(1)),
+            ..ApiError::from(error)
+        };
+        self.slot.engine().map_err(opening)
+    }
+}
+
+/// Serves HTTP on `address` until `shutdown`. Needs a tokio runtime with time and IO. The engine may
+/// still be opening.
 pub async fn serve_http(
-    engine: Engine,
+    engine: impl Into<EngineSlot>,
     address: SocketAddr,
     options: HttpOptions,
     shutdown: Shutdown,
@@ -106,7 +122,7 @@ pub async fn serve_http(
     let room = Arc::new(Semaphore::new(kib(options.bodies_bytes_max)));
     let header_timeout = options.header_timeout;
     let shared = Arc::new(State {
-        engine,
+        slot: engine.into(),
         options,
         decoding: Decoding::new(),
         room,
@@ -132,6 +148,8 @@ fn router(shared: Shared) -> Router {
         .route("/readyz", get(page::readyz))
         .route("/metrics", get(page::metrics))
         .route("/v1/ingest/{stream}", post(ingest::ingest))
+        .route("/v1/dead-letters/{stream}", get(letters::list))
+        .route("/v1/dead-letters/{stream}/replay", post(letters::replay))
         .route("/v1/sql", post(sql::sql))
         .fallback(|| async {
             ApiError::new(StatusCode::NOT_FOUND, "42704", "there is nothing at this address")
@@ -143,7 +161,7 @@ fn router(shared: Shared) -> Router {
                 "0A000",
                 "this address does not take this method",
             )
-            .hint("/v1/ingest/{stream} and /v1/sql take POST, the others GET")
+            .hint("/v1/ingest/{stream}, /v1/dead-letters/{stream}/replay and /v1/sql take POST, the others GET")
         })
         .with_state(shared)
 }

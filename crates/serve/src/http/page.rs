@@ -14,6 +14,8 @@ const PAGE: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "</h1>\n<p>Addresses of this server:</p>\n<ul>\n",
     "<li><code>POST /v1/ingest/{stream}</code> takes events: NDJSON, a JSON array or CSV\n",
+    "<li><code>GET /v1/dead-letters/{stream}</code> gives what could not be decoded, as NDJSON\n",
+    "<li><code>POST /v1/dead-letters/{stream}/replay</code> takes it back when it was mended\n",
     "<li><code>POST /v1/sql</code> answers SQL: JSON, CSV or Arrow\n",
     "<li><a href=\"/healthz\"><code>GET /healthz</code></a> says whether the process lives\n",
     "<li><a href=\"/readyz\"><code>GET /readyz</code></a> says whether it takes and answers\n",
@@ -31,9 +33,11 @@ pub(crate) async fn healthz() -> &'static str {
 
 /// Whether the engine has recovered and takes rows.
 pub(crate) async fn readyz(State(shared): State<Shared>) -> Response {
-    let health = shared.engine.health();
+    let Ok(engine) = shared.engine() else { return recovering(&shared) };
+    let health = engine.health();
     let mut body = serde_json::json!({
         "ready": true,
+        "status": "ready",
         "commit": health.commit.0,
         "building": health.building,
     });
@@ -41,18 +45,37 @@ pub(crate) async fn readyz(State(shared): State<Shared>) -> Response {
     if let Some(reason) = health.poisoned {
         status = StatusCode::SERVICE_UNAVAILABLE;
         body["ready"] = false.into();
+        body["status"] = "failed".into();
         body["reason"] = reason.into();
     } else if shared.shutdown.has_begun() {
         status = StatusCode::SERVICE_UNAVAILABLE;
         body["ready"] = false.into();
+        body["status"] = "stopping".into();
         body["reason"] = "the server is stopping".into();
     }
     (status, json_type(), format!("{body}\n")).into_response()
 }
 
+/// How far the replay of the log is. How many commits it has is not known before its end.
+fn recovering(shared: &Shared) -> Response {
+    let at = shared.slot.recovery();
+    let body = serde_json::json!({
+        "ready": false,
+        "status": "recovering",
+        "commits_replayed": at.commits,
+        "bytes_replayed": at.done_bytes,
+        "bytes_total": at.total_bytes,
+    });
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::RETRY_AFTER, "1")];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{body}\n")).into_response()
+}
+
 pub(crate) async fn metrics(State(shared): State<Shared>) -> Response {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, shared.engine.metrics_text()).into_response()
+    match shared.engine() {
+        Ok(engine) => (kind, engine.metrics_text()).into_response(),
+        Err(error) => error.into_response(),
+    }
 }
 
 pub(crate) fn json_type() -> [(HeaderName, &'static str); 1] {

@@ -67,7 +67,7 @@ async fn answer(shared: &Shared, wishes: &Wishes, request: Request) -> Result<Re
     let length = body::length(&head.headers);
     let bytes = body::read(body, length, options.sql_bytes_max, options.body_timeout).await?;
     let statement = statement(&head.headers, &bytes)?;
-    let session = shared.engine.session();
+    let session = shared.engine()?.session();
     let cancelling = Cancelling(session.cancel_handle());
     match run(&session, statement).await? {
         Answer::Rows { schema, commit, rows } => {

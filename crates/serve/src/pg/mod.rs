@@ -35,10 +35,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use yeoul_engine::Engine;
-
 use crate::decode::Decoding;
 use crate::listen::{ListenError, Server, Shutdown, listen};
+use crate::slot::EngineSlot;
 use registry::Registry;
 
 /// Limits of the Postgres wire.
@@ -81,16 +80,17 @@ impl Default for PgOptions {
     }
 }
 
-/// Serves the Postgres wire on `address` until `shutdown`. Needs a tokio runtime with time and IO.
+/// Serves the Postgres wire on `address` until `shutdown`. Needs a tokio runtime with time and IO. While
+/// the engine is still opening, clients are refused with SQLSTATE 57P03.
 pub async fn serve_pg(
-    engine: Engine,
+    engine: impl Into<EngineSlot>,
     address: SocketAddr,
     options: PgOptions,
     shutdown: Shutdown,
 ) -> Result<Server, ListenError> {
     let (connections_max, grace) = (options.connections_max, options.grace);
     let shared = Arc::new(startup::Shared {
-        engine,
+        slot: engine.into(),
         options,
         registry: Arc::new(Registry::default()),
         decoding: Decoding::new(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use yeoul_engine::{Engine, EngineError, ErrorKind};
+use yeoul_engine::{EngineError, ErrorKind};
 
 use super::PgOptions;
 use super::connection::Connection;
@@ -15,10 +15,11 @@ use super::settings::Settings;
 use super::wire::{Wire, WireError};
 use crate::decode::Decoding;
 use crate::listen::{Place, Shutdown};
+use crate::slot::EngineSlot;
 
 /// What all connections share.
 pub(crate) struct Shared {
-    pub(crate) engine: Engine,
+    pub(crate) slot: EngineSlot,
     pub(crate) options: PgOptions,
     pub(crate) registry: Arc<Registry>,
     pub(crate) decoding: Decoding,
@@ -52,8 +53,14 @@ pub(crate) async fn run(
         reply::error(&mut wire.out, Severity::Fatal, &error);
         return wire.close().await;
     }
+    let session = match shared.slot.engine() {
+        Ok(engine) => engine.session(),
+        Err(error) => {
+            reply::error(&mut wire.out, Severity::Fatal, &error);
+            return wire.close().await;
+        }
+    };
     let settings = Settings::new(&parameters);
-    let session = shared.engine.session();
     let registered = shared.registry.enter(session.cancel_handle());
     reply::authentication_ok(&mut wire.out);
     for (name, value) in settings.reported() {

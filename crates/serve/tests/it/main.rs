@@ -4,9 +4,11 @@
 
 mod fixture;
 mod http_ingest;
+mod http_letters;
 mod http_options;
 mod http_sql;
 mod pg_copy;
 mod pg_query;
 mod pg_wire;
 mod psql;
+mod recovering;

@@ -72,27 +72,34 @@ impl Shared {
         let commit = frozen.commit;
         let Some(meta) = frozen.meta.clone() else { return Ok(()) };
         let mut written = BTreeMap::new();
+        let mut expired = Expired::new();
         for tree in &frozen.trees {
-            let parts = self.flush_tree(tree, building.contains(&tree.spec.id))?;
-            written.insert(tree.spec.id, parts);
+            let id = tree.spec.id;
+            let (parts, rows) = self.flush_tree(tree, building.contains(&id))?;
+            written.insert(id, parts);
+            expired.insert(id, tree.expired_rows.map(|before| before + rows));
         }
         let carried = self.durable.lock().manifest.seen_runs.clone();
         let seen_runs = meta.seen_runs(&carried, &mut || self.number())?;
         let encoded = meta.encode().into();
         let mut durable = self.durable.lock();
-        let parts = next_parts(&durable, frozen, written);
+        let parts = next_parts(&durable, frozen, written, &mut expired);
         let trees = frozen.trees.iter();
         let manifest = Manifest {
             commit,
             next_tree: self.next_tree.load(Ordering::Acquire),
             next_part: self.next_part.load(Ordering::Acquire),
-            trees: trees.map(|tree| manifest_of(&tree.spec, &parts)).collect(),
+            trees: trees
+                .map(|tree| {
+                    manifest_of(&tree.spec, &parts, expired.get(&tree.spec.id).copied().flatten())
+                })
+                .collect(),
             seen_runs,
             meta: encoded,
         };
         manifest.store(&*self.media)?;
         let before = std::mem::replace(&mut *durable, Durable { manifest, parts });
-        self.show_checkpoint(&durable, frozen);
+        self.show_checkpoint(&durable, frozen, &expired);
         give_up_missing(before.parts.values().flatten(), &durable);
         drop(durable);
         self.cut_log(commit)?;
@@ -102,7 +109,7 @@ impl Shared {
     }
 
     /// In one swap the new parts come in and the memory that they were written from goes out.
-    fn show_checkpoint(&self, durable: &Durable, frozen: &Snapshot) {
+    fn show_checkpoint(&self, durable: &Durable, frozen: &Snapshot, expired: &Expired) {
         let mut writer = self.writer.lock();
         let mut next = Snapshot::clone(&self.current.load());
         for tree in &mut next.trees {
@@ -113,6 +120,7 @@ impl Shared {
             let mut shown = TreeSnapshot::clone(tree);
             shown.parts = durable.parts.get(&id).cloned().unwrap_or_default();
             shown.memory.retain(|batch| batch.commits().1 > frozen.commit);
+            shown.expired_rows = expired.get(&id).copied().flatten();
             *tree = Arc::new(shown);
         }
         writer.frozen_bytes = 0;
@@ -133,18 +141,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Writes a tree's memory to parts, one or more per partition.
+    /// Writes a tree's memory to parts, one or more per partition; also how many rows were of
+    /// partitions too old to be written.
     fn flush_tree(
         &self,
         tree: &TreeSnapshot,
         building: bool,
-    ) -> Result<Vec<Arc<Part>>, StoreError> {
+    ) -> Result<(Vec<Arc<Part>>, u64), StoreError> {
         let spec = &tree.spec;
         let batches: Vec<RecordBatch> = tree.memory.iter().map(|b| b.rows().clone()).collect();
         let batches = Arc::new(batches);
         let partitions = rows_by_partition(&batches, spec.partition)?;
         if partitions.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let newest = newest_partition(
             partitions.keys().copied().chain(tree.parts.iter().map(|p| p.meta().partition)),
@@ -155,9 +164,10 @@ impl Shared {
         }
         let order = Arc::new(KeyOrder::new(spec, &ranges)?);
         let keys = keys_of(&order, &batches)?;
-        let mut parts = Vec::new();
+        let (mut parts, mut dropped) = (Vec::new(), 0);
         for (partition, rows) in partitions {
             if expired(spec, partition, newest) {
+                dropped += rows.len() as u64;
                 continue;
             }
             let chunk_rows = match spec.rule {
@@ -181,7 +191,7 @@ impl Shared {
                 }
             });
         }
-        Ok(parts)
+        Ok((parts, dropped))
     }
 
     /// Writes sorted rows of one partition to parts of at most about the wanted size.
@@ -244,12 +254,16 @@ pub(super) fn freeze(writer: &mut Writer, current: &Arc<Snapshot>) {
     writer.frozen = Some(Frozen { snapshot: Arc::clone(current), building });
 }
 
+/// How many rows the retention of each tree has dropped; `None` where it is not known.
+type Expired = BTreeMap<TreeId, Option<u64>>;
+
 /// The parts of every tree of the frozen snapshot: those there were, without the partitions that are
-/// too old, and the new ones behind them.
+/// too old, and the new ones behind them. Rows of what is dropped are added to `dropped`.
 fn next_parts(
     durable: &Durable,
     frozen: &Snapshot,
     written: BTreeMap<TreeId, Vec<Arc<Part>>>,
+    dropped: &mut Expired,
 ) -> BTreeMap<TreeId, Vec<Arc<Part>>> {
     let mut all = BTreeMap::new();
     for (id, new) in written {
@@ -257,7 +271,11 @@ fn next_parts(
         let mut parts = durable.parts.get(&id).cloned().unwrap_or_default();
         parts.extend(new);
         let newest = newest_partition(parts.iter().map(|part| part.meta().partition));
-        parts.retain(|part| !expired(&tree.spec, part.meta().partition, newest));
+        let old = parts.extract_if(.., |part| expired(&tree.spec, part.meta().partition, newest));
+        let rows: u64 = old.map(|part| part.meta().rows).sum();
+        if let Some(Some(count)) = dropped.get_mut(&id) {
+            *count += rows;
+        }
         all.insert(id, parts);
     }
     all
@@ -277,10 +295,11 @@ pub(super) fn give_up_missing<'a>(parts: impl Iterator<Item = &'a Arc<Part>>, du
 pub(super) fn manifest_of(
     spec: &TreeSpec,
     parts: &BTreeMap<TreeId, Vec<Arc<Part>>>,
+    expired_rows: Option<u64>,
 ) -> TreeManifest {
     let parts: Vec<PartMeta> =
         parts.get(&spec.id).into_iter().flatten().map(|part| part.meta().clone()).collect();
-    TreeManifest { id: spec.id, rule: spec.rule.kind(), parts }
+    TreeManifest { id: spec.id, rule: spec.rule.kind(), expired_rows, parts }
 }
 
 fn newest_partition(partitions: impl Iterator<Item = i64>) -> i64 {

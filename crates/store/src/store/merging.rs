@@ -158,7 +158,7 @@ impl Shared {
         manifest.next_part = self.next_part.load(Ordering::Acquire);
         let all = BTreeMap::from([(id, parts)]);
         for tree in manifest.trees.iter_mut().filter(|tree| tree.id == id) {
-            *tree = manifest_of(&plan.spec, &all);
+            *tree = manifest_of(&plan.spec, &all, tree.expired_rows);
         }
         manifest.store(&*self.media)?;
         durable.manifest = manifest;

@@ -142,6 +142,8 @@ impl Store {
             return wrong("has another merge rule than its parts");
         }
         let metas = known.parts.clone();
+        // Without a retention nothing can have been dropped.
+        let expired_rows = known.expired_rows.or(spec.retention_us.is_none().then_some(0));
         let spec = Arc::new(spec);
         let mut parts = Vec::with_capacity(metas.len());
         for meta in metas {
@@ -157,7 +159,7 @@ impl Store {
         }
         durable.parts.insert(spec.id, parts.clone());
         drop(durable);
-        shared.insert_tree(TreeSnapshot::new(spec, parts))
+        shared.insert_tree(TreeSnapshot { expired_rows, ..TreeSnapshot::new(spec, parts) })
     }
 
     /// Ends the opening: removes what no tree needs and starts the threads that keep house. Call it

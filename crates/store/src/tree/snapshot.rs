@@ -16,11 +16,12 @@ pub struct TreeSnapshot {
     pub(crate) spec: Arc<TreeSpec>,
     pub(crate) memory: Vec<Arc<MemoryBatch>>,
     pub(crate) parts: Vec<Arc<Part>>,
+    pub(crate) expired_rows: Option<u64>,
 }
 
 impl TreeSnapshot {
     pub(crate) fn new(spec: Arc<TreeSpec>, parts: Vec<Arc<Part>>) -> Self {
-        Self { spec, memory: Vec::new(), parts }
+        Self { spec, memory: Vec::new(), parts, expired_rows: Some(0) }
     }
 
     /// Its definition.
@@ -46,6 +47,13 @@ impl TreeSnapshot {
     pub fn rows(&self) -> u64 {
         let memory: usize = self.memory.iter().map(|batch| batch.rows().num_rows()).sum();
         memory as u64 + self.parts.iter().map(|part| part.meta().rows).sum::<u64>()
+    }
+
+    /// How many rows its retention has dropped since it was created: with [`TreeSnapshot::rows`] a
+    /// `keep` tree accounts for every row it was given. `None` when a part of them was not counted.
+    #[must_use]
+    pub fn expired_rows(&self) -> Option<u64> {
+        self.expired_rows
     }
 
     /// About how much memory its rows take.

@@ -103,6 +103,10 @@ fn check_narrowed(
     assert_eq!(found, wanted, "{}: {projection:?} {partitions:?} {keys:?}", spec.name);
 }
 
+fn read_only() -> StoreOptions {
+    StoreOptions { read_only: true, ..small() }
+}
+
 fn partition(spec: &TreeSpec, batch: &RecordBatch, row: usize) -> i64 {
     use arrow::array::{Array, AsArray};
     let Some(by) = spec.partition else { return 0 };
@@ -138,7 +142,15 @@ fn old_partitions_go_and_pinned_ones_stay_readable() {
         store.publish(Publication { commit, batches, meta }).expect("publishes");
         store.checkpoint().expect("checkpoints");
         pinned.push((store.snapshot(), content(&store.snapshot().trees()[0])));
+        let tree = &store.snapshot().trees()[0].clone();
+        let all = 2 * (u64::try_from(day).expect("small") + 1);
+        assert_eq!(tree.expired_rows().map(|gone| gone + tree.rows()), Some(all), "day {day}");
     }
+    let (again, _) = Store::open(Arc::new(media.clone()), read_only()).expect("opens");
+    again
+        .attach_tree(TreeSpec { retention_us: Some(2 * DAY_US), ..spec(0, TreeId(1)) })
+        .expect("attaches");
+    assert_eq!(again.snapshot().trees()[0].expired_rows(), Some(4), "it survives a restart");
     // Days 4 to 7: day 4 ends two days before day 7 begins. The rows without a time stay.
     assert_eq!(pinned[7].1.len(), 4 + 8);
     let files = |media: &TrialMedia| media.list("parts/1").expect("lists").len();

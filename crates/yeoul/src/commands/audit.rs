@@ -1,33 +1,87 @@
-//! `yeoul audit`: whether the books of a stopped instance balance. For every source and stream:
-//! received = stored + duplicates + dead letters.
+//! `yeoul audit`: whether the books of a stopped instance are right, source by source, against what is
+//! stored: rows, dead letters, positions.
 
 use std::path::Path;
 
-use tokio::runtime::Runtime;
+use yeoul_engine::{Audit, AuditedStream};
 
-use crate::arguments::Format;
+use crate::demo::screen::grouped;
 use crate::failure::{Exit, Failure};
-use crate::shell::{Backend, Shell};
-
-/// One row per source and stream.
-const BOOKS: &str = "SELECT stream, source, received, stored, duplicates, dead_letters, \
-    received = stored + duplicates + dead_letters AS balanced \
-    FROM yeoul.sources ORDER BY stream, source";
-
-const UNBALANCED: &str = "SELECT count(*) FROM yeoul.sources \
-    WHERE received <> stored + duplicates + dead_letters";
+use crate::shell::{Column, Kind, open_stopped, table};
 
 /// Runs the command.
 pub(crate) fn run(data: &Path) -> Result<Exit, Failure> {
-    let runtime = Runtime::new()?;
-    let mut backend = Backend::open(data)?;
-    let wrong = runtime.block_on(backend.ask(UNBALANCED))?;
-    let wrong = wrong.first().and_then(|row| row.first()).map_or("", String::as_str) != "0";
-    let mut shell = Shell::new(backend, Format::Table);
-    runtime.block_on(shell.run_script(BOOKS))?;
-    if wrong {
-        return Err(Failure::with(Exit::Unbalanced, "the books do not balance"));
+    let audit = open_stopped(data)?.audit()?;
+    show(&audit);
+    if audit.problems.is_empty() {
+        println!("every source balances: received = stored + duplicates + dead letters");
+        return Ok(Exit::Success);
     }
-    println!("every source balances: received = stored + duplicates + dead letters");
-    Ok(Exit::Success)
+    let count = audit.problems.len();
+    let lines = audit.problems.join("\n");
+    let message = format!("the books do not balance, {count} times\n{lines}");
+    Err(Failure::with(Exit::Unbalanced, message))
+}
+
+fn show(audit: &Audit) {
+    let number = |count: u64| grouped(count);
+    let sources = audit.sources.iter().map(|s| {
+        vec![
+            s.stream.clone(),
+            s.source.clone(),
+            number(s.partitions),
+            number(s.received),
+            number(s.stored),
+            number(s.duplicates),
+            number(s.dead_letters),
+        ]
+    });
+    print(
+        &["stream", "source", "partitions", "received", "stored", "duplicates", "dead letters"],
+        &sources.collect::<Vec<_>>(),
+        2,
+    );
+    let streams = audit.streams.iter().map(|s| {
+        let expired = s.expired.map_or_else(|| "not known".to_owned(), number);
+        vec![s.stream.clone(), number(s.stored), number(s.rows), expired, verdict(s)]
+    });
+    print(
+        &[
+            "stream",
+            "stored by its sources",
+            "rows in its tree",
+            "dropped by retention",
+            "compared",
+        ],
+        &streams.collect::<Vec<_>>(),
+        1,
+    );
+    for note in &audit.notes {
+        println!("note: {note}");
+    }
+}
+
+fn verdict(stream: &AuditedStream) -> String {
+    match stream.not_compared {
+        Some(why) => format!("no: {why}"),
+        None if stream.expired.map(|gone| gone + stream.rows) == Some(stream.stored) => {
+            "equal".into()
+        }
+        None => "NOT EQUAL".into(),
+    }
+}
+
+/// A table whose first columns are text.
+fn print(names: &[&str], rows: &[Vec<String>], texts: usize) {
+    if rows.is_empty() {
+        return;
+    }
+    let kind = |at: usize, name: &str| {
+        if at < texts || name == "compared" { Kind::Text } else { Kind::Number }
+    };
+    let columns = names.iter().enumerate();
+    let columns: Vec<Column> = columns
+        .map(|(at, name)| Column { name: (*name).to_owned(), kind: kind(at, name) })
+        .collect();
+    println!("{}", table(&columns, rows));
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod dead_letters;
 pub(crate) mod inspect;
 pub(crate) mod run;
 pub(crate) mod sql;

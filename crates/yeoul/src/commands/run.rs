@@ -9,13 +9,16 @@ use crate::instance::{Ending, Instance};
 use crate::project::Project;
 use crate::shell;
 
+/// Rows that were refused and that nobody has put back.
+const UNRESOLVED: &str = "SELECT count(*) FROM yeoul.dead_letters WHERE state = 'dead'";
+
 /// Runs the command.
 pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let mut project = Project::read(&arguments.dir)?;
     addresses(&mut project.settings, arguments)?;
     let data = project.data(arguments.data.as_deref());
     let runtime = Runtime::new()?;
-    let mut instance = Instance::open(&project, &data)?;
+    let mut instance = Instance::listen(&project, &data, &runtime)?;
     let outcome = runtime.block_on(async {
         instance.serve().await?;
         instance.start_sources()?;
@@ -52,11 +55,13 @@ fn addresses(settings: &mut Settings, arguments: &RunArguments) -> Result<(), Fa
 /// Whether everything that was read could be stored.
 async fn refused(instance: &Instance) -> Result<Exit, Failure> {
     let session = instance.engine().session();
-    let rows = shell::ask(&session, "SELECT count(*) FROM yeoul.dead_letters").await?;
+    let rows = shell::ask(&session, UNRESOLVED).await?;
     let count: u64 = rows.first().and_then(|row| row.first()?.parse().ok()).unwrap_or_default();
     if count == 0 {
         return Ok(Exit::Success);
     }
-    tracing::warn!("{count} rows were refused; SELECT * FROM yeoul.dead_letters shows them");
+    tracing::warn!(
+        "{count} rows were refused; yeoul.dead_letters has them, `yeoul dead-letters` puts them back"
+    );
     Ok(Exit::RefusedRows)
 }

@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, Failure> {
     let data = arguments.data.clone().unwrap_or_else(|| temporary.path().join("data"));
 
     let runtime = Runtime::new()?;
-    let mut instance = Instance::open(&project, &data)?;
+    let mut instance = Instance::listen(&project, &data, &runtime)?;
     let outcome = runtime.block_on(async {
         instance.serve().await?;
         play(arguments, &mut instance, &http, &data).await

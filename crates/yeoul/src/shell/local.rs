@@ -24,13 +24,7 @@ pub(crate) struct Local {
 impl Local {
     /// Opens the folder.
     pub(super) fn open(data: &Path) -> Result<Self, Failure> {
-        if !data.is_dir() {
-            return Err(Failure::usage(format!(
-                "data folder \"{}\" is not there\nhint: it is what `yeoul run` wrote to; --url asks a running instance",
-                data.display()
-            )));
-        }
-        let engine = Engine::open_read_only(data, Arc::new(SystemClock), EngineOptions::default())?;
+        let engine = open_stopped(data)?;
         Ok(Self { session: engine.session(), _engine: engine })
     }
 
@@ -49,6 +43,17 @@ impl Local {
     pub(super) async fn ask(&self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
         ask(&self.session, sql).await
     }
+}
+
+/// An engine over the data folder of a stopped instance; it writes nothing.
+pub(crate) fn open_stopped(data: &Path) -> Result<Engine, Failure> {
+    if !data.is_dir() {
+        return Err(Failure::usage(format!(
+            "data folder \"{}\" is not there\nhint: it is what `yeoul run` wrote to; --url asks a running instance",
+            data.display()
+        )));
+    }
+    Ok(Engine::open_read_only(data, Arc::new(SystemClock), EngineOptions::default())?)
 }
 
 async fn print(session: &Session, sql: &str, printer: &mut Printer) -> Result<(), Failure> {

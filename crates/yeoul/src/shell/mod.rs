@@ -16,7 +16,7 @@ mod script;
 
 pub(crate) use backend::Backend;
 pub(crate) use interactive::interact;
-pub(crate) use local::ask;
+pub(crate) use local::{ask, open_stopped};
 pub(crate) use print::{Column, Kind, Printer, table};
 pub(crate) use script::map_strings;
 

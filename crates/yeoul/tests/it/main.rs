@@ -3,5 +3,6 @@
 mod ads;
 mod command_line;
 mod kill;
+mod letters;
 mod program;
 mod served;

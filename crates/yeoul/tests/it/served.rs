@@ -12,14 +12,14 @@ const SHOP: &str = "CREATE STREAM events (id VARCHAR NOT NULL, item INT, ts TIME
     CREATE MATERIALIZED VIEW items AS SELECT item, count(*) AS n FROM events GROUP BY item;\n";
 
 /// An instance on ports that the system chose.
-struct Running {
+pub(crate) struct Running {
     child: Child,
-    http: String,
+    pub(crate) http: String,
     postgres: String,
 }
 
 impl Running {
-    fn start(dir: &Path, data: &Path) -> Self {
+    pub(crate) fn start(dir: &Path, data: &Path) -> Self {
         let mut child = command(&[
             "--log",
             "info",
@@ -59,11 +59,11 @@ impl Running {
         serde_json::from_str(&body).expect("a receipt")
     }
 
-    fn ask(&self, sql: &str) -> String {
+    pub(crate) fn ask(&self, sql: &str) -> String {
         good(&["sql", "--url", &self.postgres, "--format", "csv", "-c", sql])
     }
 
-    fn terminate(mut self) -> Option<i32> {
+    pub(crate) fn terminate(mut self) -> Option<i32> {
         let pid = self.child.id().to_string();
         let sent = std::process::Command::new("kill").args(["-TERM", &pid]).status();
         assert!(sent.expect("kill is there").success());
