@@ -131,6 +131,14 @@ impl TreeProvider {
         })
     }
 
+    /// Whether all rows are in parts, and no two parts can hold the same key.
+    fn keys_come_once(&self) -> bool {
+        let mut parts: Vec<_> = self.tree.parts().iter().map(|p| p.meta()).collect();
+        parts.sort_by(|a, b| a.first_key.cmp(&b.first_key));
+        self.tree.memory().is_empty()
+            && parts.windows(2).all(|pair| pair[0].last_key < pair[1].first_key)
+    }
+
     /// `filters` as a predicate over the tree's columns; those that look at other columns than keys
     /// of a merged tree are left out.
     fn predicate(
@@ -232,11 +240,19 @@ impl TableProvider for TreeProvider {
         match &self.view {
             TreeView::Keep => self.stored(state, projection, predicate.as_ref(), limit),
             TreeView::Merged { rule, .. } => {
-                let mut stored = self.stored(state, None, predicate.as_ref(), None)?;
+                let mut rule = Arc::clone(rule);
+                let (mut columns, mut projection) = (None, projection.cloned());
+                // A predicate is written for all columns; it is rare enough to read them all then.
+                if predicate.is_none()
+                    && let Some((needed, narrow)) = projection.as_ref().and_then(|p| rule.narrow(p))
+                {
+                    (columns, projection, rule) = (Some(needed), None, narrow);
+                }
+                let mut stored = self.stored(state, columns.as_ref(), predicate.as_ref(), None)?;
                 if let Some(predicate) = predicate {
                     stored = Arc::new(FilterExec::try_new(predicate, stored)?);
                 }
-                Ok(Arc::new(MergeExec::new(stored, Arc::clone(rule), projection.cloned())?))
+                Ok(Arc::new(MergeExec::new(stored, rule, projection, self.keys_come_once())?))
             }
         }
     }

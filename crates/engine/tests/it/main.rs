@@ -7,3 +7,4 @@ mod law;
 mod order;
 mod path;
 mod support;
+mod tables;
