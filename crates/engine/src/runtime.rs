@@ -11,6 +11,11 @@ use datafusion::prelude::SessionConfig;
 use crate::error::{EngineError, ErrorKind};
 use crate::options::EngineOptions;
 
+/// How large a table can be that a join gives to every thread as a whole: a few tens of MiB of hash table.
+const SMALL_SIDE_ROWS: usize = 1 << 20;
+/// The same where its size is known.
+const SMALL_SIDE_BYTES: usize = 32 << 20;
+
 /// The settings, functions and limits that every query starts from.
 pub(crate) fn session_state(options: &EngineOptions) -> Result<SessionState, EngineError> {
     let mut config = SessionConfig::new()
@@ -23,6 +28,9 @@ pub(crate) fn session_state(options: &EngineOptions) -> Result<SessionState, Eng
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = true;
     settings.execution.parquet.reorder_filters = true;
+    // A side of a join that is as small as this is read once and given to every thread.
+    settings.optimizer.hash_join_single_partition_threshold = SMALL_SIDE_BYTES;
+    settings.optimizer.hash_join_single_partition_threshold_rows = SMALL_SIDE_ROWS;
     // The check compares nullability too, where the planner is not of one mind with itself: it would
     // refuse `GROUP BY b IS NOT TRUE`.
     settings.execution.skip_physical_aggregate_schema_check = true;

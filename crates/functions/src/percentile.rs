@@ -16,11 +16,15 @@
 //! NaN and infinities are left out. Limits: a state is at most 6.5 KiB (4 KiB as a rule); values cannot be
 //! taken back.
 
+mod collect;
+
 use arrow::array::{Array, BinaryArray, BinaryBuilder, Float64Array};
 use datasketches::tdigest::TDigestMut;
 
 use crate::error::StateError;
 use crate::group::ByGroup;
+
+pub use collect::{Collected, Collector, select};
 
 /// The digest's size: it keeps about this many means.
 const DIGEST_K: u16 = 200;

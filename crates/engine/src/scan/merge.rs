@@ -5,15 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{filter_record_batch, not, take_record_batch};
 use arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
@@ -46,6 +47,11 @@ pub(crate) trait MergeRule: fmt::Debug + Send + Sync {
     /// The result for the rows of a set of whole keys. `global` says that the input is everything,
     /// which matters to an aggregate without groups: it has a row even over nothing.
     fn merge(&self, batches: Vec<RecordBatch>, global: bool) -> Result<RecordBatch>;
+
+    /// The result for rows of which no two have the same key.
+    fn pass(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        self.merge(vec![batch], false)
+    }
 }
 
 /// A rule over some of the columns of its input.
@@ -63,13 +69,16 @@ pub(crate) struct Narrowed {
 #[derive(Debug)]
 pub(crate) struct NewestRow {
     key: Vec<usize>,
+    /// The columns that are passed on.
+    visible: Vec<usize>,
     input: SchemaRef,
     output: SchemaRef,
 }
 
 impl NewestRow {
     pub(crate) fn new(input: SchemaRef, output: SchemaRef, key: Vec<usize>) -> Self {
-        Self { key, input, output }
+        let visible = (0..output.fields().len()).collect();
+        Self { key, visible, input, output }
     }
 }
 
@@ -139,8 +148,16 @@ impl MergeRule for NewestRow {
         let mut chosen: Vec<u32> =
             newest.into_iter().filter(|&row| !deleted.value(row as usize)).collect();
         chosen.sort_unstable();
-        let visible: Vec<usize> = (0..self.output.fields().len()).collect();
-        Ok(take_record_batch(&all.project(&visible)?, &UInt32Array::from(chosen))?)
+        Ok(take_record_batch(&all.project(&self.visible)?, &UInt32Array::from(chosen))?)
+    }
+
+    fn pass(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let deleted = batch.column(batch.num_columns() - 1).as_boolean();
+        let shown = batch.project(&self.visible)?;
+        if deleted.true_count() > 0 {
+            return Ok(filter_record_batch(&shown, &not(deleted)?)?);
+        }
+        Ok(shown)
     }
 }
 
@@ -150,16 +167,20 @@ pub(crate) struct MergeExec {
     input: Arc<dyn ExecutionPlan>,
     rule: Arc<dyn MergeRule>,
     projection: Option<Vec<usize>>,
+    unique: bool,
     properties: Arc<PlanProperties>,
 }
 
 impl MergeExec {
-    /// Merges the rows of `input` under `rule` and passes on the columns of `projection`.
+    /// Merges the rows of `input` under `rule` and passes on the columns of `projection`. `unique`
+    /// says that no two rows of the input have the same key.
     pub(crate) fn new(
         input: Arc<dyn ExecutionPlan>,
         rule: Arc<dyn MergeRule>,
         projection: Option<Vec<usize>>,
+        unique: bool,
     ) -> Result<Self> {
+        let unique = unique && !rule.key().is_empty();
         let schema = match &projection {
             Some(columns) => Arc::new(rule.schema().project(columns)?),
             None => rule.schema(),
@@ -169,16 +190,20 @@ impl MergeExec {
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
-            EmissionType::Final,
+            if unique { EmissionType::Incremental } else { EmissionType::Final },
             Boundedness::Bounded,
         ));
-        Ok(Self { input, rule, projection, properties })
+        Ok(Self { input, rule, projection, unique, properties })
     }
 }
 
 impl DisplayAs for MergeExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergeExec: rule={}", self.rule.name())
+        write!(f, "MergeExec: rule={}", self.rule.name())?;
+        if self.unique {
+            write!(f, ", keys come once")?;
+        }
+        Ok(())
     }
 }
 
@@ -194,6 +219,9 @@ impl ExecutionPlan for MergeExec {
     fn required_input_distribution(&self) -> Vec<Distribution> {
         if self.rule.key().is_empty() {
             return vec![Distribution::SinglePartition];
+        }
+        if self.unique {
+            return vec![Distribution::UnspecifiedDistribution];
         }
         let schema = self.input.schema();
         let keys = self
@@ -221,7 +249,25 @@ impl ExecutionPlan for MergeExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let input = children.swap_remove(0);
-        Ok(Arc::new(Self::new(input, Arc::clone(&self.rule), self.projection.clone())?))
+        let (rule, projection) = (Arc::clone(&self.rule), self.projection.clone());
+        Ok(Arc::new(Self::new(input, rule, projection, self.unique)?))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    /// At most as many rows as are stored: by it the smaller side of a join is known.
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.schema());
+        if let Some(input) = inputs.first() {
+            statistics.num_rows = input.num_rows.to_inexact();
+        }
+        Ok(Arc::new(statistics))
     }
 
     fn execute(
@@ -232,6 +278,16 @@ impl ExecutionPlan for MergeExec {
         let mut input = self.input.execute(partition, Arc::clone(&context))?;
         let rule = Arc::clone(&self.rule);
         let projection = self.projection.clone();
+        if self.unique {
+            let passed = input.map(move |batch| {
+                let batch = rule.pass(batch?)?;
+                match &projection {
+                    Some(columns) => Ok(batch.project(columns)?),
+                    None => Ok(batch),
+                }
+            });
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), passed)));
+        }
         let global = rule.key().is_empty();
         let memory = MemoryConsumer::new("merging states of a view or table")
             .register(context.memory_pool());

@@ -131,6 +131,14 @@ impl TreeProvider {
         })
     }
 
+    /// Whether all rows are in parts, and no two parts can hold the same key.
+    fn keys_come_once(&self) -> bool {
+        let mut parts: Vec<_> = self.tree.parts().iter().map(|p| p.meta()).collect();
+        parts.sort_by(|a, b| a.first_key.cmp(&b.first_key));
+        self.tree.memory().is_empty()
+            && parts.windows(2).all(|pair| pair[0].last_key < pair[1].first_key)
+    }
+
     /// `filters` as a predicate over those of the tree's columns that are in `schema`; those that look at
     /// other columns than keys of a merged tree are left out.
     fn predicate(
@@ -246,7 +254,7 @@ impl TableProvider for TreeProvider {
                 {
                     stored = Arc::new(FilterExec::try_new(predicate, stored)?);
                 }
-                Ok(Arc::new(MergeExec::new(stored, rule, projection)?))
+                Ok(Arc::new(MergeExec::new(stored, rule, projection, self.keys_come_once())?))
             }
         }
     }

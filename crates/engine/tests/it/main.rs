@@ -10,4 +10,5 @@ mod lookup;
 mod order;
 mod path;
 mod support;
+mod tables;
 mod values;

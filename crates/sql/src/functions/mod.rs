@@ -5,10 +5,14 @@
 //! | `ctr`, `wilson_lower`, `wilson_upper` | kernels of `functions` |
 //! | `->`, `->>` | [`JsonOperators`] |
 //! | `window_*` | what TUMBLE, HOP and CUMULATE are rewritten to |
+//! | `percentile_cont`, `approx_percentile_cont` | DataFusion's, with accumulators of ours |
+//! | `date_trunc` | DataFusion's, fast in UTC |
 //! | `uuid_*` | between `uuid` and text |
 
 mod json;
+mod percentile;
 mod rate;
+mod trunc;
 mod uuid;
 mod window;
 
@@ -32,7 +36,7 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let mut all = rate::all();
     all.extend(window::all());
     all.extend(json::all());
-    all.extend([uuid::from_text(), uuid::to_text()]);
+    all.extend([uuid::from_text(), uuid::to_text(), trunc::date_trunc_utc()]);
     all
 }
 
@@ -45,5 +49,8 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     let distinct: AggregateUDF =
         approx_distinct_udaf().as_ref().clone().with_aliases(["approx_count_distinct"]);
     registry.register_udaf(Arc::new(distinct))?;
+    for function in percentile::all() {
+        registry.register_udaf(Arc::new(function))?;
+    }
     Ok(())
 }
