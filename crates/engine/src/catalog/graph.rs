@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, Function, Graph, GraphBuilder, LookupSpec, NamedExpr, NodeId,
     Order, Window,
@@ -52,18 +53,7 @@ fn node(
         }
         ViewNode::Window { input, time, kind, .. } => {
             let input = node(builder, sources, input)?;
-            let time = Arc::clone(time);
-            let window = match *kind {
-                WindowKind::Tumble { size_us, offset_us } => {
-                    Window::tumble(time, size_us).with_offset(offset_us)
-                }
-                WindowKind::Hop { slide_us, size_us, offset_us } => {
-                    Window::hop(time, slide_us, size_us).with_offset(offset_us)
-                }
-                WindowKind::Cumulate { step_us, size_us, offset_us } => {
-                    Window::cumulate(time, step_us, size_us).with_offset(offset_us)
-                }
-            };
+            let window = window(time, *kind);
             builder.window(input, window).map_err(|e| refused(&e))?
         }
         ViewNode::Lookup {
@@ -108,6 +98,21 @@ fn node(
             builder.aggregate(input, spec).map_err(|e| refused(&e))?
         }
     })
+}
+
+fn window(time: &ExprRef, kind: WindowKind) -> Window {
+    let time = Arc::clone(time);
+    match kind {
+        WindowKind::Tumble { size_us, offset_us } => {
+            Window::tumble(time, size_us).with_offset(offset_us)
+        }
+        WindowKind::Hop { slide_us, size_us, offset_us } => {
+            Window::hop(time, slide_us, size_us).with_offset(offset_us)
+        }
+        WindowKind::Cumulate { step_us, size_us, offset_us } => {
+            Window::cumulate(time, step_us, size_us).with_offset(offset_us)
+        }
+    }
 }
 
 fn call(call: &yeoul_sql::AggregateCall) -> AggregateCall {

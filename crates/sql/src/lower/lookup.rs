@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::NullEquality;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan};
@@ -32,6 +32,14 @@ pub(super) fn is_lookup(join: &Join) -> bool {
     }
 }
 
+/// The columns of both; those of the table may be null when rows without a table row stay.
+fn joined(input: &SchemaRef, table: &SchemaRef, outer: bool) -> SchemaRef {
+    let own = input.fields().iter().map(|field| field.as_ref().clone());
+    let outer = |field: &Field| field.clone().with_nullable(field.is_nullable() || outer);
+    let fields: Vec<Field> = own.chain(table.fields().iter().map(|f| outer(f))).collect();
+    Arc::new(Schema::new(fields))
+}
+
 impl Lowering<'_> {
     /// Lowers a join that [`is_lookup`].
     pub(super) fn lookup(&self, join: &Join) -> Result<Lowered, SqlError> {
@@ -46,32 +54,15 @@ impl Lowering<'_> {
             return Err(e.hint("look up the events of a stream, and aggregate the result"));
         }
         let side = self.table_side(&join.right)?;
-        let (relation, columns, table, condition) = match side.node {
-            ViewNode::Filter { input, predicate } => match *input {
-                ViewNode::Source { relation, columns, schema, .. } => {
-                    (relation, columns, schema, Some(predicate))
-                }
-                _ => return Err(check::refused(&LogicalPlan::Join(join.clone()), self.query)),
-            },
-            ViewNode::Source { relation, columns, schema, .. } => (relation, columns, schema, None),
-            _ => return Err(check::refused(&LogicalPlan::Join(join.clone()), self.query)),
+        let (source, condition) = match side.node {
+            ViewNode::Filter { input, predicate } => (*input, Some(predicate)),
+            source => (source, None),
         };
-        let declared = self.catalog.relation(&relation);
-        let declared = declared.filter(|relation| !relation.primary_key.is_empty());
-        let Some(declared) = declared else {
-            let e = self.refused(&format!("\"{relation}\" has no primary key to go by"), "FOR");
-            return Err(
-                e.hint("look up a table; a view is joined in the query that reads this one")
-            );
+        let ViewNode::Source { relation, columns, schema: table, .. } = source else {
+            return Err(check::refused(&LogicalPlan::Join(join.clone()), self.query));
         };
-        let incomplete = || {
-            let name = |k: &usize| declared.schema.field(*k).name().as_str();
-            let names: Vec<&str> = declared.primary_key.iter().map(name).collect();
-            let why = format!("the primary key of \"{relation}\" is {}", names.join(", "));
-            let e = self.refused(&why, "ON");
-            e.hint("compare each of its columns with = to a value of the same type")
-        };
-        let Some(primary_key) = side.key else { return Err(incomplete()) };
+        let incomplete = self.without_key(&relation)?;
+        let Some(primary_key) = side.key else { return Err(incomplete) };
         let mut keys: Vec<Option<ExprRef>> = vec![None; primary_key.len()];
         let mut rest: Vec<Expr> = join.filter.iter().cloned().collect();
         for (left, right) in &join.on {
@@ -86,7 +77,7 @@ impl Lowering<'_> {
             }
         }
         let Some(keys) = keys.into_iter().collect::<Option<Vec<ExprRef>>>() else {
-            return Err(incomplete());
+            return Err(incomplete);
         };
         if outer && !rest.is_empty() {
             let e = self.refused("a LEFT JOIN compares the primary key and nothing else", "ON");
@@ -95,10 +86,7 @@ impl Lowering<'_> {
         let width = input.node.schema().fields().len();
         let positions: Vec<usize> = side.scope.columns.iter().map(|c| width + c).collect();
         let scope = input.scope.extended(join.schema.as_ref().clone(), &positions);
-        let outer_field = |f: &Field| f.clone().with_nullable(f.is_nullable() || outer);
-        let fields = input.node.schema().fields().iter().map(|f| f.as_ref().clone());
-        let fields: Vec<Field> =
-            fields.chain(table.fields().iter().map(|f| outer_field(f))).collect();
+        let schema = joined(input.node.schema(), &table, outer);
         let mut node = ViewNode::Lookup {
             input: Box::new(input.node),
             relation,
@@ -108,7 +96,7 @@ impl Lowering<'_> {
             keys,
             condition,
             outer,
-            schema: Arc::new(Schema::new(fields)),
+            schema,
         };
         if let Some(predicate) = conjunction(rest) {
             let predicate = scope.expr(&predicate, self.planner).map_err(|e| self.fail(e))?;
@@ -149,6 +137,23 @@ impl Lowering<'_> {
             }
             other => Err(check::refused(other, self.query)),
         }
+    }
+
+    /// The error of a lookup that does not compare the whole primary key of `relation`; that it has none
+    /// is an error at once.
+    fn without_key(&self, relation: &str) -> Result<SqlError, SqlError> {
+        let declared = self.catalog.relation(relation);
+        let Some(declared) = declared.filter(|relation| !relation.primary_key.is_empty()) else {
+            let e = self.refused(&format!("\"{relation}\" has no primary key to go by"), "FOR");
+            return Err(
+                e.hint("look up a table; a view is joined in the query that reads this one")
+            );
+        };
+        let name = |k: &usize| declared.schema.field(*k).name().as_str();
+        let names: Vec<&str> = declared.primary_key.iter().map(name).collect();
+        let why = format!("the primary key of \"{relation}\" is {}", names.join(", "));
+        let e = self.refused(&why, "ON");
+        Ok(e.hint("compare each of its columns with = to a value of the same type"))
     }
 
     /// Why a lookup cannot be kept.
