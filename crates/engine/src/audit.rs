@@ -11,7 +11,7 @@
 //! Which row came from which source is not stored, so rows are compared for a stream as a whole. The
 //! rows of a part are those that its file has, not those that the manifest says.
 //!
-//! Not compared: rows of a table, which replace each other.
+//! Not compared: rows of a table, which replace each other, and of a stream that keeps none.
 
 use std::collections::BTreeMap;
 
@@ -251,6 +251,7 @@ impl Audit {
         let (rows, expired) = (tree.rows(), tree.expired_rows());
         let not_compared = match (&relation.body, expired) {
             (Body::Table(_), _) => Some("rows of a table replace each other"),
+            _ if !relation.keeps_rows() => Some("its retention is zero, so no rows are kept"),
             (_, None) => Some("an earlier version did not count what retention dropped"),
             _ => None,
         };

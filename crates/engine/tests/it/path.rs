@@ -220,5 +220,6 @@ fn a_stream_that_keeps_no_rows_feeds_its_views_all_the_same() {
     assert_eq!(again("passing"), ["INSERT 0 20"]);
     same(&engine, "passing_ctr", "SELECT * FROM events_ctr");
     assert_eq!(ok(&engine, "SELECT n FROM later"), ["20"]);
+    assert_eq!(engine.audit().expect("reads").problems, Vec::<String>::new());
     engine.shutdown().expect("stops");
 }
