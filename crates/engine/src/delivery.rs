@@ -71,6 +71,12 @@ impl From<RecordBatch> for DeliveryRows {
     }
 }
 
+impl From<EncodedRows> for DeliveryRows {
+    fn from(rows: EncodedRows) -> Self {
+        Self::Encoded(rows)
+    }
+}
+
 /// Rows checked against their stream, with their keys and their bytes for the log.
 #[derive(Clone, Debug)]
 pub struct EncodedRows {
@@ -108,7 +114,7 @@ pub struct Delivery {
 impl Delivery {
     /// Rows from a source without positions.
     #[must_use]
-    pub fn new(stream: StreamHandle, source: &str, rows: RecordBatch) -> Self {
+    pub fn new(stream: StreamHandle, source: &str, rows: impl Into<DeliveryRows>) -> Self {
         Self {
             stream,
             source: source.into(),

@@ -94,6 +94,8 @@ impl TreeProvider {
             self.tree
                 .parts()
                 .iter()
+                // Newest first: after it `ORDER BY time DESC LIMIT n` passes over older ones.
+                .rev()
                 .map(|p| (file(p, schema), usize::try_from(p.meta().bytes).unwrap_or(usize::MAX))),
             partitions,
         );

@@ -6,13 +6,12 @@
 
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
-use yeoul_engine::{DeadLetter, Delivery, Receipt, StreamHandle};
+use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Receipt, StreamHandle};
 use yeoul_format::{BadKind, DecodeOptions, Decoded, Decoder, TimeLimit};
 
 use super::body::{self, Coding, Source};
@@ -141,7 +140,9 @@ impl Wish {
             job.limit = shared.engine()?.time_limit(&self.stream);
             // The one before is committed while this one is decoded.
             let decode = async {
-                if small { Ok(job.step()) } else { shared.decoding.run(move || job.step()).await }
+                let stream = self.stream.clone();
+                let work = move || encoded(job.step()?, &stream);
+                if small { Ok(work()) } else { shared.decoding.run(work).await }
             };
             let commit = self.commit(shared, waiting.take());
             let (decoded, committed) = tokio::join!(decode, commit);
@@ -231,9 +232,18 @@ fn add(total: &mut Receipt, receipt: Receipt) {
     total.commit = total.commit.max(receipt.commit);
 }
 
+/// The piece with its rows encoded for the log: beside the decoding, not on the thread that commits.
+fn encoded((piece, rest): (Piece, Step), stream: &StreamHandle) -> Result<(Piece, Step), ApiError> {
+    let rows = match piece.rows {
+        DeliveryRows::Plain(rows) => stream.encode(rows)?.into(),
+        encoded @ DeliveryRows::Encoded(_) => encoded,
+    };
+    Ok((Piece { rows, ..piece }, rest))
+}
+
 /// The rows of one delivery.
 struct Piece {
-    rows: RecordBatch,
+    rows: DeliveryRows,
     dead_letters: Vec<DeadLetter>,
     /// What is wrong with the first of them.
     first_kind: Option<BadKind>,
@@ -342,7 +352,7 @@ impl Job {
             })
             .collect();
         self.lines += lines;
-        Ok(Piece { rows, dead_letters, format, first_kind })
+        Ok(Piece { rows: rows.into(), dead_letters, format, first_kind })
     }
 }
 

@@ -88,6 +88,11 @@ pub(super) fn ads(events: &Path, lookup: &Path) -> String {
 pub(super) const CAMPAIGN_VIEWS: &str =
     "SELECT count(*), CAST(sum(views) AS BIGINT) FROM campaign_views";
 
+/// W9: a state of a row for nearly every event.
+pub(super) const PAIRS: &str = "CREATE MATERIALIZED VIEW pairs AS
+  SELECT user_id, product_id, count(*) AS events, sum(price) AS spent, max(ts) AS newest
+  FROM events GROUP BY user_id, product_id;";
+
 /// W7: small rows whose way to an answer is timed.
 pub(super) const PROBES: &str = "CREATE STREAM probes (n BIGINT NOT NULL);
   CREATE MATERIALIZED VIEW probe AS SELECT count(*) AS probes, max(n) AS newest FROM probes;";
