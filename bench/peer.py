@@ -2,7 +2,9 @@
 """Runs one workload with one peer on the events that `yeoul bench` made, and prints its figures as one
 line of JSON, in the words of `yeoul bench --json`.
 
-usage: peer.py chdb|duckdb w1|w2|w4|w5 --events N --seed N --dir PATH"""
+usage: peer.py chdb|duckdb|flink w1|w2|w4|w5 --events N --seed N --dir PATH
+
+Flink has W1 and W2 only."""
 
 import argparse
 import json
@@ -13,10 +15,16 @@ import statistics
 import sys
 import time
 
+from flink import installed, workloads
+from flink.cluster import Cluster
 from queries import queries
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 TIMES = 10
+STREAM_TIMES = 2
+# A job of Flink may take this long, and a second more for every so many events, before it is given up.
+STREAM_S_MIN = 120
+STREAM_EVENTS_PER_S_MIN = 50_000
 SHOP = ("event_id", "ts", "user_id", "product_id", "category", "type", "price", "campaign_id")
 ROLLUP = ("sum(CASE WHEN type = 'impression' THEN 1 ELSE 0 END) AS imps, "
           "sum(CASE WHEN type = 'click' THEN 1 ELSE 0 END) AS clicks, "
@@ -26,23 +34,23 @@ ROLLUP = ("sum(CASE WHEN type = 'impression' THEN 1 ELSE 0 END) AS imps, "
           "sum(CASE WHEN type = 'purchase' THEN price ELSE 0 END) AS revenue")
 
 
-def cpu_s():
-    with open("/proc/self/stat") as stat:
+def cpu_s(process="self"):
+    with open(f"/proc/{process}/stat") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def peak_mib():
-    with open("/proc/self/status") as status:
+def peak_mib(process="self"):
+    with open(f"/proc/{process}/status") as status:
         for line in status:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) // 1024
     return 0
 
 
-def forget_peak():
+def forget_peak(process="self"):
     try:
-        with open("/proc/self/clear_refs", "w") as refs:
+        with open(f"/proc/{process}/clear_refs", "w") as refs:
             refs.write("5")
     except OSError:
         pass
@@ -238,24 +246,54 @@ def w5(peer, figures, clickhouse):
     figures.update(ms=times, cpu_s=round(cpu_s() - cpu, 2), peak_mib=peak_mib())
 
 
+def streamed(figures, workload, path, arguments):
+    """Flink in a cluster of its own. The job that counts the answer comes first and warms it up; those that are
+    timed are asked for nothing but the work, and the faster one counts."""
+    folder = workloads.divided(path, os.cpu_count(), arguments.dir)
+    statements = workloads.statements(workload, folder)
+    ads = f"{arguments.dir}/ads-{arguments.seed}.csv"
+    seconds_max = STREAM_S_MIN + figures["events"] / STREAM_EVENTS_PER_S_MIN
+    with Cluster(arguments.dir, os.cpu_count()) as cluster:
+        figures["check"] = cluster.run(statements + workloads.CHECKS[workload], ads, seconds_max)
+        worker, timed = cluster.task_manager, []
+        for _ in range(STREAM_TIMES):
+            forget_peak(worker)
+            cpu = cpu_s(worker)
+            seconds = cluster.duration_s(cluster.run(statements + workloads.TIMED, ads, seconds_max))
+            timed.append((seconds, cpu_s(worker) - cpu, peak_mib(worker)))
+    seconds, cpu, peak = min(timed)
+    figures.update(seconds=round(seconds, 3), events_per_s=round(figures["events"] / seconds),
+                   cpu_s=round(cpu, 2), peak_mib=peak,
+                   note="streaming, warm, no checkpoints, nothing stored")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("peer", choices=("chdb", "duckdb"))
+    parser.add_argument("peer", choices=("chdb", "duckdb", "flink"))
     parser.add_argument("workload", choices=("w1", "w2", "w4", "w5"))
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--dir", required=True)
     arguments = parser.parse_args()
+    shop = f"{arguments.dir}/shop-{arguments.seed}-{arguments.events}.json"
+    ads = f"{arguments.dir}/ads-{arguments.seed}"
+    if arguments.peer == "flink":
+        figures = {"workload": arguments.workload.upper(), "who": "flink-" + installed.VERSION,
+                   "events": arguments.events}
+        paths = {"w1": f"{ads}-{arguments.events}.json", "w2": shop}
+        if arguments.workload not in paths:
+            parser.error("flink has w1 and w2 only")
+        streamed(figures, arguments.workload, paths[arguments.workload], arguments)
+        print(json.dumps(figures))
+        return
     make = {"chdb": Chdb, "duckdb": Duckdb}[arguments.peer]
     kept = arguments.workload in ("w4", "w5")
     data = f"{arguments.dir}/{arguments.peer}-w4-{arguments.seed}-{arguments.events}"
     if arguments.workload == "w4":
         remove(data)
-    shop = f"{arguments.dir}/shop-{arguments.seed}-{arguments.events}.json"
     peer = make(data if kept else None)
     figures = {"workload": arguments.workload.upper(), "who": peer.who, "events": arguments.events}
     if arguments.workload == "w1":
-        ads = f"{arguments.dir}/ads-{arguments.seed}"
         batch(peer, figures, peer.w1(f"{ads}-{arguments.events}.json", f"{ads}.csv"))
     elif arguments.workload == "w2":
         batch(peer, figures, peer.w2(shop))

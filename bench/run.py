@@ -11,23 +11,34 @@ import subprocess
 import sys
 import time
 
+from flink import installed
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 DIRECTORY = os.environ.get("YEOUL_BENCH_DIR", os.path.expanduser("~/.cache/yeoul-bench"))
 PYTHON = os.path.join(DIRECTORY, "venv", "bin", "python")
 ALONE = ("w7", "w8", "w9", "idle")
 BESIDE = ("w1", "w2", "w4", "w5")
-PEERS = ("chdb", "duckdb")
+PEERS = {"w1": ("chdb", "duckdb", "flink"), "w2": ("chdb", "duckdb", "flink"),
+         "w4": ("chdb", "duckdb"), "w5": ("chdb", "duckdb")}
 PACKAGES = ("chdb", "duckdb")
 
 
-def setup():
-    """A venv with the peers, outside of the checkout."""
+def setup(peers):
+    """A venv with the peers, and Flink beside it, outside of the checkout. Returns those of `peers` that cannot run."""
     if not os.path.exists(PYTHON):
         subprocess.run([sys.executable, "-m", "venv", os.path.join(DIRECTORY, "venv")], check=True)
     probe = subprocess.run([PYTHON, "-c", "import chdb, duckdb"], capture_output=True)
     if probe.returncode != 0:
         print("installing the peers:", ", ".join(PACKAGES), flush=True)
         subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    if "flink" not in peers:
+        return ()
+    try:
+        installed.install(DIRECTORY, PYTHON)
+    except installed.Absent as why:
+        print(f"without Flink: {why}", flush=True)
+        return ("flink",)
+    return ()
 
 
 def figures(command):
@@ -92,11 +103,11 @@ def ratios(ours, theirs):
     return found
 
 
-def compared(arguments, workload):
-    ours, peers = [], {peer: [] for peer in PEERS}
+def compared(arguments, workload, absent):
+    ours, peers = [], {peer: [] for peer in PEERS[workload] if peer not in absent}
     for _ in range(arguments.runs):
         ours.append(of_yeoul(arguments, workload))
-        for peer in PEERS:
+        for peer in peers:
             peers[peer].append(of_peer(arguments, workload, peer))
     ours = better(ours)
     if ours is None:
@@ -126,15 +137,15 @@ def main():
     arguments = parser.parse_args()
     os.makedirs(DIRECTORY, exist_ok=True)
     workloads = arguments.workloads or [*BESIDE, *ALONE]
-    if arguments.setup or any(workload in BESIDE for workload in workloads):
-        setup()
+    peers = {peer for workload in (BESIDE if arguments.setup else workloads) for peer in PEERS.get(workload, ())}
+    absent = setup(peers) if peers else ()
     if arguments.setup:
         return 0
     sound = True
     for workload in workloads:
         print(workload, flush=True)
         if workload in BESIDE:
-            sound &= compared(arguments, workload)
+            sound &= compared(arguments, workload, absent)
         else:
             result = of_yeoul(arguments, workload)
             sound &= result is not None

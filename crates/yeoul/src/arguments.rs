@@ -148,7 +148,7 @@ pub(crate) struct BenchArguments {
     #[arg(long, default_value_t = 10_000_000, value_name = "N")]
     pub(crate) events: u64,
 
-    /// A peer to measure in the same call: chdb, duckdb
+    /// A peer to measure in the same call: chdb, duckdb, flink (w1 and w2)
     #[arg(long, value_name = "NAME")]
     pub(crate) peer: Option<String>,
 

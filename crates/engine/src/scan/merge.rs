@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{filter_record_batch, not, take_record_batch};
 use arrow::datatypes::{SchemaRef, UInt64Type};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -294,11 +294,11 @@ impl ExecutionPlan for MergeExec {
         let result = async move {
             let mut batches = Vec::new();
             while let Some(batch) = input.next().await.transpose()? {
-                memory.try_grow(batch.get_array_memory_size())?;
+                memory.try_grow(bytes_of(&batch))?;
                 batches.push(batch);
             }
             let merged = rule.merge(batches, global)?;
-            memory.try_resize(merged.get_array_memory_size())?;
+            memory.try_resize(bytes_of(&merged))?;
             let merged = match &projection {
                 Some(columns) => merged.project(columns)?,
                 None => merged,
@@ -312,6 +312,16 @@ impl ExecutionPlan for MergeExec {
         let stream = futures::stream::once(result).try_flatten();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
+}
+
+/// How much memory the rows of a batch take. What comes in is often a slice of a larger batch, whose
+/// buffers are not counted again for every slice.
+fn bytes_of(batch: &RecordBatch) -> usize {
+    let column = |column: &ArrayRef| {
+        let slice = column.to_data().get_slice_memory_size();
+        slice.unwrap_or_else(|_| column.get_array_memory_size())
+    };
+    batch.columns().iter().map(column).sum()
 }
 
 fn slices(batch: &RecordBatch) -> Vec<RecordBatch> {

@@ -1,6 +1,10 @@
 //! From rows in to answers out, through a restart.
 
-use super::support::{ok, open, run, settle};
+use std::sync::Arc;
+
+use yeoul_engine::{Engine, EngineOptions};
+
+use super::support::{TestClock, ok, open, options, run, settle};
 
 const STREAM: &str = "CREATE STREAM events (id BIGINT, ts TIMESTAMPTZ, kind VARCHAR, item BIGINT, price DOUBLE PRECISION, \
      WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (unique_key = 'id', unique_within = '1 hour')";
@@ -24,7 +28,7 @@ fn insert(from: i64, to: i64) -> String {
     format!("INSERT INTO events VALUES {}", rows.join(", "))
 }
 
-fn same(engine: &yeoul_engine::Engine, view: &str, query: &str) {
+fn same(engine: &Engine, view: &str, query: &str) {
     let order = |sql: &str| {
         let mut lines = ok(engine, sql);
         lines.sort();
@@ -221,5 +225,19 @@ fn a_stream_that_keeps_no_rows_feeds_its_views_all_the_same() {
     same(&engine, "passing_ctr", "SELECT * FROM events_ctr");
     assert_eq!(ok(&engine, "SELECT n FROM later"), ["20"]);
     assert_eq!(engine.audit().expect("reads").problems, Vec::<String>::new());
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn slices_of_a_batch_are_not_counted_as_the_whole_batch() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let options = EngineOptions { query_threads: 1, query_bytes_max: 64 << 20, ..options() };
+    let clock = Arc::new(TestClock::default());
+    let engine = Engine::open(dir.path(), clock, options, &mut |_| {}).expect("opens");
+    ok(&engine, "CREATE STREAM s (id BIGINT)");
+    ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT id, count(*) AS n FROM s GROUP BY id");
+    ok(&engine, "INSERT INTO s SELECT g FROM generate_series(1, 400000) AS t(g)");
+    // The states take some 10 MB, and come in 25 slices or more.
+    assert_eq!(ok(&engine, "SELECT count(*), sum(n) FROM v"), ["400000|400000"]);
     engine.shutdown().expect("stops");
 }

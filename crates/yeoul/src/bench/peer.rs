@@ -8,7 +8,7 @@ use crate::arguments::Workload;
 use crate::failure::Failure;
 
 /// Who can be measured.
-const PEERS: [&str; 2] = ["chdb", "duckdb"];
+const PEERS: [&str; 3] = ["chdb", "duckdb", "flink"];
 
 /// Runs `workload` with the peer named `name`.
 pub(super) fn run(name: &str, workload: Workload, place: &Place) -> Result<Figures, Failure> {

@@ -1,0 +1,41 @@
+"""W1 and W2 as Flink has them, and their events in a form that it can read with every core."""
+
+import os
+import shutil
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CHECKS = {"w1": "SELECT count(*), sum(viewings) FROM answer;\n",
+          "w2": "SELECT count(*), sum(impressions), sum(clicks) FROM answer;\n"}
+TIMED = "INSERT INTO nowhere SELECT * FROM answer;\n"
+BLOCK_BYTES = 1 << 24
+
+
+def statements(workload, events):
+    with open(os.path.join(HERE, f"{workload}.sql")) as file:
+        return file.read().replace("{events}", events)
+
+
+def divided(path, parts, directory):
+    """A folder with the lines of `path` in `parts` files: Flink reads a local file with one thread only.
+
+    The lines are dealt out in turn, so that all files are at the same time of the events at once: halves
+    would hold back the watermark, and with it the windows of the whole second half in memory."""
+    folder = os.path.join(directory, "flink-" + os.path.basename(path).replace(".json", f"-{parts}"))
+    if os.path.isdir(folder) and os.path.getmtime(folder) >= os.path.getmtime(path):
+        return folder
+    making = folder + ".part"
+    for old in (folder, making):
+        shutil.rmtree(old, ignore_errors=True)
+    os.makedirs(making)
+    files = [open(os.path.join(making, f"{part}.json"), "wb") for part in range(parts)]
+    dealt = 0
+    with open(path, "rb") as events:
+        while lines := events.readlines(BLOCK_BYTES):
+            for part, file in enumerate(files):
+                file.writelines(lines[(part - dealt) % parts::parts])
+            dealt += len(lines)
+    for file in files:
+        file.close()
+    os.rename(making, folder)
+    os.utime(folder)
+    return folder
