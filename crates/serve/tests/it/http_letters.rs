@@ -129,3 +129,17 @@ fn wrong_files_store_nothing() {
     assert_eq!(answer.json()["accepted"], 1, "{}", answer.text());
     assert_eq!(fixture.one("SELECT count(*) FROM events"), 1);
 }
+
+#[test]
+fn a_letter_that_is_still_ahead_of_now_stays_the_same_letter() {
+    let fixture = Fixture::new();
+    fixture.sql("CREATE STREAM events (id VARCHAR, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts)");
+    let body = b"{\"id\":\"a\",\"ts\":\"9000-01-01T00:00:00Z\"}\n";
+    fixture.post("/v1/ingest/events", &[], body);
+    let letters = lines(&fixture.get(PATH));
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let answer = fixture.post(REPLAY, &[], &text(&letters)).json();
+    assert_eq!((&answer["replayed"], &answer["dead_letters"]), (&json!(0), &json!(1)), "{answer}");
+    assert_eq!(lines(&fixture.get(PATH)), letters);
+    assert_eq!(fixture.one("SELECT count(*) FROM yeoul.dead_letters"), 1);
+}

@@ -74,7 +74,9 @@ struct Reason {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &DeadLettersArguments) -> Result<Exit, Failure> {
-    let url = format!("http://{}/v1/dead-letters/{}", arguments.http, encoded(&arguments.stream));
+    let address = arguments.http.trim_end_matches('/');
+    let address = address.strip_prefix("http://").unwrap_or(address);
+    let url = format!("http://{address}/v1/dead-letters/{}", encoded(&arguments.stream));
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(PATIENCE))

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use serde::Deserialize;
 use yeoul_engine::{Engine, EngineError, ErrorKind, Letter, LetterId, StreamHandle};
-use yeoul_format::{DecodeOptions, Decoder, FieldPath, Format};
+use yeoul_format::{DecodeOptions, Decoder, FieldPath, Format, TimeLimit};
 
 use super::LETTERS_MAX;
 use super::answer::Failed;
@@ -59,7 +59,8 @@ pub(super) fn mend(
     stream: &StreamHandle,
     lines: &[Line],
 ) -> Result<Mended, ApiError> {
-    let mut decoders = Decoders { stream, made: HashMap::new() };
+    let limit = engine.time_limit(stream);
+    let mut decoders = Decoders { stream, limit, made: HashMap::new() };
     let (mut ids, mut rows, mut failed, mut before) = (Vec::new(), Vec::new(), Vec::new(), 0);
     for (line, letter) in lines.iter().zip(letters(engine, lines)?) {
         // It was there when the ids were checked, and letters do not go.
@@ -84,6 +85,8 @@ pub(super) fn mend(
 /// A decoder for each way in which letters are written.
 struct Decoders<'a> {
     stream: &'a StreamHandle,
+    /// Which times are believed now.
+    limit: Option<TimeLimit>,
     made: HashMap<Option<String>, Result<Decoder, String>>,
 }
 
@@ -103,7 +106,7 @@ impl Decoders<'_> {
             Ok(decoder) => decoder,
             Err(reason) => return Ok(Err(reason.clone())),
         };
-        let decoded = decoder.decode(raw).map_err(|e| refused(&e))?;
+        let decoded = decoder.decode_until(raw, self.limit.as_ref()).map_err(|e| refused(&e))?;
         Ok(match (decoded.records, decoded.bad.into_iter().next()) {
             (0, _) => Err("it holds no record".to_owned()),
             (1, Some(bad)) => Err(bad.reason),
