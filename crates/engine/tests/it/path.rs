@@ -1,6 +1,9 @@
 //! From rows in to answers out, through a restart.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use yeoul_engine::{Engine, EngineOptions};
 
@@ -155,18 +158,41 @@ fn a_killed_engine_comes_back_with_everything_acknowledged() {
     engine.shutdown().expect("stops");
 }
 
-/// What a kill of the process leaves.
-pub(crate) fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            std::fs::create_dir_all(&target).expect("a folder");
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).expect("a copy");
+/// What a kill of the process leaves. A copy takes longer than a kill: it is made again until nothing
+/// was written, merged or removed meanwhile.
+pub(crate) fn copy_dir(from: &Path, to: &Path) {
+    for _ in 0..200 {
+        let before = files(from);
+        let copied = before.iter().try_for_each(|(name, ..)| {
+            let target = to.join(name);
+            std::fs::create_dir_all(target.parent().unwrap_or(to))?;
+            std::fs::copy(from.join(name), target).map(drop)
+        });
+        if copied.is_ok() && files(from) == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).expect("removes the copy");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{} never rests", from.display());
+}
+
+/// All files below a folder, with their sizes and times.
+fn files(folder: &Path) -> BTreeSet<(PathBuf, u64, Option<SystemTime>)> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(at).into_iter().flatten().flatten() {
+            // A file that goes meanwhile makes the next look different.
+            let Ok(meta) = entry.metadata() else { continue };
+            if meta.is_dir() {
+                open.push(entry.path());
+            } else if let Ok(name) = entry.path().strip_prefix(folder) {
+                found.insert((name.to_owned(), meta.len(), meta.modified().ok()));
+            }
         }
     }
+    found
 }
 
 #[test]
