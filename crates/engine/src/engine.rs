@@ -16,7 +16,7 @@ use yeoul_sql::Connector;
 use yeoul_store::Media;
 
 use crate::catalog::{Body, Relation};
-use crate::commit::{Committer, Job, Prepared, Queue, SourceKey, State, encode, prepare};
+use crate::commit::{Build, Committer, Job, Prepared, Queue, SourceKey, State, encode, prepare};
 use crate::delivery::{Delivery, EncodedRows, Receipt, SubmitError, Ticket};
 use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
@@ -120,6 +120,8 @@ pub struct Health {
     pub poisoned: Option<String>,
     /// Views that are still being built.
     pub building: Vec<String>,
+    /// Views that could not go on; `yeoul.views` says why.
+    pub stopped: Vec<String>,
 }
 
 /// The engine. Cloning gives another handle to the same one.
@@ -313,16 +315,21 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> Health {
         let world = self.shared.world.load();
-        let building = world
-            .unready
-            .keys()
-            .filter_map(|id| world.catalog.by_id(*id))
-            .map(|relation| relation.name.clone())
-            .collect();
+        let (mut building, mut stopped) = (Vec::new(), Vec::new());
+        for (id, build) in &world.unready {
+            let Some(relation) = world.catalog.by_id(*id) else { continue };
+            match build {
+                Build::Failed(_) => stopped.push(relation.name.clone()),
+                _ => building.push(relation.name.clone()),
+            }
+        }
+        building.sort_unstable();
+        stopped.sort_unstable();
         Health {
             commit: world.commit(),
             poisoned: self.shared.store.poisoned().map(str::to_owned),
             building,
+            stopped,
         }
     }
 

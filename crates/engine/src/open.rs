@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use yeoul_batch::{CommitId, TreeId};
 use yeoul_flow::Workers;
 use yeoul_store::{
@@ -14,12 +15,12 @@ use yeoul_store::{
 };
 
 use crate::catalog::{
-    Body, Catalog, Relation, RelationId, build_graph, dead_letters, dead_letters_without_key,
-    logged_letters,
+    Body, Catalog, Relation, RelationId, ViewBody, build_graph, dead_letters,
+    dead_letters_without_key, logged_letters,
 };
 use crate::commit::{
     Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, SourceKey, Sources, State,
-    StreamState, ViewState, as_written, without, written_schema,
+    StreamState, ViewState, as_written, stopped_source, without, written_schema,
 };
 use crate::duplicates::Duplicates;
 use crate::engine::Recovery;
@@ -115,6 +116,28 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     Ok(())
 }
 
+/// How a view that was not complete goes on: it is built from what is stored, unless that would be
+/// wrong and not say so.
+fn build_anew(state: &State, body: &ViewBody) -> Build {
+    let failed = |why| {
+        let status = BuildStatus { failed: Mutex::new(Some(why)), ..Default::default() };
+        Build::Failed(Arc::new(status))
+    };
+    for source in body.inputs().filter_map(|(_, id, _)| state.catalog.by_id(id)) {
+        let name = &source.name;
+        if !source.keeps_rows() {
+            return failed(format!(
+                "it had stopped before, and cannot be built again because stream \"{name}\" keeps no rows"
+            ));
+        }
+        let view = state.views.get(&source.id);
+        if view.is_some_and(|view| matches!(view.build, Build::Failed(_))) {
+            return failed(stopped_source(name));
+        }
+    }
+    Build::Waiting(Arc::new(BuildStatus::default()))
+}
+
 /// A relation of the manifest. A view that was not complete gets its trees empty and waits to be
 /// built. They keep their numbers: the next free ones may be taken by a definition in the log.
 fn load_relation(
@@ -145,11 +168,7 @@ fn load_relation(
     state.add(Arc::clone(&relation), stream);
     if let Body::View(body) = &relation.body {
         let (graph, _) = build_graph(&body.plan)?;
-        let build = if known.building {
-            Build::Waiting(Arc::new(BuildStatus::default()))
-        } else {
-            Build::Ready
-        };
+        let build = if known.building { build_anew(state, body) } else { Build::Ready };
         let view = ViewState { relation: Arc::clone(&relation), graph, build };
         if view.is_stepped() {
             for (source, _) in &body.sources {

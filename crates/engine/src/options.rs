@@ -47,6 +47,8 @@ pub struct EngineOptions {
     pub seen_bytes_max: usize,
     /// Bytes all running queries may use.
     pub query_bytes_max: usize,
+    /// About how many stored rows of a view or table each thread of a query merges at once.
+    pub merge_rows: usize,
     /// How long a query may run.
     pub query_timeout: Duration,
     /// Threads that step views.
@@ -68,6 +70,7 @@ impl Default for EngineOptions {
             memory_bytes_max: 256 << 20,
             seen_bytes_max: 600 << 20,
             query_bytes_max: 1 << 30,
+            merge_rows: 1 << 17,
             query_timeout: Duration::from_secs(300),
             workers: cores,
             query_threads: cores,

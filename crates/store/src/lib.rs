@@ -33,7 +33,8 @@ pub use seen::{Seen, SeenFolder, SeenOptions, SeenStats, Spawn};
 pub use spec::{PartMeta, PartitionBy, Rule, RuleKind, TreeManifest, TreeSpec};
 pub use store::{Meta, Opening, Publication, Store, StoreOptions, StoreStats, TreeStats};
 pub use tree::{
-    MemoryBatch, Part, PartCompression, Scan, ScanOptions, Snapshot, TreeSnapshot, get_many, scan,
+    MemoryBatch, Part, PartCompression, Scan, ScanOptions, Slices, Snapshot, TreeSnapshot,
+    get_many, scan,
 };
 
 /// The bytes of a fixture of the formats; `YEOUL_WRITE_FIXTURES=1` writes it anew first.

@@ -127,6 +127,12 @@ impl Instance {
                 if let Some(sources) = sources {
                     sources.outcome()?;
                 }
+                let stopped = self.healthy()?.stopped;
+                if let Some(name) = stopped.first() {
+                    return Err(Failure::new(format!(
+                        "view \"{name}\" has stopped\nhint: SELECT name, error FROM yeoul.views WHERE status = 'failed' says why"
+                    )));
+                }
                 return Ok(Ending::Drained);
             }
             tokio::select! {

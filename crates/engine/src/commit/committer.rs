@@ -13,7 +13,7 @@ use super::letters::Arrived;
 use super::prepare::Prepared;
 use super::queue::{Job, Queued, Reply, WriteOutcome};
 use super::sources::{SourceKey, Turn};
-use super::state::{DEAD_LETTERS, Rows, State, fail};
+use super::state::{DEAD_LETTERS, Rows, State};
 use super::stream::without;
 use super::table::as_written;
 use super::views::{Build, ViewState};
@@ -102,16 +102,14 @@ impl Committer {
             Job::Backfill { view, inputs, rows, reply } => {
                 let outcome = self.state.backfill(view, &inputs, rows);
                 let outcome = outcome.and_then(|batches| self.commit_batches(batches));
-                if let (Err(error), Some(view)) = (&outcome, self.state.views.get_mut(&view)) {
-                    fail(view, error);
+                if let Err(error) = &outcome {
+                    self.state.stop_view(view, error);
                 }
                 reply(outcome);
             }
             Job::Built { view, reply } => reply(self.built(view)),
             Job::BuildFailed { view, error } => {
-                if let Some(view) = self.state.views.get_mut(&view) {
-                    fail(view, &error);
-                }
+                self.state.stop_view(view, &error);
                 self.refresh();
             }
             Job::Checkpoint { reply } => {

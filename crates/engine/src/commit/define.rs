@@ -139,6 +139,19 @@ impl State {
     fn check_sources(&self, relation: &Relation) -> Result<(), EngineError> {
         let Body::View(body) = &relation.body else { return Ok(()) };
         let sources = || body.inputs().filter_map(|(_, id, _)| self.catalog.by_id(id));
+        let stopped =
+            |id| self.views.get(&id).is_some_and(|view| matches!(view.build, Build::Failed(_)));
+        if let Some(source) = sources().find(|source| stopped(source.id)) {
+            return Err(EngineError::new(
+                ErrorKind::Conflict,
+                format!("a view cannot read view \"{}\", which has stopped", source.name),
+            )
+            .with_sqlstate("55000")
+            .with_hint(format!(
+                "see yeoul.views for why; drop \"{}\" and create it with a query that allows for this",
+                source.name
+            )));
+        }
         let Some(unkept) = sources().find(|source| !source.keeps_rows()) else { return Ok(()) };
         if matches!(self.first_build(relation), Build::Ready) {
             return Ok(());
@@ -328,10 +341,8 @@ impl Committer {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            if let Err(error) = self.start(id)
-                && let Some(view) = self.state.views.get_mut(&id)
-            {
-                super::state::fail(view, &error);
+            if let Err(error) = self.start(id) {
+                self.state.stop_view(id, &error);
             }
         }
         self.refresh();

@@ -29,7 +29,7 @@ pub(crate) use letters::{Arrived, Returned, is_outdated};
 pub(crate) use prepare::{Prepared, encode, prepare};
 pub(crate) use queue::{Job, Queue, Queued, Reply, WriteOutcome};
 pub(crate) use sources::{SourceKey, SourceState, Sources};
-pub(crate) use state::{DEAD_LETTERS, Rows as CommitRows, State};
+pub(crate) use state::{DEAD_LETTERS, Rows as CommitRows, State, stopped_source};
 pub(crate) use stream::{StreamState, without};
 pub(crate) use table::{as_written, with_deleted, written_schema};
 pub(crate) use views::{Build, BuildStatus, ViewState};

@@ -18,7 +18,7 @@ use super::table;
 use super::views::{Build, BuildStatus, Changes, ViewState};
 use crate::catalog::{Body, Catalog, Relation, RelationId, StreamBody};
 use crate::duplicates::{Duplicates, SharedSeen};
-use crate::error::EngineError;
+use crate::error::{EngineError, ErrorKind};
 use crate::world::World;
 
 /// The relation and the tree of `yeoul.dead_letters`, there from the start.
@@ -128,10 +128,27 @@ impl State {
             return;
         }
         let snapshot = self.store.snapshot();
-        for view in self.views.values_mut().filter(|view| view.is_stepped()) {
+        let mut stopped = Vec::new();
+        for (id, view) in self.views.iter_mut().filter(|(_, view)| view.is_stepped()) {
             if let Err(error) = view.step(changes, batches, &snapshot, &self.workers) {
-                fail(view, &error);
+                stopped.push((*id, error));
             }
+        }
+        for (id, error) in stopped {
+            self.stop_view(id, &error);
+        }
+    }
+
+    /// Marks a view as failed for `error`, and the views that read it, which hear nothing of it any more.
+    pub(crate) fn stop_view(&mut self, id: RelationId, error: &EngineError) {
+        let Some(view) = self.views.get_mut(&id) else { return };
+        if matches!(view.build, Build::Failed(_)) {
+            return;
+        }
+        fail(view, error);
+        let why = stopped_source(&view.relation.name);
+        for reader in self.catalog.readers_of(id) {
+            self.stop_view(reader.id, &EngineError::new(ErrorKind::Conflict, why.clone()));
         }
     }
 
@@ -220,8 +237,12 @@ impl State {
     }
 }
 
-/// Marks a view as failed for `error`.
-pub(crate) fn fail(view: &mut ViewState, error: &EngineError) {
+/// Why a view has stopped that reads the stopped view `name`.
+pub(crate) fn stopped_source(name: &str) -> String {
+    format!("it reads view \"{name}\", which has stopped")
+}
+
+fn fail(view: &mut ViewState, error: &EngineError) {
     tracing::error!(view = view.relation.name, "the view stops: {error}");
     let status = match &view.build {
         Build::Running(status) | Build::Waiting(status) | Build::Failed(status) => {

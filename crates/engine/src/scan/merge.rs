@@ -1,207 +1,127 @@
-//! The operator that makes one row of the rows that share a key: the reading side of the merge rules
-//! `latest` and `combine`.
+//! The operator that makes one row of the stored rows that share a key.
+//!
+//! ```text
+//!   memory ── filtered, divided by range of keys ─┐
+//!                                                 ├─ per range: all its rows ─▶ rule ─▶ on
+//!   parts ─── the rows of the range, filtered ────┘
+//! ```
+//!
+//! A range of which only one part has rows is passed through in batches: a part has a key once.
+//!
+//! What must hold: all rows of a key are merged together, however they are spread over memory and parts.
+//!
+//! Limits: what is held is a range per thread; ranges are chosen by the number of stored rows.
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{filter_record_batch, not, take_record_batch};
-use arrow::datatypes::{SchemaRef, UInt64Type};
+use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, Statistics};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::common::{Result, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties,
-    Partitioning, PlanProperties,
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use hashbrown::HashTable;
-use yeoul_batch::{KeyCodec, hash64};
+use parking_lot::Mutex;
+use yeoul_batch::KeyCodec;
+use yeoul_store::Slices;
+
+use super::rule::MergeRule;
 
 /// Rows handed on at once.
 const OUTPUT_ROWS: usize = 8192;
 
-/// What becomes of the rows of one key.
-pub(crate) trait MergeRule: fmt::Debug + Send + Sync {
-    /// The rule's name in a plan.
-    fn name(&self) -> &'static str;
-
-    /// How many leading columns of the input are the key.
-    fn key(&self) -> &[usize];
-
-    /// The columns of the result.
-    fn schema(&self) -> SchemaRef;
-
-    /// What is enough of the input for the columns `projection` of the result; `None` when it is all.
-    fn narrowed(&self, projection: &[usize]) -> Option<Narrowed> {
-        let _ = projection;
-        None
-    }
-
-    /// The result for the rows of a set of whole keys. `global` says that the input is everything,
-    /// which matters to an aggregate without groups: it has a row even over nothing.
-    fn merge(&self, batches: Vec<RecordBatch>, global: bool) -> Result<RecordBatch>;
-
-    /// The result for rows of which no two have the same key.
-    fn pass(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        self.merge(vec![batch], false)
-    }
-}
-
-/// A rule over some of the columns of its input.
-pub(crate) struct Narrowed {
-    /// Those columns.
-    pub input: Vec<usize>,
-    /// The rule over them.
-    pub rule: Arc<dyn MergeRule>,
-    /// The wanted columns of its result.
-    pub projection: Vec<usize>,
-}
-
-/// Keeps the row with the highest `_version` of each key, unless it is `_deleted`. The input's last
-/// two columns are `_version` and `_deleted`; they are not passed on.
+/// What is read, and how it is cut.
 #[derive(Debug)]
-pub(crate) struct NewestRow {
-    key: Vec<usize>,
-    /// The columns that are passed on.
-    visible: Vec<usize>,
-    input: SchemaRef,
-    output: SchemaRef,
-}
-
-impl NewestRow {
-    pub(crate) fn new(input: SchemaRef, output: SchemaRef, key: Vec<usize>) -> Self {
-        let visible = (0..output.fields().len()).collect();
-        Self { key, visible, input, output }
-    }
-}
-
-impl MergeRule for NewestRow {
-    fn name(&self) -> &'static str {
-        "newest"
-    }
-
-    fn key(&self) -> &[usize] {
-        &self.key
-    }
-
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.output)
-    }
-
-    fn narrowed(&self, projection: &[usize]) -> Option<Narrowed> {
-        let width = self.output.fields().len();
-        let visible: Vec<usize> = (0..width)
-            .filter(|column| projection.contains(column) || self.key.contains(column))
-            .collect();
-        if visible.len() == width {
-            return None;
-        }
-        let place = |column: &usize| visible.binary_search(column).ok();
-        let key: Option<Vec<usize>> = self.key.iter().map(place).collect();
-        let projection: Option<Vec<usize>> = projection.iter().map(place).collect();
-        let output = self.output.project(&visible).ok()?;
-        // The columns of the result are the first of the input; the two hidden ones follow.
-        let input: Vec<usize> = visible.into_iter().chain([width, width + 1]).collect();
-        let schema = self.input.project(&input).ok()?;
-        let rule = Arc::new(Self::new(Arc::new(schema), Arc::new(output), key?));
-        Some(Narrowed { input, rule, projection: projection? })
-    }
-
-    fn merge(&self, batches: Vec<RecordBatch>, _global: bool) -> Result<RecordBatch> {
-        let all = arrow::compute::concat_batches(&self.input, &batches)?;
-        drop(batches);
-        let rows = all.num_rows();
-        let keys: Vec<_> = self.key.iter().map(|&c| Arc::clone(all.column(c))).collect();
-        let hashes = hash64(&keys, rows)?;
-        let codec = KeyCodec::new(&self.input, &self.key)?;
-        let encoded = codec.encode_columns(&keys)?;
-        let width = self.input.fields().len();
-        let versions = all.column(width - 2).as_primitive::<UInt64Type>().values();
-        let deleted = all.column(width - 1).as_boolean();
-        let mut newest: HashTable<u32> = HashTable::with_capacity(rows);
-        for row in 0..rows {
-            let index = u32::try_from(row)
-                .map_err(|_| DataFusionError::ResourcesExhausted("table too large".into()))?;
-            let entry = newest.entry(
-                hashes[row],
-                |&other| encoded.row(other as usize) == encoded.row(row),
-                |&other| hashes[other as usize],
-            );
-            match entry {
-                hashbrown::hash_table::Entry::Vacant(slot) => {
-                    slot.insert(index);
-                }
-                hashbrown::hash_table::Entry::Occupied(mut slot) => {
-                    if versions[*slot.get() as usize] <= versions[row] {
-                        *slot.get_mut() = index;
-                    }
-                }
-            }
-        }
-        let mut chosen: Vec<u32> =
-            newest.into_iter().filter(|&row| !deleted.value(row as usize)).collect();
-        chosen.sort_unstable();
-        Ok(take_record_batch(&all.project(&self.visible)?, &UInt32Array::from(chosen))?)
-    }
-
-    fn pass(&self, batch: RecordBatch) -> Result<RecordBatch> {
-        let deleted = batch.column(batch.num_columns() - 1).as_boolean();
-        let shown = batch.project(&self.visible)?;
-        if deleted.true_count() > 0 {
-            return Ok(filter_record_batch(&shown, &not(deleted)?)?);
-        }
-        Ok(shown)
-    }
+pub(super) struct Stored {
+    /// The columns of the rows, before the rule.
+    pub schema: SchemaRef,
+    /// The tree's key, in its order, which need not be the rule's.
+    pub key: Vec<usize>,
+    /// The ranges of keys.
+    pub slices: Slices,
+    /// The rows in memory.
+    pub memory: Vec<RecordBatch>,
+    /// How rows in parts are read.
+    pub files: FileScanConfig,
+    /// In which parts each range has rows, with which rows.
+    pub parts: Vec<Vec<PartitionedFile>>,
+    /// Which rows matter; looks at key columns only.
+    pub predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// How many rows there are.
+    pub rows: usize,
 }
 
 /// See the module.
-#[derive(Debug)]
 pub(crate) struct MergeExec {
-    input: Arc<dyn ExecutionPlan>,
+    stored: Arc<Stored>,
     rule: Arc<dyn MergeRule>,
     projection: Option<Vec<usize>>,
-    unique: bool,
+    divided: Arc<Mutex<Option<Arc<Divided>>>>,
     properties: Arc<PlanProperties>,
 }
 
+/// The rows in memory that matter, and which of them are of each range: rows of which batch, or all.
+struct Divided {
+    batches: Vec<RecordBatch>,
+    ranges: Vec<Vec<(usize, Option<UInt32Array>)>>,
+    /// Counts them as long as they are held.
+    _held: MemoryReservation,
+}
+
 impl MergeExec {
-    /// Merges the rows of `input` under `rule` and passes on the columns of `projection`. `unique`
-    /// says that no two rows of the input have the same key.
-    pub(crate) fn new(
-        input: Arc<dyn ExecutionPlan>,
+    /// Merges the rows of `stored` under `rule` on up to `threads` threads and passes on the columns
+    /// of `projection`.
+    pub(super) fn new(
+        stored: Stored,
         rule: Arc<dyn MergeRule>,
         projection: Option<Vec<usize>>,
-        unique: bool,
+        threads: usize,
     ) -> Result<Self> {
-        let unique = unique && !rule.key().is_empty();
         let schema = match &projection {
             Some(columns) => Arc::new(rule.schema().project(columns)?),
             None => rule.schema(),
         };
-        let partitions =
-            if rule.key().is_empty() { 1 } else { input.output_partitioning().partition_count() };
+        let partitions = threads.clamp(1, stored.slices.count());
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
-            if unique { EmissionType::Incremental } else { EmissionType::Final },
+            EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Ok(Self { input, rule, projection, unique, properties })
+        let divided = Arc::new(Mutex::new(None));
+        Ok(Self { stored: Arc::new(stored), rule, projection, divided, properties })
+    }
+}
+
+impl fmt::Debug for MergeExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MergeExec").field("rule", &self.rule).finish_non_exhaustive()
     }
 }
 
 impl DisplayAs for MergeExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "MergeExec: rule={}", self.rule.name())?;
-        if self.unique {
-            write!(f, ", keys come once")?;
+        let Stored { slices, memory, predicate, .. } = self.stored.as_ref();
+        let in_memory: usize = memory.iter().map(RecordBatch::num_rows).sum();
+        let in_parts = self.stored.rows.saturating_sub(in_memory);
+        write!(f, "MergeExec: rule={}, ranges={}", self.rule.name(), slices.count())?;
+        write!(f, ", rows in memory={in_memory}, rows in parts={in_parts}")?;
+        if let Some(predicate) = predicate {
+            write!(f, ", predicate={predicate}")?;
         }
         Ok(())
     }
@@ -216,25 +136,9 @@ impl ExecutionPlan for MergeExec {
         &self.properties
     }
 
-    fn required_input_distribution(&self) -> Vec<Distribution> {
-        if self.rule.key().is_empty() {
-            return vec![Distribution::SinglePartition];
-        }
-        if self.unique {
-            return vec![Distribution::UnspecifiedDistribution];
-        }
-        let schema = self.input.schema();
-        let keys = self
-            .rule
-            .key()
-            .iter()
-            .map(|&c| Arc::new(Column::new(schema.field(c).name(), c)) as Arc<dyn PhysicalExpr>)
-            .collect();
-        vec![Distribution::KeyPartitioned(keys)]
-    }
-
+    /// None: what is read is cut to ranges, and must not be cut in another way by the planner.
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
+        Vec::new()
     }
 
     fn apply_expressions(
@@ -246,27 +150,19 @@ impl ExecutionPlan for MergeExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let input = children.swap_remove(0);
-        let (rule, projection) = (Arc::clone(&self.rule), self.projection.clone());
-        Ok(Arc::new(Self::new(input, rule, projection, self.unique)?))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
+        Ok(self)
     }
 
     /// At most as many rows as are stored: by it the smaller side of a join is known.
     fn statistics_from_inputs(
         &self,
-        inputs: &[Arc<Statistics>],
+        _inputs: &[Arc<Statistics>],
         _args: &StatisticsArgs,
     ) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.schema());
-        if let Some(input) = inputs.first() {
-            statistics.num_rows = input.num_rows.to_inexact();
-        }
+        statistics.num_rows = Precision::Inexact(self.stored.rows);
         Ok(Arc::new(statistics))
     }
 
@@ -275,42 +171,187 @@ impl ExecutionPlan for MergeExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let mut input = self.input.execute(partition, Arc::clone(&context))?;
-        let rule = Arc::clone(&self.rule);
-        let projection = self.projection.clone();
-        if self.unique {
-            let passed = input.map(move |batch| {
-                let batch = rule.pass(batch?)?;
-                match &projection {
-                    Some(columns) => Ok(batch.project(columns)?),
-                    None => Ok(batch),
-                }
+        let step = self.properties.partitioning.partition_count();
+        let numbers = (partition..self.stored.slices.count()).step_by(step);
+        let reader = Arc::new(Reader {
+            stored: Arc::clone(&self.stored),
+            rule: Arc::clone(&self.rule),
+            projection: self.projection.clone(),
+            divided: Arc::clone(&self.divided),
+            codec: KeyCodec::new(&self.stored.schema, &self.stored.key)?,
+            context,
+        });
+        let ranges = stream::iter(numbers).then(move |number| Arc::clone(&reader).range(number));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), ranges.try_flatten())))
+    }
+}
+
+/// One execution of a partition.
+struct Reader {
+    stored: Arc<Stored>,
+    rule: Arc<dyn MergeRule>,
+    projection: Option<Vec<usize>>,
+    divided: Arc<Mutex<Option<Arc<Divided>>>>,
+    codec: KeyCodec,
+    context: Arc<TaskContext>,
+}
+
+type Rows = BoxStream<'static, Result<RecordBatch>>;
+
+impl Reader {
+    /// The merged rows of a range.
+    async fn range(self: Arc<Self>, number: usize) -> Result<Rows> {
+        let memory = self.in_memory(number)?;
+        let global = self.rule.key().is_empty();
+        let mut parts = self.in_parts(number)?;
+        if memory.is_empty() && !global && self.stored.parts[number].len() <= 1 {
+            let passed = parts.try_filter_map(move |batch| {
+                let passed = self.rule.pass(batch).and_then(|batch| self.projected(batch));
+                std::future::ready(passed.map(|batch| (batch.num_rows() > 0).then_some(batch)))
             });
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), passed)));
+            return Ok(passed.boxed());
         }
-        let global = rule.key().is_empty();
-        let memory = MemoryConsumer::new("merging states of a view or table")
-            .register(context.memory_pool());
-        let result = async move {
-            let mut batches = Vec::new();
-            while let Some(batch) = input.next().await.transpose()? {
-                memory.try_grow(bytes_of(&batch))?;
-                batches.push(batch);
-            }
-            let merged = rule.merge(batches, global)?;
-            memory.try_resize(bytes_of(&merged))?;
-            let merged = match &projection {
-                Some(columns) => merged.project(columns)?,
-                None => merged,
-            };
-            let slices = slices(&merged);
-            Ok::<_, DataFusionError>(futures::stream::iter(slices.into_iter().map(move |slice| {
-                let _held = &memory;
-                Ok(slice)
-            })))
+        let held = self.account("merging states of a view or table");
+        let mut batches = memory;
+        held.try_grow(batches.iter().map(bytes_of).sum())?;
+        while let Some(batch) = parts.try_next().await? {
+            held.try_grow(bytes_of(&batch))?;
+            batches.push(batch);
+        }
+        if batches.is_empty() && !global {
+            return Ok(stream::empty().boxed());
+        }
+        let merged = self.rule.merge(batches, global)?;
+        held.try_resize(bytes_of(&merged))?;
+        let slices = slices(&self.projected(merged)?);
+        let rows = stream::iter(slices).map(move |slice| {
+            let _held = &held;
+            Ok(slice)
+        });
+        Ok(rows.boxed())
+    }
+
+    fn projected(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        match &self.projection {
+            Some(columns) => Ok(batch.project(columns)?),
+            None => Ok(batch),
+        }
+    }
+
+    fn account(&self, what: &str) -> MemoryReservation {
+        MemoryConsumer::new(what).register(self.context.memory_pool())
+    }
+
+    /// The rows of a range in parts.
+    fn in_parts(self: &Arc<Self>, number: usize) -> Result<Rows> {
+        let files = &self.stored.parts[number];
+        if files.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        // A source of its own for every range: one for all would let its partitions take files of
+        // each other.
+        let config = FileScanConfigBuilder::from(self.stored.files.clone())
+            .with_file_groups(vec![FileGroup::new(files.clone())])
+            .build();
+        let rows =
+            DataSourceExec::from_data_source(config).execute(0, Arc::clone(&self.context))?;
+        let reader = Arc::clone(self);
+        let rows = rows.try_filter_map(move |batch| {
+            let kept = reader.trimmed(batch, number).and_then(|batch| reader.filtered(batch));
+            std::future::ready(kept.map(|batch| (batch.num_rows() > 0).then_some(batch)))
+        });
+        Ok(rows.boxed())
+    }
+
+    /// The rows of `batch`, which are in order, that are of the range.
+    fn trimmed(&self, batch: RecordBatch, number: usize) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let slices = &self.stored.slices;
+        if slices.count() == 1 || rows == 0 {
+            return Ok(batch);
+        }
+        let of = |row: usize| -> Result<usize> {
+            let key = self.codec.encode(&batch.slice(row, 1))?;
+            Ok(slices.number(key.row(0).data()))
         };
-        let stream = futures::stream::once(result).try_flatten();
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+        if of(0)? == number && of(rows - 1)? == number {
+            return Ok(batch);
+        }
+        let keys = self.codec.encode(&batch)?;
+        let numbers: Vec<usize> = keys.iter().map(|key| slices.number(key.data())).collect();
+        let from = numbers.partition_point(|&n| n < number);
+        let to = numbers.partition_point(|&n| n <= number);
+        Ok(batch.slice(from, to - from))
+    }
+
+    /// The rows of `batch` that matter.
+    fn filtered(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let Some(predicate) = &self.stored.predicate else { return Ok(batch) };
+        let mask = predicate.evaluate(&batch)?.into_array(batch.num_rows())?;
+        let mask = mask.as_boolean();
+        Ok(filter_record_batch(&batch, mask)?)
+    }
+
+    /// The rows of a range in memory.
+    fn in_memory(&self, number: usize) -> Result<Vec<RecordBatch>> {
+        if self.stored.memory.is_empty() {
+            return Ok(Vec::new());
+        }
+        let divided = self.divided()?;
+        let rows = divided.ranges[number].iter();
+        rows.map(|(batch, rows)| {
+            let batch = &divided.batches[*batch];
+            match rows {
+                None => Ok(batch.clone()),
+                Some(rows) => Ok(take_record_batch(batch, rows)?),
+            }
+        })
+        .collect()
+    }
+
+    /// Whichever partition comes first divides the rows in memory for all.
+    fn divided(&self) -> Result<Arc<Divided>> {
+        let mut slot = self.divided.lock();
+        if let Some(divided) = slot.as_ref() {
+            return Ok(Arc::clone(divided));
+        }
+        let divided = Arc::new(self.divide()?);
+        *slot = Some(Arc::clone(&divided));
+        Ok(divided)
+    }
+
+    fn divide(&self) -> Result<Divided> {
+        let held = self.account("dividing the memory of a view or table");
+        let count = self.stored.slices.count();
+        let mut batches: Vec<RecordBatch> = Vec::with_capacity(self.stored.memory.len());
+        let mut ranges = vec![Vec::new(); count];
+        for whole in &self.stored.memory {
+            let batch = self.filtered(whole.clone())?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            if self.stored.predicate.is_some() {
+                held.try_grow(bytes_of(&batch))?;
+            }
+            let place = batches.len();
+            if count == 1 {
+                ranges[0].push((place, None));
+            } else {
+                held.try_grow(batch.num_rows() * size_of::<u32>())?;
+                let keys = self.codec.encode(&batch)?;
+                let mut rows: Vec<Vec<u32>> = vec![Vec::new(); count];
+                for (row, key) in (0..).zip(keys.iter()) {
+                    rows[self.stored.slices.number(key.data())].push(row);
+                }
+                for (range, rows) in ranges.iter_mut().zip(rows) {
+                    if !rows.is_empty() {
+                        range.push((place, Some(UInt32Array::from(rows))));
+                    }
+                }
+            }
+            batches.push(batch);
+        }
+        Ok(Divided { batches, ranges, _held: held })
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   keep      Union( memory batches, parts )
-//!   latest    Merge[newest row per key]( Union(…) )
-//!   combine   Merge[states merged, then finished]( Union(…) )
+//!   latest    Merge[newest row per key]( memory batches, parts )               ⎫ a range of keys
+//!   combine   Merge[states merged, then finished]( memory batches, parts )     ⎭ after the other
 //! ```
 //!
 //! Parts are read by DataFusion's own Parquet source, which prunes row groups and pages by statistics
@@ -15,8 +15,9 @@
 mod merge;
 mod part;
 mod provider;
+mod rule;
 mod view;
 
-pub(crate) use merge::NewestRow;
-pub(crate) use provider::{TreeProvider, TreeView};
+pub(crate) use provider::{MergeRows, TreeProvider, TreeView};
+pub(crate) use rule::NewestRow;
 pub(crate) use view::ViewRows;

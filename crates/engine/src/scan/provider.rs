@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -9,24 +10,39 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, Result, Statistics};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::union::UnionExec;
-use yeoul_store::{Part, Snapshot, TreeSnapshot};
+use yeoul_store::{Part, Slices, Snapshot, TreeSnapshot};
 
-use super::merge::{MergeExec, MergeRule, Narrowed};
+use super::merge::{MergeExec, Stored};
 use super::part::PartReaderFactory;
+use super::rule::{MergeRule, Narrowed};
+
+/// The setting `merge_rows` of the engine, as queries carry it. By default it is large enough that the
+/// start of a range costs little, and small enough that its keys fit in a processor's cache.
+pub(crate) struct MergeRows(pub usize);
+
+impl MergeRows {
+    /// How many stored rows a range has, of `rows` that `threads` share.
+    fn of_a_range(&self, rows: usize, threads: usize, filtered: bool) -> usize {
+        // What a predicate leaves is little as a rule, and every range costs opening the parts.
+        let most = if filtered { self.0.saturating_mul(8) } else { self.0 };
+        (rows / threads).clamp(most / 8, most)
+    }
+}
 
 /// How the rows of a tree become the rows of its relation.
 #[derive(Clone, Debug)]
@@ -68,8 +84,8 @@ impl TreeProvider {
         Self { schema, tree, view, snapshot }
     }
 
-    /// The stored rows as a plan: memory batches and parts, side by side.
-    fn stored(
+    /// The rows of a tree without a rule as a plan: memory batches and parts, side by side.
+    fn kept(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
@@ -100,24 +116,11 @@ impl TreeProvider {
             partitions,
         );
         if !files.is_empty() {
-            let mut source = ParquetSource::new(Arc::clone(schema))
-                .with_table_parquet_options(state.default_table_options().parquet)
-                .with_parquet_file_reader_factory(Arc::new(PartReaderFactory))
-                .with_enable_page_index(true)
-                .with_bloom_filter_on_read(true);
-            if let Some(predicate) = predicate {
-                source = source.with_predicate(Arc::clone(predicate));
-            }
-            let rows: u64 = self.tree.parts().iter().map(|p| p.meta().rows).sum();
-            let mut statistics = Statistics::new_unknown(schema);
-            statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
-            let config =
-                FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
-                    .with_file_groups(files.into_iter().map(FileGroup::new).collect())
-                    .with_statistics(statistics)
-                    .with_limit(limit)
-                    .with_projection_indices(projection.cloned())?
-                    .build();
+            let config = self
+                .files(state, projection, predicate)?
+                .with_file_groups(files.into_iter().map(FileGroup::new).collect())
+                .with_limit(limit)
+                .build();
             inputs.push(DataSourceExec::from_data_source(config));
         }
         Ok(match inputs.len() {
@@ -133,12 +136,76 @@ impl TreeProvider {
         })
     }
 
-    /// Whether all rows are in parts, and no two parts can hold the same key.
-    fn keys_come_once(&self) -> bool {
-        let mut parts: Vec<_> = self.tree.parts().iter().map(|p| p.meta()).collect();
-        parts.sort_by(|a, b| a.first_key.cmp(&b.first_key));
-        self.tree.memory().is_empty()
-            && parts.windows(2).all(|pair| pair[0].last_key < pair[1].first_key)
+    /// How parts are read, without saying which.
+    fn files(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<FileScanConfigBuilder> {
+        let schema = &self.tree.spec().schema;
+        let mut source = ParquetSource::new(Arc::clone(schema))
+            .with_table_parquet_options(state.default_table_options().parquet)
+            .with_parquet_file_reader_factory(Arc::new(PartReaderFactory))
+            .with_enable_page_index(true)
+            .with_bloom_filter_on_read(true);
+        if let Some(predicate) = predicate {
+            source = source.with_predicate(Arc::clone(predicate));
+        }
+        let rows: u64 = self.tree.parts().iter().map(|p| p.meta().rows).sum();
+        let mut statistics = Statistics::new_unknown(schema);
+        statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+        FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())
+    }
+
+    /// The rows of a tree with a rule, cut to ranges of keys.
+    fn cut(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        keyed: bool,
+    ) -> Result<Stored> {
+        let spec = self.tree.spec();
+        let schema = match projection {
+            Some(columns) => Arc::new(spec.schema.project(columns)?),
+            None => Arc::clone(&spec.schema),
+        };
+        let place = |column: &usize| match projection {
+            Some(columns) => columns.iter().position(|c| c == column),
+            None => Some(*column),
+        };
+        let key = spec.key.iter().map(place).collect::<Option<Vec<_>>>().ok_or_else(|| {
+            DataFusionError::Internal("a column of the key is not read".to_owned())
+        })?;
+        let before = self.predicate(state, filters, &spec.schema)?;
+        let predicate = self.predicate(state, filters, &schema)?;
+        let rows = usize::try_from(self.tree.rows()).unwrap_or(usize::MAX);
+        let threads = state.config().target_partitions().max(1);
+        let rows_each = match state.config().get_extension::<MergeRows>() {
+            Some(setting) if keyed => setting.of_a_range(rows, threads, predicate.is_some()),
+            _ => usize::MAX,
+        };
+        let external = |error| DataFusionError::External(Box::new(error));
+        let slices = Slices::new(&self.tree, rows_each).map_err(external)?;
+        let mut parts = vec![Vec::new(); slices.count()];
+        for (number, files) in parts.iter_mut().enumerate() {
+            for part in self.tree.parts() {
+                let wanted = slices.rows_of(part, number).map_err(external)?;
+                if !wanted.is_empty() {
+                    files.push(rows_of_file(part, &spec.schema, wanted));
+                }
+            }
+        }
+        let memory = self.tree.memory().iter().map(|m| match projection {
+            Some(columns) => Ok(m.rows().project(columns)?),
+            None => Ok(m.rows().clone()),
+        });
+        let memory = memory.collect::<Result<Vec<_>>>()?;
+        let files = self.files(state, projection, before.as_ref())?.build();
+        Ok(Stored { schema, key, slices, memory, files, parts, predicate, rows })
     }
 
     /// `filters` as a predicate over those of the tree's columns that are in `schema`; those that look at
@@ -209,6 +276,16 @@ fn file(part: &Arc<Part>, schema: &SchemaRef) -> PartitionedFile {
         .with_extension(Arc::clone(part))
 }
 
+/// `part`, of which only `rows` are read.
+fn rows_of_file(part: &Arc<Part>, schema: &SchemaRef, rows: Range<usize>) -> PartitionedFile {
+    let total = usize::try_from(part.meta().rows).unwrap_or(usize::MAX);
+    if rows.len() == total {
+        return file(part, schema);
+    }
+    let selection = RowSelection::from_consecutive_ranges(std::iter::once(rows), total);
+    file(part, schema).with_extension(ParquetRowSelection::new(selection))
+}
+
 #[async_trait]
 impl TableProvider for TreeProvider {
     fn schema(&self) -> SchemaRef {
@@ -239,9 +316,11 @@ impl TableProvider for TreeProvider {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let predicate = self.predicate(state, filters, &self.tree.spec().schema)?;
         match &self.view {
-            TreeView::Keep => self.stored(state, projection, predicate.as_ref(), limit),
+            TreeView::Keep => {
+                let predicate = self.predicate(state, filters, &self.tree.spec().schema)?;
+                self.kept(state, projection, predicate.as_ref(), limit)
+            }
             TreeView::Merged { rule, .. } => {
                 let narrowed = projection.and_then(|projection| rule.narrowed(projection));
                 let (input, rule, projection) = match narrowed {
@@ -250,13 +329,10 @@ impl TableProvider for TreeProvider {
                     }
                     None => (None, Arc::clone(rule), projection.cloned()),
                 };
-                let mut stored = self.stored(state, input.as_ref(), predicate.as_ref(), None)?;
-                if predicate.is_some()
-                    && let Some(predicate) = self.predicate(state, filters, &stored.schema())?
-                {
-                    stored = Arc::new(FilterExec::try_new(predicate, stored)?);
-                }
-                Ok(Arc::new(MergeExec::new(stored, rule, projection, self.keys_come_once())?))
+                let keyed = !rule.key().is_empty();
+                let stored = self.cut(state, input.as_ref(), filters, keyed)?;
+                let threads = state.config().target_partitions();
+                Ok(Arc::new(MergeExec::new(stored, rule, projection, threads)?))
             }
         }
     }

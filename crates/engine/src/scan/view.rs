@@ -8,7 +8,7 @@ use datafusion::common::{DataFusionError, Result};
 use yeoul_batch::Combine;
 use yeoul_flow::{Aggregate, Graph};
 
-use super::merge::MergeRule;
+use super::rule::MergeRule;
 
 /// The rows of a view from the states in its tree.
 #[derive(Debug)]

@@ -255,15 +255,75 @@ fn a_stream_that_keeps_no_rows_feeds_its_views_all_the_same() {
 }
 
 #[test]
-fn slices_of_a_batch_are_not_counted_as_the_whole_batch() {
+fn a_view_that_is_larger_than_the_memory_of_queries_is_read() {
     let dir = tempfile::tempdir().expect("a folder");
-    let options = EngineOptions { query_threads: 1, query_bytes_max: 64 << 20, ..options() };
+    let options = EngineOptions { query_threads: 1, query_bytes_max: 8 << 20, ..options() };
     let clock = Arc::new(TestClock::default());
     let engine = Engine::open(dir.path(), clock, options, &mut |_| {}).expect("opens");
     ok(&engine, "CREATE STREAM s (id BIGINT)");
     ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT id, count(*) AS n FROM s GROUP BY id");
     ok(&engine, "INSERT INTO s SELECT g FROM generate_series(1, 400000) AS t(g)");
-    // The states take some 10 MB, and come in 25 slices or more.
-    assert_eq!(ok(&engine, "SELECT count(*), sum(n) FROM v"), ["400000|400000"]);
+    // The states take some 10 MB.
+    let all = "SELECT count(*), sum(n), sum(id) FROM v";
+    assert_eq!(ok(&engine, all), ["400000|400000|80000200000"]);
+    engine.checkpoint().expect("writes parts");
+    assert_eq!(ok(&engine, all), ["400000|400000|80000200000"]);
+    ok(&engine, "INSERT INTO s SELECT g * 4 FROM generate_series(1, 200000) AS t(g)");
+    assert_eq!(ok(&engine, all), ["500000|600000|140000400000"]);
+    assert_eq!(ok(&engine, "SELECT n FROM v WHERE id = 399996"), ["2"]);
+    assert_eq!(ok(&engine, "SELECT sum(n) FROM v WHERE id BETWEEN 200001 AND 400000"), ["250000"]);
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn a_stopped_view_over_a_stream_that_keeps_no_rows_stays_stopped() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(
+        &engine,
+        "CREATE STREAM s (n BIGINT, WATERMARK FOR t AS t, t TIMESTAMPTZ) WITH (retention = '0 seconds')",
+    );
+    ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT sum(10 / n) AS total FROM s");
+    ok(&engine, "INSERT INTO s VALUES (5, now()), (2, now())");
+    assert_eq!(ok(&engine, "SELECT total FROM v"), ["7"]);
+    ok(&engine, "INSERT INTO s VALUES (0, now())");
+    let stopped = run(&engine, "SELECT total FROM v").expect_err("it divides by zero");
+    assert!(stopped.message.contains("has stopped"), "{stopped}");
+    engine.shutdown().expect("stops");
+    drop(engine);
+    let engine = open(dir.path());
+    ok(&engine, "INSERT INTO s VALUES (1, now())");
+    settle(&engine);
+    // Not 10: that would be the answer over the rows since the start.
+    let stopped = run(&engine, "SELECT total FROM v").expect_err("it cannot be built again");
+    assert!(stopped.message.contains("\"s\" keeps no rows"), "{stopped}");
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn a_view_stops_with_the_view_that_it_reads() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = open(dir.path());
+    ok(&engine, "CREATE STREAM s (n BIGINT, k BIGINT)");
+    ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT k, sum(10 / n) AS total FROM s GROUP BY k");
+    ok(&engine, "CREATE MATERIALIZED VIEW w AS SELECT sum(total) AS total FROM v");
+    ok(&engine, "CREATE MATERIALIZED VIEW other AS SELECT count(*) AS rows FROM s");
+    ok(&engine, "INSERT INTO s VALUES (5, 1), (2, 2)");
+    assert_eq!(ok(&engine, "SELECT total FROM w"), ["7"]);
+    ok(&engine, "INSERT INTO s VALUES (0, 1)");
+    for _ in 0..2 {
+        settle(&engine);
+        assert_eq!(engine.health().stopped, ["v", "w"]);
+        assert_eq!(ok(&engine, "SELECT rows FROM other"), ["3"]);
+        // Not 7, which is without the rows since v stopped.
+        let stopped = run(&engine, "SELECT total FROM w").expect_err("v has stopped");
+        assert!(stopped.message.contains("it reads view \"v\", which has stopped"), "{stopped}");
+        let late = run(&engine, "CREATE MATERIALIZED VIEW x AS SELECT max(total) AS m FROM v")
+            .expect_err("v has stopped");
+        assert_eq!(late.message, "a view cannot read view \"v\", which has stopped");
+        engine.shutdown().expect("stops");
+        drop(engine);
+        engine = open(dir.path());
+    }
     engine.shutdown().expect("stops");
 }

@@ -40,6 +40,7 @@ pub(crate) async fn readyz(State(shared): State<Shared>) -> Response {
         "status": "ready",
         "commit": health.commit.0,
         "building": health.building,
+        "stopped": health.stopped,
     });
     let mut status = StatusCode::OK;
     if let Some(reason) = health.poisoned {

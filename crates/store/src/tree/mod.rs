@@ -20,6 +20,7 @@ mod part;
 mod partition;
 mod policy;
 mod scan;
+mod slices;
 mod snapshot;
 mod source;
 mod sparse;
@@ -29,6 +30,7 @@ pub use lookup::get_many;
 pub use memory::MemoryBatch;
 pub use part::Part;
 pub use scan::{Scan, ScanOptions, scan};
+pub use slices::Slices;
 pub use snapshot::{Snapshot, TreeSnapshot};
 pub use write::PartCompression;
 

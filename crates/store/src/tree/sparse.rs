@@ -64,6 +64,22 @@ impl SparseKeys {
         from * self.block_rows..to * self.block_rows
     }
 
+    /// The rows of the blocks that can hold keys from `from` up to, and without, `to`.
+    pub(crate) fn rows_from_to(&self, from: Option<&[u8]>, to: Option<&[u8]>) -> Range<usize> {
+        let start = from.map_or(0, |from| {
+            let from = &from[..from.len().min(KEY_BYTES_MAX)];
+            self.partition(0, |k| k < from).saturating_sub(1)
+        });
+        // A shortened key is not behind the whole one, so a block that starts at `to` is not needed.
+        let end = to.map_or(self.len(), |to| self.partition(start, |k| k < to));
+        start * self.block_rows..end * self.block_rows
+    }
+
+    /// The first key of every block, in order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|block| self.key(block))
+    }
+
     fn partition(&self, from: usize, before: impl Fn(&[u8]) -> bool) -> usize {
         let (mut low, mut high) = (from, self.len());
         while low < high {
@@ -135,5 +151,11 @@ mod tests {
         assert_eq!(rows(b"d"), 0..3 * BLOCK_ROWS);
         assert_eq!(rows(b"e"), 2 * BLOCK_ROWS..3 * BLOCK_ROWS);
         assert_eq!(rows(b"z"), 3 * BLOCK_ROWS..4 * BLOCK_ROWS);
+        let between = |from: Option<&[u8]>, to: Option<&[u8]>| index.rows_from_to(from, to);
+        assert_eq!(between(None, None), 0..4 * BLOCK_ROWS);
+        assert_eq!(between(None, Some(b"a")), 0..0);
+        assert_eq!(between(None, Some(b"d")), 0..BLOCK_ROWS);
+        assert_eq!(between(Some(b"d"), Some(b"e")), 0..3 * BLOCK_ROWS);
+        assert_eq!(between(Some(b"e"), None), 2 * BLOCK_ROWS..4 * BLOCK_ROWS);
     }
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use yeoul_store::{Media, Rule, Snapshot, TreeSnapshot, TrialMedia, get_many};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use yeoul_batch::KeyCodec;
+use yeoul_store::{Media, Part, Rule, Slices, Snapshot, TreeSnapshot, TrialMedia, get_many};
 
 use crate::world::{
     Engine, Model, Rng, check, content, random_changes, row_text, rows, small, texts,
@@ -137,8 +139,7 @@ fn rows_of_a_keyed_tree_come_in_order() {
         if matches!(tree.spec().rule, Rule::Keep) {
             continue;
         }
-        let codec =
-            yeoul_batch::KeyCodec::new(&tree.spec().schema, &tree.spec().key).expect("plain types");
+        let codec = KeyCodec::new(&tree.spec().schema, &tree.spec().key).expect("plain types");
         let mut last: Vec<u8> = Vec::new();
         for batch in yeoul_store::scan(tree, yeoul_store::ScanOptions::default()).expect("scans") {
             let keys = codec.encode(&batch.expect("reads")).expect("encodes");
@@ -149,4 +150,50 @@ fn rows_of_a_keyed_tree_come_in_order() {
         }
     }
     assert!(!content(&snapshot.trees()[0]).is_empty());
+}
+
+/// No row of a part is outside of where its slice looks for it.
+#[test]
+fn slices_hold_every_row_of_a_part() {
+    let mut rng = Rng::new(77);
+    let mut engine = Engine::open(Arc::new(TrialMedia::new(77)), small()).expect("opens");
+    for step in 0..12 {
+        let next = engine.store.next_tree_id().0;
+        let changes = random_changes(&mut rng, engine.commit.next(), &engine.kinds, next, 9_000);
+        engine.commit(&changes).expect("commits");
+        if step % 3 == 0 {
+            engine.store.checkpoint().expect("checkpoints");
+        }
+    }
+    let mut cuts = 0;
+    for tree in engine.store.snapshot().trees() {
+        if matches!(tree.spec().rule, Rule::Keep) {
+            continue;
+        }
+        for rows_each in [1, 3_000, 20_000, usize::MAX] {
+            let slices = Slices::new(tree, rows_each).expect("the index is read");
+            cuts += slices.count() - 1;
+            for part in tree.parts() {
+                check_slices(&slices, tree, part);
+            }
+        }
+    }
+    assert!(cuts > 10, "only {cuts} cuts: nothing was tried");
+}
+
+fn check_slices(slices: &Slices, tree: &TreeSnapshot, part: &Part) {
+    let spec = tree.spec();
+    let codec = KeyCodec::new(&spec.schema, &spec.key).expect("plain types");
+    let len = usize::try_from(part.meta().bytes).expect("a small file");
+    let bytes = part.read_at(0, len).expect("reads");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("a footer");
+    let mut row = 0;
+    for batch in reader.build().expect("reads") {
+        for key in codec.encode(&batch.expect("rows")).expect("encodes").iter() {
+            let number = slices.number(key.as_ref());
+            let rows = slices.rows_of(part, number).expect("the index is read");
+            assert!(rows.contains(&row), "row {row} of {} not in {rows:?}", part.path());
+            row += 1;
+        }
+    }
 }

@@ -61,6 +61,7 @@ fn options(chance: &mut Chance) -> EngineOptions {
         commit_interval: Duration::from_millis(*chance.pick(&[0, 1, 3])),
         commit_rows: *chance.pick(&[50, 1000, 65_536]),
         memory_bytes_max: *chance.pick(&[30_000, 300_000, 256 << 20]),
+        merge_rows: *chance.pick(&[1, 1_000, 1 << 17]),
         ..EngineOptions::default()
     }
 }
