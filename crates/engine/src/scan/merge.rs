@@ -277,11 +277,20 @@ impl Reader {
         if of(0)? == number && of(rows - 1)? == number {
             return Ok(batch);
         }
-        let keys = self.codec.encode(&batch)?;
-        let numbers: Vec<usize> = keys.iter().map(|key| slices.number(key.data())).collect();
-        let from = numbers.partition_point(|&n| n < number);
-        let to = numbers.partition_point(|&n| n <= number);
-        Ok(batch.slice(from, to - from))
+        let first_from = |number: usize| -> Result<usize> {
+            let (mut low, mut high) = (0, rows);
+            while low < high {
+                let middle = low.midpoint(high);
+                if of(middle)? < number {
+                    low = middle + 1;
+                } else {
+                    high = middle;
+                }
+            }
+            Ok(low)
+        };
+        let from = first_from(number)?;
+        Ok(batch.slice(from, first_from(number + 1)? - from))
     }
 
     /// The rows of `batch` that matter.

@@ -3,6 +3,7 @@
 mod concurrent;
 mod corpus;
 mod crash;
+mod duplicates;
 mod fixture;
 mod measure;
 mod model;

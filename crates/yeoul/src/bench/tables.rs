@@ -50,6 +50,24 @@ pub(super) const ROLLUP: &str = "CREATE MATERIALIZED VIEW ctr_1m AS
   FROM TUMBLE(events, ts, INTERVAL '1 minute')
   GROUP BY product_id, window_start;";
 
+/// W8: all views of `examples/ads` over the shop's events, as many items, positions, campaigns and
+/// policies as the example has.
+pub(super) fn example_views() -> String {
+    let views = include_str!("../../../../examples/ads/20_views.sql");
+    // The first view puts the example's four streams together.
+    let (_, views) = views.split_once(';').unwrap_or_default();
+    format!(
+        "CREATE MATERIALIZED VIEW impressions AS
+         SELECT CASE WHEN campaign_id % 2 = 0 THEN 'all' ELSE 'men' END AS campaign,
+                CASE WHEN campaign_id % 4 < 2 THEN 'random' ELSE 'bts' END AS policy,
+                ts, product_id % 80 AS item_id, 1 + product_id % 3 AS position,
+                CASE WHEN type = 'click' THEN 1 ELSE 0 END AS click
+         FROM events;
+         {}",
+        views.replace(" ctr_1m ", " ads_ctr_1m ")
+    )
+}
+
 /// Products and campaigns for the joins of W5.
 pub(super) fn dimensions(dir: &Path) -> String {
     let path = |name: &str| dir.join(name).display().to_string().replace('\'', "''");
