@@ -1,3 +1,4 @@
-//! The inputs of the fuzz targets, replayed.
+//! Stored states: the fuzz targets' inputs replayed, and fixtures of every version.
 
 mod corpus;
+mod fixture;
