@@ -1,7 +1,7 @@
 //! The text format of PostgreSQL's `COPY`: one row per line, tabs between the values, `\N` for null,
 //! backslash escapes (PostgreSQL documentation, `COPY`, "Text Format").
 //!
-//! A line `\.` ends the data. A line end that is part of a value is always written as an escape.
+//! A line `\.` ends the data, for the decoder that met it (a clone does not know). A line end that is part of a value is always written as an escape.
 
 use arrow::datatypes::SchemaRef;
 
@@ -21,6 +21,8 @@ pub struct CopyDecoder {
     delimiter: u8,
     scratch: Vec<u8>,
     row_bytes_max: usize,
+    /// The line that ends the data has come: what follows is passed over, in later pieces too.
+    ended: bool,
 }
 
 impl CopyDecoder {
@@ -36,6 +38,7 @@ impl CopyDecoder {
             delimiter: options.delimiter.unwrap_or(b'\t'),
             scratch: Vec::new(),
             row_bytes_max: options.row_bytes_max,
+            ended: false,
         })
     }
 
@@ -89,7 +92,7 @@ impl CopyDecoder {
     /// Decodes whole records; a header that is still expected comes first.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, FormatError> {
         let mut progress = Progress::default();
-        let mut rest = bytes;
+        let mut rest = if self.ended { &[] } else { bytes };
         if self.needs_header() && !rest.is_empty() {
             let len = self.read_header(rest, true)?.unwrap_or(0);
             rest = &rest[len..];
@@ -100,6 +103,7 @@ impl CopyDecoder {
             let line = rest[..len].strip_suffix(b"\r").unwrap_or(&rest[..len]);
             rest = rest.get(len + 1..).unwrap_or_default();
             if line == b"\\." {
+                self.ended = true;
                 break;
             }
             if let Err(reason) = self.line(line) {
@@ -260,5 +264,7 @@ mod tests {
             ]
         );
         assert_eq!(decoded.records, 7);
+        let behind = decoder.decode(b"9\t-\n").expect("decodes");
+        assert_eq!((behind.records, behind.rows.num_rows()), (0, 0));
     }
 }

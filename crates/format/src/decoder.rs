@@ -82,7 +82,6 @@ impl Decoder {
         limit: Option<&TimeLimit>,
     ) -> Result<Decoded, FormatError> {
         let Some(limit) = limit else { return self.decode(bytes) };
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let header = match self {
             Self::Csv(csv) if csv.needs_header() => csv.read_header(bytes, true)?,
             Self::Copy(copy) if copy.needs_header() => copy.read_header(bytes, true)?,

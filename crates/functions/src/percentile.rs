@@ -31,6 +31,10 @@ const DIGEST_K: u16 = 200;
 /// Up to here the values themselves are no larger than their digest.
 const RAW_MAX: usize = 128;
 
+/// The most values of a stored digest: far more than ever come (a million a second for 285 years), and far fewer
+/// than make the digest's own count overflow.
+const WEIGHT_MAX: u64 = 1 << 53;
+
 const RAW: u8 = 1;
 const DIGEST: u8 = 2;
 
@@ -197,7 +201,21 @@ fn read_value(value: &[u8; 8]) -> f64 {
 }
 
 fn read_digest(bytes: &[u8]) -> Result<TDigestMut, StateError> {
-    TDigestMut::deserialize(bytes).map_err(|e| damaged(e.to_string()))
+    // The library also reads a format that begins with 0, and takes as much memory as that says.
+    let size = bytes.get(3..5).map(|k| u16::from_le_bytes([k[0], k[1]]));
+    if bytes.starts_with(&[0]) || size != Some(DIGEST_K) {
+        return Err(damaged(format!("a digest of size {DIGEST_K} expected")));
+    }
+    let digest = TDigestMut::deserialize(bytes).map_err(|e| damaged(e.to_string()))?;
+    check_weight(digest.total_weight())?;
+    Ok(digest)
+}
+
+fn check_weight(values: u64) -> Result<(), StateError> {
+    if values <= WEIGHT_MAX {
+        return Ok(());
+    }
+    Err(damaged(format!("a digest of {values} values; the most is {WEIGHT_MAX}")))
 }
 
 fn write_raw(values: &[f64], out: &mut Vec<u8>) {
@@ -268,7 +286,10 @@ pub fn merge(
                 Stored::Digest(bytes) => {
                     let theirs = read_digest(bytes)?;
                     match &mut digest {
-                        Some(mine) => mine.merge(&theirs),
+                        Some(mine) => {
+                            check_weight(mine.total_weight() + theirs.total_weight())?;
+                            mine.merge(&theirs);
+                        }
                         None => digest = Some(theirs),
                     }
                 }
@@ -418,6 +439,22 @@ mod tests {
         for bytes in [&[9u8][..], &[RAW, 1], &[DIGEST], &[DIGEST, 0, 0, 0, 0, 0, 0, 0]] {
             assert!(Percentiles::from_bytes(bytes).is_err(), "{bytes:?}");
         }
+        let mut larger = Percentiles::from_bytes(&[RAW]).unwrap();
+        (0..1000).for_each(|n| larger.add(f64::from(n)));
+        let mut larger = larger.to_bytes();
+        larger[4] = 201;
+        assert!(Percentiles::from_bytes(&larger).is_err());
+        // Its first mean stands for more values than can be.
+        let mut heavy = larger;
+        heavy[4..6].copy_from_slice(&DIGEST_K.to_le_bytes());
+        assert!(Percentiles::from_bytes(&heavy).is_ok());
+        heavy[41..49].copy_from_slice(&WEIGHT_MAX.to_le_bytes());
+        assert!(Percentiles::from_bytes(&heavy).is_err());
+        // The other format that the library reads: 2^32 - 1 means are to follow.
+        let mut other = vec![DIGEST, 0, 0, 0, 1];
+        [0.0, 1.0, 200.0_f64].iter().for_each(|number| other.extend(number.to_be_bytes()));
+        other.extend([255; 4]);
+        assert!(Percentiles::from_bytes(&other).is_err());
         assert!(finish(&BinaryArray::from_iter_values([[RAW]]), 1.5).is_err());
     }
 }

@@ -13,29 +13,43 @@ fn columns() -> SchemaRef {
         Field::new("total", DataType::Decimal128(12, 2), true),
         Field::new("ok", DataType::Boolean, true),
         Field::new("day", DataType::Date32, true),
-        Field::new(
-            "ts",
-            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-            true,
-        ),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), true),
     ]))
 }
 
-/// Decodes in one piece and record by record: the same counts.
+/// Decodes a text as a whole, which must account for every record, and in two pieces, which must give the same.
 fn decode(format: Format, bytes: &[u8]) {
-    let options = DecodeOptions { row_bytes_max: 4096, ..DecodeOptions::new(format) };
-    let mut whole = Decoder::new(columns(), &options).expect("plain columns");
-    let Ok(Some(head)) = whole.begin(bytes, true) else { return };
-    let body = &bytes[head.min(bytes.len())..];
-    let len = whole.split(body);
-    assert!(len <= body.len(), "format: a split lies in the bytes");
-    let Ok(decoded) = whole.decode(&body[..len]) else { return };
-    assert_eq!(
-        decoded.records,
-        (decoded.rows.num_rows() + decoded.bad.len()) as u64,
-        "format: every record is somewhere"
-    );
-    let _ = whole.decode(body);
+    let short = DecodeOptions { row_bytes_max: 256, ..DecodeOptions::new(format) };
+    for options in [short, DecodeOptions::new(format)] {
+        let mut whole = Decoder::new(columns(), &options).expect("plain columns");
+        let Ok(Some(head)) = whole.begin(bytes, true) else { return };
+        let body = &bytes[head.min(bytes.len())..];
+        let mut pieces = whole.clone();
+        let Ok(decoded) = whole.decode(body) else { continue };
+        let rows = decoded.rows.num_rows();
+        assert_eq!(
+            decoded.records,
+            (rows + decoded.bad.len()) as u64,
+            "format: every record is somewhere"
+        );
+        assert_eq!(
+            whole.record_ends(body).len() as u64,
+            decoded.records,
+            "format: every record ends somewhere"
+        );
+        let half = &body[..body.len() / 2];
+        let cut = pieces.split(half);
+        assert!(cut <= half.len(), "format: a split lies in the bytes");
+        let Ok(first) = pieces.decode(&body[..cut]) else { continue };
+        let Ok(second) = pieces.decode(&body[cut..]) else { continue };
+        assert_eq!(first.records + second.records, decoded.records, "format: pieces have all");
+        assert_eq!(first.rows, decoded.rows.slice(0, first.rows.num_rows()), "format: first");
+        assert_eq!(
+            second.rows,
+            decoded.rows.slice(first.rows.num_rows(), rows - first.rows.num_rows()),
+            "format: the rest"
+        );
+    }
 }
 
 /// JSON in any layout.

@@ -33,8 +33,8 @@ const NOT_OURS: [&str; 7] =
 /// Paths from the root that hold nothing of ours.
 const NOT_OURS_HERE: [&str; 4] = ["data", "fuzz/artifacts", "fuzz/corpus", "console/dist"];
 
-/// Files made by tools, not written.
-const MADE: [&str; 3] = ["Cargo.lock", "package-lock.json", "LICENSE"];
+/// Files made by tools, not written. `.git` is one in a second working tree.
+const MADE: [&str; 4] = [".git", "Cargo.lock", "package-lock.json", "LICENSE"];
 
 /// All text files below `root`, in order of path.
 pub(crate) fn read(root: &Path) -> io::Result<Vec<SourceFile>> {

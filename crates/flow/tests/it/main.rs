@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod cells;
 #[cfg(test)]
+mod fixture;
+#[cfg(test)]
 mod graphs;
 #[cfg(test)]
 mod laws;

@@ -132,7 +132,7 @@ impl CsvDecoder {
     /// Decodes whole records; a header that is still expected comes first.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, FormatError> {
         let mut progress = Progress::default();
-        let mut rest = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut rest = bytes;
         if self.needs_header() && !rest.is_empty() {
             let len = self.read_header(rest, true)?.unwrap_or(0);
             progress.lines += count_lines(&rest[..len]);

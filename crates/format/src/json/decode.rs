@@ -9,13 +9,9 @@ use crate::error::FormatError;
 impl JsonDecoder {
     /// Decodes whole records. Text that comes in pieces is cut with [`JsonDecoder::split`] first.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, FormatError> {
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let layout = match self.layout {
-            JsonLayout::Auto => JsonLayout::detect(bytes),
-            fixed => fixed,
-        };
+        let (mark, layout) = self.beginning(bytes);
         let mut progress = Progress::default();
-        let mut rest = bytes;
+        let mut rest = &bytes[mark..];
         loop {
             let error = match std::str::from_utf8(rest) {
                 Ok(text) => {

@@ -127,15 +127,27 @@ impl JsonDecoder {
     /// Where each record in `bytes` ends.
     #[must_use]
     pub(crate) fn record_ends(&self, bytes: &[u8]) -> Vec<usize> {
-        let layout = match self.layout {
-            JsonLayout::Auto => JsonLayout::detect(bytes),
-            fixed => fixed,
-        };
-        match layout {
-            JsonLayout::Elements => elements::ends(bytes),
+        let (mark, layout) = self.beginning(bytes);
+        let records = &bytes[mark..];
+        let mut ends = match layout {
+            JsonLayout::Elements => elements::ends(records),
             JsonLayout::Auto | JsonLayout::Lines => {
-                line_ends(bytes, |line| line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')))
+                line_ends(records, |line| line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')))
             }
+        };
+        ends.iter_mut().for_each(|end| *end += mark);
+        ends
+    }
+
+    /// How many bytes of a byte order mark are in front, and the layout. Without a layout that was set before the
+    /// bytes are a whole text: a mark elsewhere is a character, wherever the text was cut.
+    fn beginning(&self, bytes: &[u8]) -> (usize, JsonLayout) {
+        match self.layout {
+            JsonLayout::Auto => {
+                let mark = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+                (mark, JsonLayout::detect(bytes))
+            }
+            fixed => (0, fixed),
         }
     }
 

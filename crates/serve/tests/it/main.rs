@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on ends")]
 
+mod corpus;
 mod fixture;
 mod http_ingest;
 mod http_letters;

@@ -2,6 +2,7 @@
 //! views lowered.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expected by failing")]
 
+mod corpus;
 mod errors;
 mod lowering;
 mod parsing;

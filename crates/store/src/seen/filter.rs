@@ -192,11 +192,13 @@ impl Filter {
                 block_log2: entry[20],
                 state: entry[21],
             };
-            if segment.state > ALL || segment.block_log2 > 30 {
+            if segment.state > ALL || segment.block_log2 > 30 || entry[22..] != [0, 0] {
                 return None;
             }
             if segment.state == SLOTS {
-                if segment.start != next || segment.first_slots == 0 {
+                // Only whole blocks keep a key's slots inside of the segment.
+                let whole = segment.first_slots.is_multiple_of(1 << segment.block_log2);
+                if segment.start != next || segment.first_slots == 0 || !whole {
                     return None;
                 }
                 next += segment.slots();
@@ -302,5 +304,19 @@ mod tests {
         assert!(Filter::decode(7, 0, &bytes).is_none());
         assert!(Filter::decode(8, 3, &bytes).is_none());
         assert!(Filter::decode(17, 0, &bytes).is_none());
+        let mut reserved = bytes;
+        reserved[22] = 1;
+        assert!(Filter::decode(8, 0, &reserved).is_none());
+    }
+
+    #[test]
+    fn refuses_a_segment_of_broken_blocks() {
+        // Of one slot and two blocks of 16: the last slot of most keys would lie behind the end.
+        let segment = Segment { first_slots: 1, block_log2: 4, state: SLOTS, ..Segment::EMPTY };
+        let slots = slots_len(8, segment.slots()).unwrap();
+        let filter =
+            Filter { bits: 8, prefix_bits: 0, segments: vec![segment], slots: vec![0; slots] };
+        let bytes = [&filter.encode_segments(), filter.slots()].concat();
+        assert!(Filter::decode(8, 0, &bytes).is_none());
     }
 }

@@ -67,6 +67,9 @@ impl Head {
             return Err(StoreError::Newer { path: path.to_owned(), found, known: VERSION });
         }
         check(path, 12, u32_at(page, 12), &page[16..])?;
+        if found == 0 || !is_zero(&page[20..24]) || !is_zero(&page[32..]) {
+            return Err(damaged(path, 0, "its head is malformed"));
+        }
         Ok(Self { stream: u32_at(page, 16), base_ms: u64_at(page, 24).cast_signed() })
     }
 }
@@ -111,6 +114,9 @@ impl Foot {
             return Err(damaged(path, at, "the end of the run is missing"));
         }
         check(path, at, u32_at(foot, 0), &foot[8..])?;
+        if !is_zero(&foot[4..8]) || !is_zero(&foot[60..88]) {
+            return Err(damaged(path, at, "its foot is malformed"));
+        }
         let foot = Self {
             keys: u64_at(foot, 8),
             pages: u64_at(foot, 16),
@@ -183,20 +189,31 @@ pub(super) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Checks page `number` of a run.
-    pub(super) fn decode(path: &str, number: u64, page: &'a [u8]) -> Result<Self, StoreError> {
+    /// Checks page `number` of a run of `run_keys` keys.
+    pub(super) fn decode(
+        path: &str,
+        number: u64,
+        run_keys: u64,
+        page: &'a [u8],
+    ) -> Result<Self, StoreError> {
         let at = (number + 1) * PAGE_LEN as u64;
         if page.len() != PAGE_LEN {
             return Err(damaged(path, at, "a page is cut short"));
         }
         check(path, at, u32_at(page, 0), &page[4..])?;
         let count = u32_at(page, 8) as usize;
-        if u64::from(u32_at(page, 4)) != number || count == 0 || count > PAGE_KEYS {
+        let before = number * PAGE_KEYS as u64;
+        let expected = run_keys.saturating_sub(before).min(PAGE_KEYS as u64);
+        if u64::from(u32_at(page, 4)) != number || count == 0 || count as u64 != expected {
             return Err(damaged(path, at, format!("this is not page {number} of keys")));
         }
-        let (keys, _) = page[PAGE_HEAD_LEN..].as_chunks::<16>();
-        let (times, _) = page[TIMES_AT..].as_chunks::<4>();
-        Ok(Self { keys: &keys[..count], times: &times[..count] })
+        let (keys, times) = page.split_at(TIMES_AT);
+        let (keys, no_keys) = keys[PAGE_HEAD_LEN..].split_at(count * 16);
+        let (times, no_times) = times.split_at(count * 4);
+        if !is_zero(&page[12..PAGE_HEAD_LEN]) || !is_zero(no_keys) || !is_zero(no_times) {
+            return Err(damaged(path, at, "what must be zero in a page is not"));
+        }
+        Ok(Self { keys: keys.as_chunks().0, times: times.as_chunks().0 })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -220,6 +237,10 @@ fn check(path: &str, at: u64, stored: u32, bytes: &[u8]) -> Result<(), StoreErro
         return Ok(());
     }
     Err(damaged(path, at, format!("its checksum is {stored:08x}, its bytes give {found:08x}")))
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -33,6 +33,9 @@ pub(super) struct Run {
     pub(super) meta: SeenRunMeta,
     path: String,
     base_ms: i64,
+    /// The times of the keys, oldest and newest.
+    from_ms: i64,
+    to_ms: i64,
     pages: u64,
     /// The high half of each page's first key.
     fences: Vec<u64>,
@@ -63,6 +66,11 @@ impl Run {
         if foot.keys != meta.keys || times != (meta.from_us, meta.to_us) {
             return Err(damaged(&path, len, "it is not the run that the manifest names"));
         }
+        let span = foot.to_ms.checked_sub(head.base_ms).map(u32::try_from);
+        if head.base_ms > foot.from_ms || foot.from_ms > foot.to_ms || !matches!(span, Some(Ok(_)))
+        {
+            return Err(damaged(&path, len - FOOT_LEN as u64, "its times are out of order"));
+        }
         let tail_at = (foot.pages + 1) * PAGE_LEN as u64;
         let tail_len = usize::try_from(foot.tail_len)
             .map_err(|_| damaged(&path, tail_at, "its tail does not fit in memory"))?;
@@ -73,8 +81,17 @@ impl Run {
         let (fences, filter) = read_tail(&tail, &foot)
             .ok_or_else(|| damaged(&path, tail_at, "its filter is malformed"))?;
         let source = open_source(media, &path)?;
-        let (pages, base_ms) = (foot.pages, head.base_ms);
-        Ok((Self { meta: meta.clone(), path, base_ms, pages, fences, source }, filter))
+        let run = Self {
+            meta: meta.clone(),
+            path,
+            base_ms: head.base_ms,
+            from_ms: foot.from_ms,
+            to_ms: foot.to_ms,
+            pages: foot.pages,
+            fences,
+            source,
+        };
+        Ok((run, filter))
     }
 
     /// The memory of the fences.
@@ -90,11 +107,28 @@ impl Run {
         let last = self.fences.partition_point(|&f| f <= high);
         for number in first..last {
             self.read_pages(number as u64, 1, page)?;
-            if let Some(time) = Page::decode(&self.path, number as u64, page)?.find(key) {
-                return Ok(Some(self.base_ms + i64::from(time)));
+            if let Some(time) = self.page(number as u64, page)?.find(key) {
+                return self.at_ms(number as u64, time).map(Some);
             }
         }
         Ok(None)
+    }
+
+    fn page<'a>(&self, number: u64, bytes: &'a [u8]) -> Result<Page<'a>, StoreError> {
+        Page::decode(&self.path, number, self.meta.keys, bytes)
+    }
+
+    /// The time of a key of page `number`.
+    fn at_ms(&self, number: u64, time: u32) -> Result<i64, StoreError> {
+        let at_ms = self.base_ms.saturating_add(i64::from(time));
+        if (self.from_ms..=self.to_ms).contains(&at_ms) {
+            return Ok(at_ms);
+        }
+        Err(self.damaged_page(number, "a key's time is not among those of the run"))
+    }
+
+    fn damaged_page(&self, number: u64, reason: &str) -> StoreError {
+        damaged(&self.path, (number + 1) * PAGE_LEN as u64, reason)
     }
 
     fn read_pages(&self, first: u64, count: usize, out: &mut Vec<u8>) -> Result<(), StoreError> {
@@ -141,13 +175,22 @@ pub(super) struct Cursor {
     first: u64,
     page: usize,
     at: usize,
-    entries: Vec<(u128, u32)>,
+    entries: Vec<(u128, i64)>,
+    /// The last key of the pages before.
+    last: Option<u128>,
 }
 
 impl Cursor {
     pub(super) fn new(run: Arc<Run>) -> Result<Self, StoreError> {
-        let mut cursor =
-            Self { run, pages: Vec::new(), first: 0, page: 0, at: 0, entries: Vec::new() };
+        let mut cursor = Self {
+            run,
+            pages: Vec::new(),
+            first: 0,
+            page: 0,
+            at: 0,
+            entries: Vec::new(),
+            last: None,
+        };
         cursor.load()?;
         Ok(cursor)
     }
@@ -155,8 +198,7 @@ impl Cursor {
     /// The key it stands on and its time, or nothing behind the last.
     #[inline]
     pub(super) fn current(&self) -> Option<(u128, i64)> {
-        let (key, time) = self.entries.get(self.at)?;
-        Some((*key, self.run.base_ms + i64::from(*time)))
+        self.entries.get(self.at).copied()
     }
 
     /// Steps to the next key.
@@ -180,8 +222,14 @@ impl Cursor {
         let start = self.page * PAGE_LEN;
         if let Some(bytes) = self.pages.get(start..start + PAGE_LEN) {
             let number = self.first + self.page as u64;
-            let page = Page::decode(&self.run.path, number, bytes)?;
-            self.entries.extend((0..page.len()).map(|at| page.get(at)));
+            let page = self.run.page(number, bytes)?;
+            for (key, time) in (0..page.len()).map(|at| page.get(at)) {
+                if self.last.is_some_and(|last| last >= key) {
+                    return Err(self.run.damaged_page(number, "its keys are out of order"));
+                }
+                self.last = Some(key);
+                self.entries.push((key, self.run.at_ms(number, time)?));
+            }
             self.page += 1;
         }
         Ok(())
@@ -293,6 +341,8 @@ impl RunWriter {
         let run = Run {
             meta,
             base_ms: self.base_ms,
+            from_ms: self.foot.from_ms,
+            to_ms: self.foot.to_ms,
             pages: self.foot.pages,
             fences: self.fences,
             source: open_source(&self.media, &self.path)?,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::format::{Head, PAGE_LEN};
+use super::run::{Cursor, Run, RunWriter};
 use super::{Seen, SeenFolder, SeenOptions, Spawn};
 use crate::manifest::SeenRunMeta;
 use crate::{Fault, Media, StoreError, TrialMedia};
@@ -323,4 +325,88 @@ fn removing_the_index_removes_its_files() {
     assert_eq!(trial.media.list("seen").unwrap().len(), 1);
     trial.seen.remove_all().unwrap();
     assert_eq!(trial.media.list("seen").unwrap(), Vec::<String>::new());
+}
+
+const BASE_MS: i64 = 1_700_000_000_000;
+
+/// A media with run 1: `count` keys, each accepted 7 ms after the one before.
+fn one_run(count: u64) -> (TrialMedia, SeenRunMeta) {
+    let media = TrialMedia::new(0);
+    media.create_dir("seen").unwrap();
+    let shared: Arc<dyn Media> = Arc::new(media.clone());
+    let head = Head { stream: 7, base_ms: BASE_MS };
+    let mut writer = RunWriter::create(&shared, 1, head, count, 8).unwrap();
+    let mut keys: Vec<_> = (0..count).map(|n| (key(n), BASE_MS + n.cast_signed() * 7)).collect();
+    keys.sort_unstable();
+    keys.iter().for_each(|&(key, at_ms)| writer.push(key, at_ms).unwrap());
+    let (run, _) = writer.finish().unwrap().unwrap();
+    (media, run.meta)
+}
+
+#[test]
+fn version_1_is_read() {
+    let bytes =
+        crate::fixture("seen.v1.run", || one_run(500).0.read("seen/1.run").unwrap().to_vec());
+    let meta = SeenRunMeta {
+        number: 1,
+        from_us: BASE_MS * 1000,
+        to_us: (BASE_MS + 499 * 7) * 1000,
+        keys: 500,
+        bytes: bytes.len() as u64,
+    };
+    let media = TrialMedia::new(0);
+    media.put("seen/1.run", bytes);
+    let folder = SeenFolder::open(Arc::new(media), at_once(), &[meta]).unwrap();
+    let mut seen = folder.index(options()).unwrap();
+    // Key 250 is just as old as the horizon, so what came after it is known.
+    let now_us = (BASE_MS + 250 * 7) * 1000 + options().within_us;
+    let mut found = Vec::new();
+    seen.probe_and_insert(&(0..600).map(key).collect::<Vec<_>>(), now_us, &mut found).unwrap();
+    let known: Vec<bool> = (0..600).map(|n| (251..500).contains(&n)).collect();
+    assert_eq!(found, known);
+}
+
+/// Reads a whole run, as a merge does.
+fn read_through(media: &TrialMedia, meta: &SeenRunMeta) -> Result<u64, StoreError> {
+    let media: Arc<dyn Media> = Arc::new(media.clone());
+    let (run, _) = Run::open(&media, meta, 7)?;
+    let mut cursor = Cursor::new(Arc::new(run))?;
+    let mut keys = 0;
+    while cursor.current().is_some() {
+        keys += 1;
+        cursor.advance()?;
+    }
+    Ok(keys)
+}
+
+#[test]
+fn a_run_that_contradicts_itself_is_refused_whatever_its_checksums_say() {
+    let (media, meta) = one_run(300);
+    assert_eq!(read_through(&media, &meta).unwrap(), 300);
+    let run = media.read("seen/1.run").unwrap().to_vec();
+    let (page_0, page_1, foot) = (PAGE_LEN, 2 * PAGE_LEN, run.len() - 96);
+    let (times, key_96) = (16 + 204 * 16, 16 + 96 * 16);
+    let first_of_page_0: Vec<u8> = run[page_0 + 16..][..16].to_vec();
+    // Where, which bytes instead, the checksum to put right and what it is of.
+    type Case<'a> = (&'a str, usize, &'a [u8], usize, std::ops::Range<usize>);
+    let cases: [Case<'_>; 9] = [
+        ("version", 8, &[0], 12, 16..PAGE_LEN),
+        ("zeros of the head", 20, &[1], 12, 16..PAGE_LEN),
+        ("base", 24, &(BASE_MS + 1).to_le_bytes(), 12, 16..PAGE_LEN),
+        ("keys in order", page_0 + 32, &first_of_page_0, page_0, page_0 + 4..page_1),
+        ("keys over pages", page_1 + 16, &first_of_page_0, page_1, page_1 + 4..page_1 + PAGE_LEN),
+        ("count", page_1 + 8, &[95], page_1, page_1 + 4..page_1 + PAGE_LEN),
+        ("zeros of a page", page_1 + key_96, &[1], page_1, page_1 + 4..page_1 + PAGE_LEN),
+        ("time", page_0 + times + 40, &[255; 4], page_0, page_0 + 4..page_1),
+        ("zeros of the foot", foot + 60, &[1], foot, foot + 8..run.len()),
+    ];
+    for (what, at, bytes, checksum_at, checked) in cases {
+        let mut wrong = run.clone();
+        wrong[at..at + bytes.len()].copy_from_slice(bytes);
+        let checksum = crc32c::crc32c(&wrong[checked]);
+        wrong[checksum_at..checksum_at + 4].copy_from_slice(&checksum.to_le_bytes());
+        media.put("seen/1.run", wrong);
+        let answer = read_through(&media, &meta);
+        assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{what}: {answer:?}");
+    }
 }
