@@ -17,10 +17,11 @@ use std::collections::BTreeMap;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use yeoul_sql::RelationKind;
 use yeoul_store::{ScanOptions, TreeSnapshot, scan};
 
 use crate::catalog::{Body, Relation, RelationId, letter_column as column};
-use crate::commit::{DEAD_LETTERS, SourceKey, SourceState};
+use crate::commit::{SourceKey, SourceState};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::letters;
@@ -103,7 +104,8 @@ impl Engine {
         }
         for relation in world.catalog.relations() {
             let tree = world.snapshot.tree(relation.tree());
-            let takes = !matches!(relation.body, Body::View(_)) && relation.id != DEAD_LETTERS;
+            let takes =
+                !matches!(relation.body, Body::View(_)) && relation.kind != RelationKind::System;
             if let (Some(tree), true) = (tree, takes) {
                 let stored = stored.get(&relation.id).copied().unwrap_or(0);
                 audit.check_tree(relation, tree, stored)?;

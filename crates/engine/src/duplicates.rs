@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crossbeam_channel::unbounded;
 use parking_lot::{Mutex, MutexGuard};
-use yeoul_store::{Media, Seen, SeenFolder, SeenOptions, SeenRunMeta, Spawn, Store, StoreError};
+use yeoul_store::{
+    Media, Seen, SeenFolder, SeenOptions, SeenRunMeta, Spawn, Store, StoreError, Urgency,
+};
 
 use crate::catalog::RelationId;
 use crate::error::{EngineError, ErrorKind};
@@ -119,17 +121,25 @@ impl Duplicates {
     }
 }
 
-/// A thread for writing and merging runs; it ends with the last index.
+/// Two threads, one for writing runs and one for merging them, which takes long; they end with the
+/// last index.
 fn spawner() -> Result<Spawn, EngineError> {
-    let (sender, jobs) = unbounded::<Box<dyn FnOnce() + Send>>();
-    std::thread::Builder::new()
-        .name("seen".to_owned())
-        .spawn(move || jobs.iter().for_each(|job| job()))
-        .map_err(|error| {
-            EngineError::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}"))
-        })?;
-    Ok(Arc::new(move |job| {
+    let worker = |name: &str| {
+        let (sender, jobs) = unbounded::<Box<dyn FnOnce() + Send>>();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || jobs.iter().for_each(|job| job()))
+            .map(|_| sender)
+            .map_err(|error| {
+                EngineError::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}"))
+            })
+    };
+    let (soon, later) = (worker("seen-write")?, worker("seen-merge")?);
+    Ok(Arc::new(move |urgency, job| {
         // The thread lives as long as this sender; nothing is lost while both do.
-        let _ = sender.send(job);
+        let _ = match urgency {
+            Urgency::Soon => soon.send(job),
+            Urgency::Later => later.send(job),
+        };
     }))
 }

@@ -15,12 +15,13 @@ use yeoul_store::{
 };
 
 use crate::catalog::{
-    Body, Catalog, Relation, RelationId, ViewBody, build_graph, dead_letters,
-    dead_letters_without_key, logged_letters,
+    Body, Catalog, LATE_ROWS, Relation, RelationId, ViewBody, build_graph, dead_letters,
+    dead_letters_without_key, late_rows, logged_letters,
 };
 use crate::commit::{
-    Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, SourceKey, Sources, State,
-    StreamState, ViewState, as_written, stopped_source, without, written_schema,
+    Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, SourceKey, Sources,
+    State, StreamState, ViewState, add_late_rows, as_written, stopped_source, without,
+    written_schema,
 };
 use crate::duplicates::Duplicates;
 use crate::engine::Recovery;
@@ -82,6 +83,7 @@ pub(crate) fn open(
     replay(&mut state, &mut opening, planning, progress)?;
     if !read_only {
         crate::letters::give_keys(&mut state)?;
+        add_late_rows(&mut state)?;
         store.start()?;
     }
     Ok(state)
@@ -110,8 +112,14 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     state.sources = Arc::new(Sources::from_meta(&meta.sources));
     state.next_relation = meta.next_relation;
     state.next_tree = meta.next_tree;
-    for known in meta.relations.iter().filter(|known| known.id != DEAD_LETTERS.0) {
-        load_relation(state, known, planning)?;
+    for known in &meta.relations {
+        if known.id == LATE_ROWS.0 {
+            let late = late_rows(TreeId(known.trees.first().copied().unwrap_or_default()));
+            state.store.attach_tree(late.trees[0].clone())?;
+            state.add(Arc::new(late), None);
+        } else if known.id != DEAD_LETTERS.0 {
+            load_relation(state, known, planning)?;
+        }
     }
     Ok(())
 }
@@ -249,7 +257,16 @@ fn replay_delivery(
         let accepted = without(&all, &delivery.dropped)?;
         stored = accepted.num_rows() as u64;
         if let Some(stream) = state.streams.get_mut(&id) {
-            stream.replay(&relation, &accepted, at_us)?;
+            let too_late = stream.replay(&relation, &accepted, at_us)?;
+            if !too_late.is_empty() {
+                rows.late.push(Late {
+                    stream: relation.name.clone(),
+                    source: delivery.source.as_str().into(),
+                    partition: delivery.partition.as_str().into(),
+                    rows: too_late,
+                    received_us: at_us,
+                });
+            }
         }
         match &relation.body {
             Body::Table(_) => rows.tables.push((id, as_written(&accepted, &relation)?)),

@@ -32,5 +32,5 @@ pub use graph::{
     Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
-pub use watermark::Watermark;
+pub use watermark::{TooLate, Watermark};
 pub use workers::Workers;

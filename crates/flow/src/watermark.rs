@@ -5,6 +5,15 @@ use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use yeoul_batch::EventTime;
 
+/// A row that came later than is allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooLate {
+    /// Its event time.
+    pub time: EventTime,
+    /// Where the watermark stood when it came.
+    pub watermark: EventTime,
+}
+
 /// The greatest event time seen, less a delay.
 ///
 /// A row is late when its time is before the watermark of the rows before it. Rows are counted
@@ -45,8 +54,14 @@ impl Watermark {
     }
 
     /// Takes the event times (Timestamp in microseconds) of the next rows; gives how many were
-    /// late. A null time is neither late nor newer.
-    pub fn observe(&mut self, times: &dyn Array) -> Result<usize, ArrowError> {
+    /// late. Those that were late by more than `allowed_us` are added to `too_late`. A null time is
+    /// neither late nor newer.
+    pub fn observe(
+        &mut self,
+        times: &dyn Array,
+        allowed_us: i64,
+        too_late: &mut Vec<TooLate>,
+    ) -> Result<usize, ArrowError> {
         let times = times.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
             ArrowError::InvalidArgumentError(format!(
                 "watermark: event time is a timestamp in microseconds, not {}",
@@ -56,7 +71,14 @@ impl Watermark {
         let mut newest = self.newest.0;
         let mut late = 0;
         let mut one = |time: i64| {
-            late += usize::from(time < newest.saturating_sub(self.delay_us));
+            let watermark = newest.saturating_sub(self.delay_us);
+            if time < watermark {
+                late += 1;
+                if time < watermark.saturating_sub(allowed_us) {
+                    too_late
+                        .push(TooLate { time: EventTime(time), watermark: EventTime(watermark) });
+                }
+            }
             newest = newest.max(time);
         };
         match times.nulls() {
@@ -79,15 +101,21 @@ mod tests {
         let all = TimestampMicrosecondArray::from(times.to_vec()).with_timezone("UTC");
         let mut whole = Watermark::new(10);
         assert_eq!(whole.current(), EventTime::MIN);
-        assert_eq!(whole.observe(&all).expect("times"), 2);
+        let mut too_late = Vec::new();
+        assert_eq!(whole.observe(&all, 1, &mut too_late).expect("times"), 2);
+        let beyond = TooLate { time: EventTime(10), watermark: EventTime(40) };
+        assert_eq!(too_late, [beyond], "19 is late by 1, which is allowed");
         assert_eq!(whole.current(), EventTime(40));
         for cut in 0..times.len() {
             let mut divided = Watermark::new(10);
-            let first = divided.observe(&all.slice(0, cut)).expect("times");
-            let second = divided.observe(&all.slice(cut, times.len() - cut)).expect("times");
+            let mut found = Vec::new();
+            let first = divided.observe(&all.slice(0, cut), 1, &mut found).expect("times");
+            let rest = all.slice(cut, times.len() - cut);
+            let second = divided.observe(&rest, 1, &mut found).expect("times");
             assert_eq!((first + second, divided), (2, whole));
+            assert_eq!(found, too_late);
         }
         assert_eq!(Watermark::resume(10, EventTime(50)), whole);
-        assert!(whole.observe(&arrow::array::Int64Array::from(vec![1])).is_err());
+        assert!(whole.observe(&arrow::array::Int64Array::from(vec![1]), 1, &mut too_late).is_err());
     }
 }

@@ -29,7 +29,7 @@ pub use log::{
 };
 pub use manifest::{Manifest, SeenRunMeta};
 pub use media::{DiskMedia, Fault, Media, MediaFile, TrialMedia};
-pub use seen::{Seen, SeenFolder, SeenOptions, SeenStats, Spawn};
+pub use seen::{Seen, SeenFolder, SeenOptions, SeenStats, Spawn, Urgency};
 pub use spec::{PartMeta, PartitionBy, Rule, RuleKind, TreeManifest, TreeSpec};
 pub use store::{Meta, Opening, Publication, Store, StoreOptions, StoreStats, TreeStats};
 pub use tree::{

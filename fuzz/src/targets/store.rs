@@ -135,7 +135,8 @@ pub fn seen_run(bytes: &[u8]) {
         };
         let media = TrialMedia::new(0);
         media.put("seen/1.run", run);
-        let Ok(folder) = SeenFolder::open(Arc::new(media), Arc::new(|work| work()), &[meta]) else {
+        let Ok(folder) = SeenFolder::open(Arc::new(media), Arc::new(|_, work| work()), &[meta])
+        else {
             continue;
         };
         let stream = u32::from_le_bytes([run[16], run[17], run[18], run[19]]);

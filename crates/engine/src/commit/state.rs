@@ -11,12 +11,13 @@ use yeoul_flow::Workers;
 use yeoul_store::{Publication, Snapshot, Store};
 
 use super::checkpoint::MetaAt;
+use super::late::{self, Late};
 use super::letters::{self, Arrived};
 use super::sources::Sources;
 use super::stream::StreamState;
 use super::table;
 use super::views::{Build, BuildStatus, Changes, ViewState};
-use crate::catalog::{Body, Catalog, Relation, RelationId, StreamBody};
+use crate::catalog::{Body, Catalog, LATE_ROWS, Relation, RelationId, StreamBody};
 use crate::duplicates::{Duplicates, SharedSeen};
 use crate::error::{EngineError, ErrorKind};
 use crate::world::World;
@@ -33,6 +34,8 @@ pub(crate) struct Rows {
     pub tables: Vec<(RelationId, RecordBatch)>,
     /// Dead letters.
     pub dead: Vec<Arrived>,
+    /// Rows of streams that came later than is allowed.
+    pub late: Vec<Late>,
     /// Dead letters that are put back, in the columns of their table.
     pub returned: Vec<RecordBatch>,
 }
@@ -86,6 +89,9 @@ impl State {
         if let Some(relation) = self.catalog.by_id(DEAD_LETTERS) {
             let stored = letters::stored(relation, commit, rows.dead, rows.returned)?;
             batches.extend(stored.into_iter().map(|batch| (relation.tree(), batch)));
+        }
+        if let (Some(relation), false) = (self.catalog.by_id(LATE_ROWS), rows.late.is_empty()) {
+            batches.push((relation.tree(), late::stored(relation, commit, &rows.late)?));
         }
         self.apply_tables(commit, rows.tables, &mut changes, &mut batches)?;
         self.step_views(&mut changes, &mut batches);

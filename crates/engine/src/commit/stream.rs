@@ -3,7 +3,7 @@
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use yeoul_batch::EventTime;
-use yeoul_flow::Watermark;
+use yeoul_flow::{TooLate, Watermark};
 
 use super::keys::Keys;
 use crate::catalog::{Body, Relation, StreamBody};
@@ -13,6 +13,7 @@ use crate::error::EngineError;
 /// See the module.
 pub(crate) struct StreamState {
     event_time: Option<usize>,
+    lateness_us: i64,
     watermark: Watermark,
     seen: Option<SharedSeen>,
 }
@@ -22,6 +23,7 @@ impl StreamState {
         let newest = newest_us.map_or(EventTime::MIN, EventTime);
         Self {
             event_time: body.event_time,
+            lateness_us: body.lateness_us,
             watermark: Watermark::resume(body.delay_us, newest),
             seen,
         }
@@ -50,27 +52,33 @@ impl StreamState {
         Ok(keys.rows_where(mask))
     }
 
-    /// What a replayed delivery did: its keys are remembered and the watermark moves on.
+    /// What a replayed delivery did: its keys are remembered and the watermark moves on. Gives the
+    /// rows that were later than is allowed.
     pub(crate) fn replay(
         &mut self,
         relation: &Relation,
         stored: &RecordBatch,
         at_us: i64,
-    ) -> Result<(), EngineError> {
-        self.observe(stored)?;
+    ) -> Result<Vec<TooLate>, EngineError> {
+        let (_, too_late) = self.observe(stored)?;
         let body = match &relation.body {
             Body::Stream(body) if stored.num_rows() > 0 => body,
-            _ => return Ok(()),
+            _ => return Ok(too_late),
         };
         if let (Some(seen), Some((columns, _))) = (&self.seen, &body.unique) {
             seen.lock().insert(&Keys::of(stored, columns)?.hashes, at_us)?;
         }
-        Ok(())
+        Ok(too_late)
     }
 
-    /// Moves the watermark on; how many of `rows` were behind it.
-    pub(crate) fn observe(&mut self, rows: &RecordBatch) -> Result<u32, EngineError> {
-        let Some(column) = self.event_time else { return Ok(0) };
+    /// Moves the watermark on; how many of `rows` were behind it, and which of them were later than
+    /// is allowed.
+    pub(crate) fn observe(
+        &mut self,
+        rows: &RecordBatch,
+    ) -> Result<(u32, Vec<TooLate>), EngineError> {
+        let mut too_late = Vec::new();
+        let Some(column) = self.event_time else { return Ok((0, too_late)) };
         let times = rows.column(column);
         let late = if times.null_count() == times.len() {
             0
@@ -82,9 +90,9 @@ impl StreamState {
                     None,
                 ),
             )?;
-            self.watermark.observe(micros.as_ref())?
+            self.watermark.observe(micros.as_ref(), self.lateness_us, &mut too_late)?
         };
-        Ok(u32::try_from(late).unwrap_or(u32::MAX))
+        Ok((u32::try_from(late).unwrap_or(u32::MAX), too_late))
     }
 }
 

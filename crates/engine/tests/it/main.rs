@@ -5,6 +5,7 @@
 mod ahead;
 mod books;
 mod faults;
+mod late;
 mod law;
 mod lookup;
 mod order;

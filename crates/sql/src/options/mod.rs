@@ -174,7 +174,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         STREAM,
         OptionType::Duration,
         "0 seconds",
-        "how far behind the watermark a row may be; shown in `yeoul.streams`, without effect yet",
+        "how far behind the watermark a row may come; later ones are stored and correct the views too, and are listed in `yeoul.late_rows`",
     ),
     option(
         "future_skew",

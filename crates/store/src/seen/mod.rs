@@ -54,7 +54,16 @@ pub use folder::SeenFolder;
 
 /// How the index's work is taken off the commit thread: the closure is called once, on any
 /// thread, sooner or later.
-pub type Spawn = Arc<dyn Fn(Box<dyn FnOnce() + Send>) + Send + Sync>;
+pub type Spawn = Arc<dyn Fn(Urgency, Box<dyn FnOnce() + Send>) + Send + Sync>;
+
+/// How soon a piece of work is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// The commit thread waits for it when tables fill up: it must not stand behind other work.
+    Soon,
+    /// It may take minutes, and nobody waits.
+    Later,
+}
 
 /// Keys are handled in groups of this many, whose memory is asked for side by side.
 const GROUP: usize = 128;

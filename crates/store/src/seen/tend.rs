@@ -8,7 +8,7 @@ use super::format::path;
 use super::job::{Done, Job, Written};
 use super::policy::{self, Candidate};
 use super::table::Table;
-use super::{Checkpoint, FROZEN_MAX, Frozen, Live, Seen};
+use super::{Checkpoint, FROZEN_MAX, Frozen, Live, Seen, Urgency};
 use crate::StoreError;
 use crate::manifest::SeenRunMeta;
 
@@ -216,11 +216,16 @@ impl Seen {
     fn begin(&self, job: Job) {
         let (media, sender) = (Arc::clone(&self.media), self.sender.clone());
         let stream = self.options.stream;
-        (self.spawn)(Box::new(move || {
+        let urgency = match job {
+            Job::Flush { .. } | Job::Remove { .. } => Urgency::Soon,
+            Job::Merge { .. } | Job::Narrow { .. } => Urgency::Later,
+        };
+        let work = move || {
             let done = job.run(&media, stream);
             // Nobody listens when the index was closed meanwhile; the next opening tidies up.
             drop(sender.send(done));
-        }));
+        };
+        (self.spawn)(urgency, Box::new(work));
     }
 
     /// Begins what can be begun: a flush, and beside it one narrowing or merge.

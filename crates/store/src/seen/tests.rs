@@ -41,12 +41,12 @@ fn key(n: u64) -> u128 {
 
 /// Work is done at once, on the calling thread.
 fn at_once() -> Spawn {
-    Arc::new(|work| work())
+    Arc::new(|_, work| work())
 }
 
 /// Work is done by a thread per piece.
 fn on_threads() -> Spawn {
-    Arc::new(|work| drop(std::thread::spawn(work)))
+    Arc::new(|_, work| drop(std::thread::spawn(work)))
 }
 
 fn options() -> SeenOptions {

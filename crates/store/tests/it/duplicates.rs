@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::unbounded;
-use yeoul_store::{DiskMedia, Seen, SeenFolder, SeenOptions, Spawn};
+use yeoul_store::{DiskMedia, Seen, SeenFolder, SeenOptions, Spawn, Urgency};
 
 use crate::measure::Folder;
 use crate::world::Rng;
@@ -36,10 +36,18 @@ fn status_mib(field: &str) -> u64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("KiB") / 1024
 }
 
-fn worker() -> Spawn {
-    let (sender, jobs) = unbounded::<Box<dyn FnOnce() + Send>>();
-    std::thread::spawn(move || jobs.iter().for_each(|job| job()));
-    Arc::new(move |job| sender.send(job).expect("the thread lives"))
+/// Two threads, as the engine has them.
+fn workers() -> Spawn {
+    let worker = || {
+        let (sender, jobs) = unbounded::<Box<dyn FnOnce() + Send>>();
+        std::thread::spawn(move || jobs.iter().for_each(|job| job()));
+        sender
+    };
+    let (soon, later) = (worker(), worker());
+    Arc::new(move |urgency, job| {
+        let sender = if urgency == Urgency::Soon { &soon } else { &later };
+        sender.send(job).expect("the thread lives");
+    })
 }
 
 /// One batch: new numbers from `next` on, some of them replaced by numbers of the last hour. Which are,
@@ -73,7 +81,7 @@ fn measure_duplicates() {
     let total = std::env::var("YEOUL_KEYS").map_or(420_000_000, |n| n.parse().expect("a number"));
     let folder = Folder::new("duplicates");
     let media = Arc::new(DiskMedia::open(folder.path()).expect("a folder"));
-    let seen = SeenFolder::open(media, worker(), &[]).expect("opens");
+    let seen = SeenFolder::open(media, workers(), &[]).expect("opens");
     let mut seen = seen.index(SeenOptions::new(1, HOUR_US)).expect("opens");
     let mut rng = Rng::new(5);
     let (mut answers, mut spent, mut worst) = (Vec::new(), Duration::ZERO, Duration::ZERO);

@@ -1,0 +1,74 @@
+//! The stream `yeoul.late_rows`: which rows came later than the `lateness` of their stream allows.
+//!
+//! It tells of rows, it does not hold them: they are in their stream, and in every view.
+//!
+//! Limits: kept for [`KEPT_US`].
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use yeoul_batch::{CommitId, DecodeOptions, TreeId};
+use yeoul_sql::{Connector, OnError, RelationKind};
+use yeoul_store::{PartitionBy, Rule, TreeSpec};
+
+use super::{Body, Relation, RelationId, StreamBody};
+use crate::scan::TreeView;
+
+/// Its number: relations of users are numbered from 1 on and never get there.
+pub(crate) const LATE_ROWS: RelationId = RelationId(u32::MAX - 1);
+
+const NAME: &str = "yeoul.late_rows";
+const DAY_US: i64 = 86_400_000_000;
+/// How long it is told of a row.
+const KEPT_US: i64 = 7 * DAY_US;
+/// The position of the column `received_at`, by which they are dropped.
+const RECEIVED_AT: usize = 5;
+
+/// The stream over the tree `tree`.
+pub(crate) fn late_rows(tree: TreeId) -> Relation {
+    let text = |name| Field::new(name, DataType::Utf8View, false);
+    let time = |name| {
+        let utc = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        Field::new(name, utc, false)
+    };
+    let schema = Arc::new(Schema::new(vec![
+        text("stream"),
+        text("source"),
+        text("partition"),
+        time("event_time"),
+        time("watermark"),
+        time("received_at"),
+        Field::new("commit", DataType::Int64, false),
+    ]));
+    let spec = TreeSpec {
+        id: tree,
+        name: NAME.to_owned(),
+        schema: Arc::clone(&schema),
+        key: vec![0, 3],
+        rule: Rule::Keep,
+        partition: Some(PartitionBy { column: RECEIVED_AT, width_us: DAY_US }),
+        retention_us: Some(KEPT_US),
+    };
+    let body = StreamBody {
+        event_time: Some(RECEIVED_AT),
+        delay_us: 0,
+        lateness_us: 0,
+        unique: None,
+        on_error: OnError::DeadLetter,
+        decode: DecodeOptions::default(),
+        future_skew: None,
+        connector: Connector::Http,
+        keeps_rows: true,
+    };
+    Relation {
+        id: LATE_ROWS,
+        name: NAME.to_owned(),
+        kind: RelationKind::System,
+        sql: String::new(),
+        created: CommitId(0),
+        schema,
+        trees: vec![spec],
+        view: TreeView::Keep,
+        body: Body::Stream(body),
+    }
+}

@@ -1,0 +1,68 @@
+//! Rows that came later than is allowed, on their way into `yeoul.late_rows`.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use yeoul_batch::{CommitId, EventTime, TreeId};
+use yeoul_flow::TooLate;
+
+use super::state::State;
+use crate::catalog::{LATE_ROWS, Relation, late_rows};
+use crate::error::EngineError;
+use crate::record::CommitRecord;
+
+/// Rows of one delivery.
+pub(crate) struct Late {
+    pub stream: String,
+    pub source: Arc<str>,
+    pub partition: Arc<str>,
+    pub rows: Vec<TooLate>,
+    pub received_us: i64,
+}
+
+/// The rows of the stream for what a commit brings.
+pub(super) fn stored(
+    relation: &Relation,
+    commit: CommitId,
+    late: &[Late],
+) -> Result<RecordBatch, EngineError> {
+    let text = |of: fn(&Late) -> &str| -> ArrayRef {
+        let texts = late.iter().flat_map(|l| std::iter::repeat_n(of(l), l.rows.len()));
+        Arc::new(texts.map(Some).collect::<StringViewArray>())
+    };
+    let time = |of: &dyn Fn(&Late, &TooLate) -> EventTime| -> ArrayRef {
+        let times = late.iter().flat_map(|l| l.rows.iter().map(move |row| of(l, row).0));
+        Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
+    };
+    let rows: usize = late.iter().map(|l| l.rows.len()).sum();
+    let commit = i64::try_from(commit.0).unwrap_or(i64::MAX);
+    let columns = vec![
+        text(|l| &l.stream),
+        text(|l| &l.source),
+        text(|l| &l.partition),
+        time(&|_, row| row.time),
+        time(&|_, row| row.watermark),
+        time(&|l, _| EventTime(l.received_us)),
+        Arc::new(Int64Array::from(vec![commit; rows])),
+    ];
+    Ok(RecordBatch::try_new(Arc::clone(&relation.schema), columns)?)
+}
+
+/// Gives a new folder the stream, and one that was written before there was one. Called when the log is
+/// replayed, whose definitions have numbers of trees in them. One commit without anything in the log, then
+/// a checkpoint: a crash before it is durable leaves the folder as it was.
+pub(crate) fn add_late_rows(state: &mut State) -> Result<(), EngineError> {
+    if state.catalog.by_id(LATE_ROWS).is_some() {
+        return Ok(());
+    }
+    let relation = late_rows(TreeId(state.next_tree));
+    state.next_tree += 1;
+    state.store.create_tree(relation.trees[0].clone())?;
+    state.add(Arc::new(relation), None);
+    let commit = state.commit.next();
+    state.store.append_log(&CommitRecord::default().encode(commit, 0))?;
+    state.commit = commit;
+    state.publish(Vec::new())?;
+    state.store.checkpoint()?;
+    Ok(())
+}
