@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result as DfResult, TableReference};
 use datafusion::datasource::provider_as_source;
@@ -111,7 +111,9 @@ impl Planner {
         };
         let plan = coerce::typed(plan, self.state.config_options()).map_err(fail)?;
         let plan = coerce::output(plan).map_err(fail)?;
-        let schema = Arc::new(plan.schema().as_arrow().clone());
+        let fields_of_plan = plan.schema().as_arrow().fields().iter();
+        let named = fields_of_plan.map(|f| f.as_ref().clone().with_name(rewrite::shown(f.name())));
+        let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
         Ok(QueryPlan { plan, schema, parameters: fields })
     }
 

@@ -88,7 +88,19 @@ impl Session {
         let types: Vec<_> = parameters.iter().map(|p| Some(p.data_type())).collect();
         let planned = self.plan(query, world, &types)?;
         let schema = Arc::clone(&planned.schema);
-        Ok((schema, self.run_plan(with_values(planned, parameters)?)))
+        let in_plan = planned.plan.schema().as_arrow().fields().iter();
+        let same = in_plan.zip(schema.fields()).all(|(a, b)| a.name() == b.name());
+        let rows = self.run_plan(with_values(planned, parameters)?);
+        if same {
+            return Ok((schema, rows));
+        }
+        // In the plan columns of the same name are told apart.
+        let shown = Arc::clone(&schema);
+        let rows = rows.map(move |batch| {
+            let columns = batch?.columns().to_vec();
+            Ok(RecordBatch::try_new(Arc::clone(&shown), columns)?)
+        });
+        Ok((schema, Box::pin(rows)))
     }
 
     /// All rows of a planned query.

@@ -327,3 +327,22 @@ fn a_view_stops_with_the_view_that_it_reads() {
     }
     engine.shutdown().expect("stops");
 }
+
+#[test]
+fn columns_of_an_answer_may_have_the_same_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, "CREATE TABLE t (k BIGINT PRIMARY KEY, n BIGINT)");
+    ok(&engine, "INSERT INTO t VALUES (1, 10), (2, 20)");
+    let rows = |sql: &str| ok(&engine, sql);
+    assert_eq!(rows("SELECT k, k, n AS k FROM t ORDER BY n DESC"), ["2|2|20", "1|1|10"]);
+    assert_eq!(rows("SELECT *, k FROM t ORDER BY k"), ["1|10|1", "2|20|2"]);
+    assert_eq!(rows("SELECT sum(k), sum(n) FROM t HAVING sum(n) > 1"), ["3|30"]);
+    assert_eq!(rows("SELECT n, n FROM t GROUP BY n ORDER BY n LIMIT 1"), ["10|10"]);
+    assert_eq!(rows("SELECT DISTINCT 1, 1 FROM t"), ["1|1"]);
+    assert_eq!(rows("INSERT INTO t SELECT n, n FROM t"), ["INSERT 0 2"]);
+    let twice = run(&engine, "CREATE MATERIALIZED VIEW v AS SELECT sum(k), sum(n) FROM t");
+    let twice = twice.expect_err("a view's columns are asked for by name");
+    assert_eq!(twice.message, "two columns of the view are called \"sum\"");
+    engine.shutdown().expect("stops");
+}

@@ -4,10 +4,12 @@
 //! after the first rows ends the list and stands as `"error"` behind it; in the other layouts it breaks the
 //! connection off, which is the only sign that they have.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use axum::body::Body;
@@ -55,7 +57,10 @@ fn failed(error: impl std::fmt::Display) -> EngineError {
 }
 
 /// The answer to the request.
-pub(crate) fn respond(answer: Rows, layout: Layout) -> Result<Response, ApiError> {
+pub(crate) fn respond(mut answer: Rows, layout: Layout) -> Result<Response, ApiError> {
+    if layout != Layout::Csv {
+        answer.schema = distinct_names(&answer.schema);
+    }
     let (writer, kind) = match layout {
         Layout::Json => (Writer::Json { rows: 0 }, "application/json"),
         Layout::Csv => (Writer::Csv, "text/csv; charset=utf-8"),
@@ -77,6 +82,22 @@ pub(crate) fn respond(answer: Rows, layout: Layout) -> Result<Response, ApiError
     Ok(response)
 }
 
+/// The columns with `_2`, `_3`, … behind a name that was there before: members of an object have names
+/// of their own.
+fn distinct_names(schema: &SchemaRef) -> SchemaRef {
+    let mut taken = HashSet::new();
+    let fields = schema.fields().iter().map(|field| {
+        let mut name = field.name().clone();
+        let mut number = 2;
+        while !taken.insert(name.clone()) {
+            name = format!("{}_{number}", field.name());
+            number += 1;
+        }
+        field.as_ref().clone().with_name(name)
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 impl Stream {
     /// The next piece of the body. An error in it breaks the connection off.
     async fn next(&mut self) -> Option<Result<Bytes, EngineError>> {
@@ -96,7 +117,7 @@ impl Stream {
             None => self.answer.rows.next().await,
         };
         let result = match batch {
-            Some(Ok(batch)) => self.writer.put(&batch, &mut piece),
+            Some(Ok(batch)) => self.named(batch).and_then(|b| self.writer.put(&b, &mut piece)),
             Some(Err(error)) => Err(error),
             None => {
                 self.ended = true;
@@ -111,6 +132,16 @@ impl Stream {
             let _ = self.tail(&mut piece, Some(&error));
         }
         Some(Ok(piece.into()))
+    }
+
+    /// A batch under the names of the answer.
+    fn named(&self, batch: RecordBatch) -> Result<RecordBatch, EngineError> {
+        let same = |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name();
+        if batch.schema_ref().fields().iter().zip(self.answer.schema.fields()).all(same) {
+            return Ok(batch);
+        }
+        let columns = batch.columns().to_vec();
+        RecordBatch::try_new(Arc::clone(&self.answer.schema), columns).map_err(failed)
     }
 
     fn head(&mut self, piece: &mut Vec<u8>) -> Result<(), EngineError> {

@@ -6,6 +6,7 @@
 //! | `HOP(…)`, `CUMULATE(…)` | a subquery that unnests its windows |
 //! | `a AS x, x + 1` | `a AS x, (a) + 1`, unless `x` is a column of the input |
 //! | `count(*)` | `count(*) AS count`, as PostgreSQL names it |
+//! | columns of the answer with the same name | each with a mark behind it, which [`shown`] takes off |
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
 //! | `TABLE t` | `SELECT * FROM t` |
 //!
@@ -17,7 +18,7 @@ mod call;
 mod name;
 mod window;
 
-pub(crate) use name::UNNAMED;
+pub(crate) use name::{UNNAMED, shown};
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -44,6 +45,7 @@ pub(crate) fn query(
         return Err(*e);
     }
     let _ = query.visit(&mut name::Names);
+    name::tell_apart(&mut query.body);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use crate::text::fold;
 pub(crate) const UNNAMED: &str = "?column?";
 
 /// Gives every unnamed item of a select list its name. Where two would have the same, the later
-/// one keeps the long name of the planner, because columns of a result are told apart by name.
+/// one keeps the long name of the planner, because columns are told apart by name.
 pub(super) struct Names;
 
 impl VisitorMut for Names {
@@ -29,6 +29,54 @@ impl VisitorMut for Names {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Stands between the name of a column of an answer and what tells it from others of that name.
+const APART: char = '\u{1}';
+
+/// Tells the columns of the answer apart where they have the same name: the planner wants that, and
+/// PostgreSQL does not. [`shown`] gives their names back.
+pub(super) fn tell_apart(body: &mut sql::SetExpr) {
+    match body {
+        sql::SetExpr::Select(select) => apart(select),
+        sql::SetExpr::Query(query) => tell_apart(&mut query.body),
+        sql::SetExpr::SetOperation { left, right, .. } => {
+            tell_apart(left);
+            tell_apart(right);
+        }
+        _ => {}
+    }
+}
+
+fn apart(select: &mut sql::Select) {
+    use sql::SelectItem::{ExprWithAlias, UnnamedExpr};
+    // What a star stands for is not known here, so no column beside it may have its own name.
+    let star = |item: &sql::SelectItem| !matches!(item, UnnamedExpr(_) | ExprWithAlias { .. });
+    let star = select.projection.iter().any(star);
+    let mut taken = HashSet::new();
+    for (place, item) in select.projection.iter_mut().enumerate() {
+        let (expr, name, column) = match item {
+            UnnamedExpr(expr) => {
+                let column =
+                    matches!(expr, sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_));
+                match if column { inner(expr) } else { derived(expr) } {
+                    Some(name) => (expr, name, column),
+                    None => continue,
+                }
+            }
+            ExprWithAlias { expr, alias } => (expr, fold(alias), false),
+            _ => continue,
+        };
+        if !taken.insert(name.clone()) || (star && column) {
+            let alias = sql::Ident::with_quote('"', format!("{name}{APART}{place}"));
+            *item = ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// The name of a column of an answer, as it is shown.
+pub(crate) fn shown(name: &str) -> &str {
+    name.split(APART).next().unwrap_or(name)
 }
 
 fn given(item: &sql::SelectItem) -> Option<String> {

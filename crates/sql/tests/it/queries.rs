@@ -108,7 +108,13 @@ async fn names_are_those_of_postgres() {
         let found: Vec<&str> = plan.schema.fields().iter().map(|f| f.name().as_str()).collect();
         assert_eq!(found.join(" "), names, "{sql}");
     };
-    check("SELECT count(*), max(price), max(ts) FROM events", "count max max(events.ts)");
+    check("SELECT count(*), max(price), max(ts) FROM events", "count max max");
+    check("SELECT kind, kind, e.kind, price AS kind FROM events e", "kind kind kind kind");
+    let columns = shop.rows("products").schema();
+    let columns: Vec<&str> = columns.fields().iter().map(|f| f.name().as_str()).collect();
+    check("SELECT *, product_id FROM products", &format!("{} product_id", columns.join(" ")));
+    check("SELECT 1, 2 UNION SELECT 3, 3", "?column? ?column?");
+    check("WITH x AS (SELECT kind FROM events) SELECT kind, kind FROM x", "kind kind");
     check(
         "SELECT price::int, 1, upper(kind), CASE WHEN true THEN 1 END FROM events",
         "price ?column? upper case",
