@@ -306,13 +306,13 @@ impl Connection {
     }
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), EngineError> {
-        if name == "TimeZone" && self.settings.clone().set(name, value).is_err() {
+        if name == "TimeZone" && self.settings.set(name, value).is_err() {
             // Instants go out with their offset, so a client in another zone still reads them right.
             self.warn("0A000", "times are shown in UTC whatever the time zone", None);
             return Ok(());
         }
         if self.settings.set(name, value)? {
-            reply::parameter_status(&mut self.wire.out, name, self.settings.get(name));
+            reply::parameter_status(&mut self.wire.out, name, &self.settings.get(name));
         }
         Ok(())
     }
@@ -323,7 +323,7 @@ impl Connection {
         }
         self.settings.reset();
         for (name, value) in self.settings.reported() {
-            reply::parameter_status(&mut self.wire.out, name, value);
+            reply::parameter_status(&mut self.wire.out, name, &value);
         }
         Ok(())
     }
@@ -345,8 +345,8 @@ impl Connection {
             });
         };
         match local {
-            Local::Show(name) => row(&[self.settings.get(name)]),
-            _ => self.settings.all().for_each(|(name, value)| row(&[name, value, ""])),
+            Local::Show(name) => row(&[&self.settings.get(name)]),
+            _ => self.settings.all().for_each(|(name, value)| row(&[name, &value, ""])),
         }
         reply::command_complete(out, "SHOW");
         Ok(())
