@@ -58,11 +58,7 @@ impl Compiler<'_> {
         self.call(name, arguments)
     }
 
-    fn arguments(
-        &self,
-        args: &[FunctionArg],
-        scope: &Scope<'_>,
-    ) -> Result<Vec<Typed>, Failure> {
+    fn arguments(&self, args: &[FunctionArg], scope: &Scope<'_>) -> Result<Vec<Typed>, Failure> {
         let one = |arg: &FunctionArg| match arg {
             FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
             | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. }
@@ -169,7 +165,8 @@ impl Compiler<'_> {
         list: &FunctionArgumentList,
         scope: &Scope<'_>,
     ) -> Result<(Aggregate, Kind), Failure> {
-        let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
+        let star =
+            matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
         let arguments = if star { Vec::new() } else { self.arguments(&list.args, scope)? };
         let arguments = self.wanted(arguments, Kind::TEXT)?;
         let mut order = Vec::new();
@@ -271,5 +268,4 @@ impl Compiler<'_> {
         let null = Typed::constant(kind, Value::Null);
         Ok(Typed::new(kind, Node::Case(vec![(same, null)], Some(Box::new(left)))))
     }
-
 }

@@ -111,12 +111,18 @@ impl Compiler<'_> {
                 let below = self.compared(Comparison::LessEqual, value, high)?;
                 Ok(negate(and(above, below), *negated))
             }
-            Expr::Like { negated, expr, pattern, .. } => {
-                self.matched(expr, pattern, Comparison::Like { fold: false, negated: *negated }, scope)
-            }
-            Expr::ILike { negated, expr, pattern, .. } => {
-                self.matched(expr, pattern, Comparison::Like { fold: true, negated: *negated }, scope)
-            }
+            Expr::Like { negated, expr, pattern, .. } => self.matched(
+                expr,
+                pattern,
+                Comparison::Like { fold: false, negated: *negated },
+                scope,
+            ),
+            Expr::ILike { negated, expr, pattern, .. } => self.matched(
+                expr,
+                pattern,
+                Comparison::Like { fold: true, negated: *negated },
+                scope,
+            ),
             Expr::AnyOp { left, compare_op, right, .. } => {
                 self.any(left, compare_op, right, false, scope)
             }
@@ -215,7 +221,11 @@ impl Compiler<'_> {
         let number = i64::try_from(at).unwrap_or(0) + 1;
         let at = Typed::constant(Kind::INT4, Value::Int(number));
         // The items of any array are told as texts unless they are numbers.
-        let kind = if fields[at_of(number)].kind.0 == 2277 { Kind::INT4 } else { fields[at_of(number)].kind };
+        let kind = if fields[at_of(number)].kind.0 == 2277 {
+            Kind::INT4
+        } else {
+            fields[at_of(number)].kind
+        };
         Ok(Typed::new(kind, Node::Item(Box::new([record, at]))))
     }
 
@@ -320,12 +330,7 @@ impl Compiler<'_> {
         Ok(Typed::new(kind, Node::Cast(Box::new(inner), kind)))
     }
 
-    fn unary(
-        &self,
-        op: UnaryOperator,
-        expr: &Expr,
-        scope: &Scope<'_>,
-    ) -> Result<Typed, Failure> {
+    fn unary(&self, op: UnaryOperator, expr: &Expr, scope: &Scope<'_>) -> Result<Typed, Failure> {
         let inner = self.expr(expr, scope)?;
         match op {
             UnaryOperator::Not => Ok(negate(self.want(inner, Kind::BOOL)?, true)),

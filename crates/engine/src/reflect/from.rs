@@ -196,8 +196,9 @@ impl Compiler<'_> {
         alias: Option<&TableAlias>,
         scope: &Scope<'_>,
     ) -> Step {
-        let names: Vec<String> =
-            alias.map(|alias| alias.columns.iter().map(|c| folded(&c.name)).collect()).unwrap_or_default();
+        let names: Vec<String> = alias
+            .map(|alias| alias.columns.iter().map(|c| folded(&c.name)).collect())
+            .unwrap_or_default();
         let plan = renamed(plan, &names);
         let name = alias.map(|alias| folded(&alias.name)).unwrap_or_default();
         let columns = Arc::clone(&plan.columns);

@@ -69,18 +69,16 @@ fn texts(name: &str) -> Option<Known> {
             Known::new(TEXT, Kind::INT4, |_, v| Ok(count(text(v, 0).chars().count())))
         }
         "octet_length" => Known::new(TEXT, Kind::INT4, |_, v| Ok(count(text(v, 0).len()))),
-        "substring" | "substr" => Known::new(
-            &[Kind::TEXT, Kind::INT4, Kind::INT4],
-            Kind::TEXT,
-            |_, v| {
+        "substring" | "substr" => {
+            Known::new(&[Kind::TEXT, Kind::INT4, Kind::INT4], Kind::TEXT, |_, v| {
                 let from = int(v, 1).unwrap_or(1);
                 let end = int(v, 2).map(|length| from.saturating_add(length));
                 let inside = |at: i64| at >= from && end.is_none_or(|end| at < end);
                 let kept = text(v, 0);
                 let kept = kept.chars().zip(1_i64..).filter(|(_, at)| inside(*at));
                 Ok(Value::text(kept.map(|(c, _)| c).collect::<String>()))
-            },
-        ),
+            })
+        }
         "left" => Known::new(TEXT_INT, Kind::TEXT, |_, v| {
             let count = usize::try_from(int(v, 1).unwrap_or(0)).unwrap_or(0);
             Ok(Value::text(text(v, 0).chars().take(count).collect::<String>()))
@@ -101,14 +99,12 @@ fn texts(name: &str) -> Option<Known> {
         "starts_with" => Known::new(TEXT, Kind::BOOL, |_, v| {
             Ok(Value::Bool(text(v, 0).starts_with(&text(v, 1))))
         }),
-        "split_part" => {
-            Known::new(&[Kind::TEXT, Kind::TEXT, Kind::INT4], Kind::TEXT, |_, v| {
-                let (text, between) = (text(v, 0), text(v, 1));
-                let at = int(v, 2).and_then(|at| usize::try_from(at - 1).ok());
-                let part = at.and_then(|at| text.split(&between).nth(at).map(str::to_owned));
-                Ok(Value::text(part.unwrap_or_default()))
-            })
-        }
+        "split_part" => Known::new(&[Kind::TEXT, Kind::TEXT, Kind::INT4], Kind::TEXT, |_, v| {
+            let (text, between) = (text(v, 0), text(v, 1));
+            let at = int(v, 2).and_then(|at| usize::try_from(at - 1).ok());
+            let part = at.and_then(|at| text.split(&between).nth(at).map(str::to_owned));
+            Ok(Value::text(part.unwrap_or_default()))
+        }),
         _ => return None,
     })
 }
@@ -146,6 +142,9 @@ fn more_texts(name: &str) -> Option<Known> {
             let with = text(v, 2).replace('$', "$$").replace("\\1", "${1}").replace("\\2", "${2}");
             Ok(Value::text(pattern.replacen(&text(v, 0), limit, with.as_str())))
         }),
+        "json_build_object" | "jsonb_build_object" => {
+            Known::lenient(ANY, Kind(114), |_, v| Ok(Value::text(object_of(v))))
+        }
         "abs" => Known::new(ANY, Kind::UNKNOWN, |_, v| {
             Ok(match &v[0] {
                 Value::Int(value) => Value::Int(value.saturating_abs()),
@@ -168,6 +167,21 @@ fn trimmed(values: &[Value]) -> Vec<char> {
     values.get(1).map_or_else(|| vec![' '], |value| value.shown().chars().collect())
 }
 
+/// Names and values in turn as a JSON object.
+fn object_of(values: &[Value]) -> String {
+    let quoted = |text: String| serde_json::Value::String(text).to_string();
+    let pairs = values.chunks(2).map(|pair| {
+        let value = match pair.get(1) {
+            None | Some(Value::Null) => "null".to_owned(),
+            Some(Value::Bool(value)) => value.to_string(),
+            Some(Value::Int(value)) => value.to_string(),
+            Some(value) => quoted(value.shown()),
+        };
+        format!("{} : {value}", quoted(text(pair, 0)))
+    });
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+}
+
 /// `format('%I.%s', …)`.
 fn formatted(values: &[Value]) -> String {
     let mut rest = values.iter().skip(1);
@@ -180,7 +194,9 @@ fn formatted(values: &[Value]) -> String {
             continue;
         }
         match chars.next() {
-            Some('I') => out.push_str(&cast::quoted(&rest.next().map(Value::shown).unwrap_or_default())),
+            Some('I') => {
+                out.push_str(&cast::quoted(&rest.next().map(Value::shown).unwrap_or_default()))
+            }
             Some('L') => match rest.next() {
                 Some(Value::Null) | None => out.push_str("NULL"),
                 Some(value) => {

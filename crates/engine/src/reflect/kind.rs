@@ -235,11 +235,11 @@ impl Kind {
             Family::Int => (number(self.0), None),
             Family::Float if self == Self::FLOAT4 => (DataType::Float32, None),
             Family::Float => (DataType::Float64, None),
-            Family::Time => {
-                (DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), None)
-            }
+            Family::Time => (DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), None),
             Family::Text if self == Self::CHAR => (DataType::Utf8, Some(("pg.char", "true"))),
             Family::Text if self == Self::NAME => (DataType::Utf8, Some(("pg.name", "true"))),
+            _ if self.0 == 114 => (DataType::Utf8, Some((datatype::TYPE_KEY, "json"))),
+            _ if self.0 == 3802 => (DataType::Utf8, Some((datatype::TYPE_KEY, datatype::JSONB))),
             _ => (DataType::Utf8, None),
         }
     }

@@ -102,6 +102,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// The error to show when the batch engine could not answer either: its own where relations are read that
+    /// are none of the catalogs.
+    pub(crate) fn instead_of(self, error: EngineError) -> EngineError {
+        if self.sqlstate == "42P01" || self.sqlstate == "42703" { error } else { self.into() }
+    }
+}
+
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         Self { sqlstate: "22023", message: error.message.clone(), error: Some(Box::new(error)) }

@@ -111,7 +111,10 @@ pub(super) enum Source {
     Table(Arc<Table>),
     /// A query; the flag says that it sees the columns before it.
     Query(Rc<Plan>, bool),
-    Function { calls: Vec<SeveralCall>, ordinality: bool },
+    Function {
+        calls: Vec<SeveralCall>,
+        ordinality: bool,
+    },
     /// The rows that the recursive query found last.
     Working(usize),
     /// Joins in parentheses.
@@ -182,9 +185,19 @@ pub(super) struct Select {
 pub(super) enum Body {
     Select(Box<Select>),
     Values(Vec<Vec<Typed>>),
-    Union { left: Rc<Plan>, right: Rc<Plan>, operator: SetOperator, all: bool },
+    Union {
+        left: Rc<Plan>,
+        right: Rc<Plan>,
+        operator: SetOperator,
+        all: bool,
+    },
     /// `WITH RECURSIVE`: the first rows, then those found from the last ones.
-    Recursive { first: Rc<Plan>, step: Rc<Plan>, working: usize, all: bool },
+    Recursive {
+        first: Rc<Plan>,
+        step: Rc<Plan>,
+        working: usize,
+        all: bool,
+    },
     /// The rows of a query that has a name.
     Named(Rc<Plan>),
 }

@@ -50,8 +50,7 @@ pub(super) fn session(name: &str) -> Option<Known> {
         }
         "current_schema" => Known::new(NONE, Kind::NAME, |_, _| Ok(Value::text("public"))),
         "current_schemas" => Known::new(&[Kind::BOOL], Kind::NAME_ARRAY, |_, v| {
-            let all: &[&str] =
-                if v[0].is_true() { &["pg_catalog", "public"] } else { &["public"] };
+            let all: &[&str] = if v[0].is_true() { &["pg_catalog", "public"] } else { &["public"] };
             Ok(Value::list(all.iter().map(Value::text)))
         }),
         "user" | "current_user" | "session_user" | "current_role" | "system_user" => {
@@ -72,17 +71,15 @@ pub(super) fn session(name: &str) -> Option<Known> {
                 }
             }
         }),
-        "set_config" => Known::lenient(
-            &[Kind::TEXT, Kind::TEXT, Kind::BOOL],
-            Kind::TEXT,
-            |run, v| {
+        "set_config" => {
+            Known::lenient(&[Kind::TEXT, Kind::TEXT, Kind::BOOL], Kind::TEXT, |run, v| {
                 run.client.set(&text(v, 0), &text(v, 1))?;
                 Ok(v[1].clone())
-            },
-        ),
-        "pg_backend_pid" => Known::new(NONE, Kind::INT4, |run, _| {
-            Ok(Value::Int(i64::from(run.client.pid())))
-        }),
+            })
+        }
+        "pg_backend_pid" => {
+            Known::new(NONE, Kind::INT4, |run, _| Ok(Value::Int(i64::from(run.client.pid()))))
+        }
         "now" | "clock_timestamp" | "statement_timestamp" | "transaction_timestamp" => {
             Known::new(NONE, Kind::TIMESTAMPTZ, |run, _| Ok(Value::Int(run.catalog.now_us)))
         }
@@ -236,12 +233,10 @@ pub(super) fn sizes(name: &str) -> Option<Known> {
             let bytes: u64 = run.catalog.relations.iter().map(|shown| shown.bytes).sum();
             Ok(count(usize::try_from(bytes).unwrap_or(usize::MAX)))
         }),
-        "pg_indexes_size" | "pg_tablespace_size" => {
-            Known::new(&[Kind::UNKNOWN], Kind::INT8, zero)
+        "pg_indexes_size" | "pg_tablespace_size" => Known::new(&[Kind::UNKNOWN], Kind::INT8, zero),
+        "pg_size_pretty" => {
+            Known::new(&[Kind::INT8], Kind::TEXT, |_, v| Ok(Value::text(pretty(int(v, 0)))))
         }
-        "pg_size_pretty" => Known::new(&[Kind::INT8], Kind::TEXT, |_, v| {
-            Ok(Value::text(pretty(int(v, 0))))
-        }),
         "pg_sequence_last_value" => Known::lenient(OID, Kind::INT8, nothing),
         name if name.starts_with("pg_stat_get_") => Known::new(OID, Kind::INT8, zero),
         _ => return None,

@@ -82,20 +82,14 @@ fn array(run: &Run<'_>, values: &[Value], field: &FieldRef, kind: Kind) -> Array
             });
             Arc::new(bools.collect::<BooleanArray>())
         }
-        DataType::Int16 => {
-            Arc::new(ints().map(|v| i16::try_from(v?).ok()).collect::<Int16Array>())
-        }
-        DataType::Int32 => {
-            Arc::new(ints().map(|v| i32::try_from(v?).ok()).collect::<Int32Array>())
-        }
+        DataType::Int16 => Arc::new(ints().map(|v| i16::try_from(v?).ok()).collect::<Int16Array>()),
+        DataType::Int32 => Arc::new(ints().map(|v| i32::try_from(v?).ok()).collect::<Int32Array>()),
         DataType::Int64 => Arc::new(ints().collect::<Int64Array>()),
         #[expect(clippy::cast_possible_truncation, reason = "what real holds of it")]
         DataType::Float32 => {
             Arc::new(values.iter().map(|v| v.float().map(|v| v as f32)).collect::<Float32Array>())
         }
-        DataType::Float64 => {
-            Arc::new(values.iter().map(Value::float).collect::<Float64Array>())
-        }
+        DataType::Float64 => Arc::new(values.iter().map(Value::float).collect::<Float64Array>()),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             Arc::new(ints().collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
         }
@@ -141,9 +135,9 @@ pub(super) fn parameter(value: &ScalarValue) -> Value {
     }
     match value {
         ScalarValue::Boolean(Some(v)) => Value::Bool(*v),
-        ScalarValue::Utf8(Some(v)) | ScalarValue::Utf8View(Some(v)) | ScalarValue::LargeUtf8(Some(v)) => {
-            Value::text(v)
-        }
+        ScalarValue::Utf8(Some(v))
+        | ScalarValue::Utf8View(Some(v))
+        | ScalarValue::LargeUtf8(Some(v)) => Value::text(v),
         ScalarValue::Float32(Some(v)) => Value::Float(f64::from(*v)),
         ScalarValue::Float64(Some(v)) => Value::Float(*v),
         ScalarValue::List(list) => {

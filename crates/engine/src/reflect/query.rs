@@ -130,9 +130,10 @@ impl Compiler<'_> {
             }
             SetExpr::Values(values) => {
                 let inside = Scope::inside(Some(scope));
-                let rows = values.rows.iter().map(|row| {
-                    row.content.iter().map(|expr| self.expr(expr, &inside)).collect()
-                });
+                let rows = values
+                    .rows
+                    .iter()
+                    .map(|row| row.content.iter().map(|expr| self.expr(expr, &inside)).collect());
                 let rows: Vec<Vec<Typed>> = rows.collect::<Result<_, _>>()?;
                 self.values(rows, end)
             }
@@ -204,7 +205,13 @@ impl Compiler<'_> {
             .columns
             .iter()
             .zip(right.columns.iter())
-            .map(|(a, b)| if a.kind == Kind::UNKNOWN { Column { kind: b.kind, ..a.clone() } } else { a.clone() })
+            .map(|(a, b)| {
+                if a.kind == Kind::UNKNOWN {
+                    Column { kind: b.kind, ..a.clone() }
+                } else {
+                    a.clone()
+                }
+            })
             .collect();
         let order = ordinals(end.order, &columns)?;
         Ok(plan(columns, Body::Union { left, right, operator, all }, order))
@@ -314,9 +321,9 @@ impl Compiler<'_> {
                 return Ok(outputs[at].1.clone());
             }
             match self.expr(expr, scope) {
-                Err(error) => alias(expr, outputs, outputs.len())
-                    .map(|at| outputs[at].1.clone())
-                    .ok_or(error),
+                Err(error) => {
+                    alias(expr, outputs, outputs.len()).map(|at| outputs[at].1.clone()).ok_or(error)
+                }
                 found => found,
             }
         };

@@ -39,8 +39,11 @@ fn namespaces(columns: &[Column]) -> Vec<Row> {
         (YEOUL, "yeoul"),
     ];
     let one = |(oid, name)| {
-        let values =
-            [("oid", Value::Int(oid)), ("nspname", Value::text(name)), ("nspowner", Value::Int(OWNER))];
+        let values = [
+            ("oid", Value::Int(oid)),
+            ("nspname", Value::text(name)),
+            ("nspowner", Value::Int(OWNER)),
+        ];
         row(columns, values)
     };
     all.into_iter().map(one).collect()

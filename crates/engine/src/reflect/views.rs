@@ -116,7 +116,10 @@ fn activity(catalog: &Catalog, columns: &[Column]) -> Row {
             ("leader_pid", Value::Null),
             ("usesysid", Value::Int(OWNER)),
             ("usename", Value::text(client.user())),
-            ("application_name", Value::text(client.setting("application_name").unwrap_or_default())),
+            (
+                "application_name",
+                Value::text(client.setting("application_name").unwrap_or_default()),
+            ),
             ("query_start", Value::Int(catalog.now_us)),
             ("state_change", Value::Int(catalog.now_us)),
             ("state", Value::text("active")),
@@ -144,7 +147,8 @@ fn statistics(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
 }
 
 fn zone(columns: &[Column]) -> Row {
-    let mut row = row(columns, [("abbrev", Value::text("UTC")), ("utc_offset", Value::text("00:00:00"))]);
+    let mut row =
+        row(columns, [("abbrev", Value::text("UTC")), ("utc_offset", Value::text("00:00:00"))]);
     if let Some(at) = columns.iter().position(|column| &*column.name == "name") {
         row[at] = Value::text("UTC");
     }

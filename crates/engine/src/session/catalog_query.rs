@@ -189,15 +189,15 @@ impl Session {
         parameters: Vec<ScalarValue>,
     ) -> Result<Answer, EngineError> {
         let commit = self.shared.world.load().commit();
-        match self.reflection(sql, &[], Some(parameters.clone())).await? {
+        let failure = match self.reflection(sql, &[], Some(parameters.clone())).await? {
             Ok(Reflection { schema, batch, .. }) => {
                 let rows = Box::pin(futures::stream::iter(batch.map(Ok)));
                 return Ok(Answer::Rows { schema, commit, rows });
             }
             Err(failure) if !failure.elsewhere() => return Err(failure.into()),
-            Err(failure) => tracing::debug!(?failure, "not a query of catalogs only"),
-        }
-        let mut plan = self.catalog_plan(sql).await?;
+            Err(failure) => failure,
+        };
+        let mut plan = self.catalog_plan(sql).await.map_err(|error| failure.instead_of(error))?;
         if !parameters.is_empty() {
             plan = plan.with_param_values(ParamValues::from(parameters))?;
         }
@@ -211,15 +211,15 @@ impl Session {
         sql: &str,
         claims: &[Option<DataType>],
     ) -> Result<Prepared, EngineError> {
-        match self.reflection(sql, claims, None).await? {
+        let failure = match self.reflection(sql, claims, None).await? {
             Ok(Reflection { schema, parameters, .. }) => {
                 let (schema, catalog_text) = (Some(schema), Some(sql.into()));
                 return Ok(Prepared { parameters, schema, statement: None, catalog_text });
             }
             Err(failure) if !failure.elsewhere() => return Err(failure.into()),
-            Err(failure) => tracing::debug!(?failure, "not a query of catalogs only"),
-        }
-        let plan = self.catalog_plan(sql).await?;
+            Err(failure) => failure,
+        };
+        let plan = self.catalog_plan(sql).await.map_err(|error| failure.instead_of(error))?;
         let mut parameters: Vec<(usize, DataType)> = plan
             .get_parameter_types()?
             .into_iter()

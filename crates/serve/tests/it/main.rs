@@ -9,6 +9,7 @@ mod http_options;
 mod http_sql;
 mod pg_copy;
 mod pg_query;
+mod pg_tools;
 mod pg_wire;
 mod psql;
 mod recovering;
