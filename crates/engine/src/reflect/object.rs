@@ -162,6 +162,13 @@ pub(super) fn definitions(name: &str) -> Option<Known> {
         "pg_describe_object" => given(&[Kind::OID, Kind::OID, Kind::INT4], |run, v| {
             optional(run.catalog.relation_name(int(v, 1)).or(Some(int(v, 1).to_string())))
         }),
+        name => return encodings(name).or_else(|| named(name)),
+    })
+}
+
+/// Encodings, of which there is one, and definitions of what there is not.
+fn encodings(name: &str) -> Option<Known> {
+    Some(match name {
         "pg_encoding_to_char" => Known::new(&[Kind::INT4], Kind::NAME, |_, v| {
             Ok(Value::text(if int(v, 0) == 6 { "UTF8" } else { "" }))
         }),
@@ -181,7 +188,7 @@ pub(super) fn definitions(name: &str) -> Option<Known> {
         | "pg_tablespace_location"
         | "shobj_description"
         | "col_description" => Known::lenient(&[Kind::UNKNOWN], Kind::TEXT, nothing),
-        name => return named(name),
+        _ => return None,
     })
 }
 

@@ -138,7 +138,7 @@ impl Connection {
     async fn sync(&mut self) -> Result<(), WireError> {
         self.skipping = false;
         if self.transaction == Transaction::Idle {
-            self.portals.clear();
+            self.close_portals();
         }
         reply::ready(&mut self.wire.out, self.transaction);
         self.wire.flush().await
@@ -254,6 +254,18 @@ impl Connection {
                 "RESET"
             }
             Local::Show(_) | Local::ShowAll => return self.show(local, describe),
+            Local::Declare { name, hold, query } => {
+                let query = Arc::new(Box::pin(self.prepare(query, &[])).await?);
+                return self.declare(name, *hold, query, Vec::new()).await;
+            }
+            Local::Fetch { name, rows } => {
+                let columns = self.cursor_columns(name)?;
+                if let Some(columns) = &columns {
+                    reply::row_description(&mut self.wire.out, columns);
+                }
+                return self.fetch(name, *rows, columns.as_ref()).await;
+            }
+            Local::Close(name) => self.close_cursor(name.as_deref())?,
             Local::Deallocate(Some(name)) => {
                 if self.statements.remove(name).is_none() {
                     return Err(no_statement(name).into());
@@ -302,6 +314,7 @@ impl Connection {
         }
         self.transaction = Transaction::Idle;
         self.changed = false;
+        self.close_portals();
         "ROLLBACK"
     }
 
