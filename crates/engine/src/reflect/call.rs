@@ -229,7 +229,7 @@ impl Compiler<'_> {
 
     fn known(&self, name: &str, own: Kind, arguments: Vec<Typed>) -> Result<Typed, Failure> {
         let Some(Known { eval, takes, gives, strict }) = function::known(name) else {
-            return Err(Failure::new("42883", format!("function \"{name}\" does not exist")));
+            return Err(Failure::unknown("42883", format!("function \"{name}\" does not exist")));
         };
         let mut prepared = Vec::with_capacity(arguments.len());
         for (at, argument) in arguments.into_iter().enumerate() {

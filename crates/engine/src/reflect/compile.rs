@@ -36,7 +36,7 @@ pub(super) fn path(name: &ObjectName) -> Vec<String> {
 }
 
 pub(super) fn unsupported(what: impl std::fmt::Display) -> Failure {
-    Failure::new("0A000", format!("catalog queries cannot have {what}"))
+    Failure::unknown("0A000", format!("catalog queries cannot have {what}"))
 }
 
 impl Compiler<'_> {
@@ -260,6 +260,7 @@ impl Compiler<'_> {
                 AccessExpr::Subscript(Subscript::Index { index }) => {
                     let index = self.want(self.expr(index, scope)?, Kind::INT4)?;
                     let kind = value.kind.item().unwrap_or(Kind::TEXT);
+                    let value = counted_from_0(value);
                     Typed::new(kind, Node::Item(Box::new([value, index])))
                 }
                 other => return Err(unsupported(format!("the access {other}"))),
@@ -431,6 +432,14 @@ impl Compiler<'_> {
     }
 }
 
+/// A vector of the catalog still begins at 0 when it is cast to an array.
+fn counted_from_0(value: Typed) -> Typed {
+    match value.node {
+        Node::Cast(inner, _) if matches!(inner.kind, Kind::INT2VECTOR | Kind::OIDVECTOR) => *inner,
+        node => Typed::new(value.kind, node),
+    }
+}
+
 fn at_of(number: i64) -> usize {
     usize::try_from(number - 1).unwrap_or(0)
 }
@@ -467,6 +476,6 @@ pub(super) fn kind_of(data_type: &DataType) -> Result<Kind, Failure> {
     };
     match Kind::by_name(&name) {
         Some(kind) => Ok(kind),
-        None => Err(Failure::new("42704", format!("type \"{name}\" does not exist"))),
+        None => Err(Failure::unknown("42704", format!("type \"{name}\" does not exist"))),
     }
 }

@@ -206,11 +206,18 @@ impl Compiler<'_> {
         step(Source::Query(plan, lateral), offset, width)
     }
 
-    /// The table of this name.
+    /// The table of this name. One of ours is known to the batch engine.
     pub(super) fn table(&self, schema: Option<&str>, name: &str) -> Result<Arc<Table>, Failure> {
-        self.run.catalog.table(schema, name).ok_or_else(|| {
-            let full = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
-            Failure::new("42P01", format!("relation \"{full}\" does not exist"))
+        if let Some(table) = self.run.catalog.table(schema, name) {
+            return Ok(table);
+        }
+        let full = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
+        let message = format!("relation \"{full}\" does not exist");
+        let wanted = schema.unwrap_or("public");
+        let mut ours = self.run.catalog.relations.iter();
+        Err(match ours.any(|shown| shown.schema == wanted && shown.name == name) {
+            true => Failure::unknown("42P01", message),
+            false => Failure::new("42P01", message),
         })
     }
 

@@ -87,18 +87,25 @@ pub trait Client: Send + Sync {
 pub(crate) struct Failure {
     sqlstate: &'static str,
     message: String,
+    /// Whether the batch engine may know what is not known here.
+    elsewhere: bool,
     /// Given where a client refused a setting.
     error: Option<Box<EngineError>>,
 }
 
 impl Failure {
     fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { sqlstate, message: message.into(), error: None }
+        Self { sqlstate, message: message.into(), elsewhere: false, error: None }
     }
 
-    /// Whether the batch engine may know what is not known here: a relation, a function, syntax.
+    /// What is not known here: a relation, a function, a type, syntax. The batch engine may know it.
+    fn unknown(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self { elsewhere: true, ..Self::new(sqlstate, message) }
+    }
+
+    /// Whether the batch engine may know what is not known here.
     pub(crate) fn elsewhere(&self) -> bool {
-        matches!(self.sqlstate, "0A000" | "42883" | "42P01" | "42704" | "42703")
+        self.elsewhere
     }
 }
 
@@ -106,13 +113,14 @@ impl Failure {
     /// The error to show when the batch engine could not answer either: its own where relations are read that
     /// are none of the catalogs.
     pub(crate) fn instead_of(self, error: EngineError) -> EngineError {
-        if self.sqlstate == "42P01" || self.sqlstate == "42703" { error } else { self.into() }
+        if self.sqlstate == "42P01" { error } else { self.into() }
     }
 }
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        Self { sqlstate: "22023", message: error.message.clone(), error: Some(Box::new(error)) }
+        let message = error.message.clone();
+        Self { error: Some(Box::new(error)), ..Self::new("22023", message) }
     }
 }
 
@@ -148,7 +156,7 @@ pub(crate) struct Question {
 pub(crate) fn reflect(question: &Question) -> Result<Reflection, Failure> {
     let catalog = Catalog::new(&question.shared, &question.world, Arc::clone(&question.client));
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, &question.sql);
-    let statements = statements.map_err(|error| Failure::new("0A000", error.to_string()))?;
+    let statements = statements.map_err(|error| Failure::unknown("0A000", error.to_string()))?;
     let [Statement::Query(query)] = statements.as_slice() else {
         return Err(compile::unsupported("other statements than one query"));
     };

@@ -172,6 +172,7 @@ fn encodings(name: &str) -> Option<Known> {
         "pg_encoding_to_char" => Known::new(&[Kind::INT4], Kind::NAME, |_, v| {
             Ok(Value::text(if int(v, 0) == 6 { "UTF8" } else { "" }))
         }),
+        "getdatabaseencoding" => Known::new(NONE, Kind::NAME, |_, _| Ok(Value::text("UTF8"))),
         "pg_char_to_encoding" => Known::new(TEXT, Kind::INT4, |_, v| {
             let utf8 = ["utf8", "utf-8", "unicode"].contains(&text(v, 0).to_lowercase().as_str());
             Ok(Value::Int(if utf8 { 6 } else { -1 }))

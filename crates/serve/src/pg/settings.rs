@@ -61,6 +61,7 @@ const ROWS: &[Row] = &[
     ("lock_timeout", "0", false, Rule::Any),
     ("max_identifier_length", "63", false, Rule::Fixed),
     ("max_index_keys", "32", false, Rule::Fixed),
+    ("password_encryption", "scram-sha-256", false, Rule::Any),
     ("row_security", "on", false, Rule::Any),
     ("search_path", "\"$user\", public", false, Rule::Any),
     ("server_version_num", "160006", false, Rule::Fixed),

@@ -7,6 +7,7 @@ mod http_ingest;
 mod http_letters;
 mod http_options;
 mod http_sql;
+mod pg_catalogs;
 mod pg_copy;
 mod pg_query;
 mod pg_tools;
