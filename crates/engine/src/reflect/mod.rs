@@ -46,6 +46,7 @@ mod views;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -150,6 +151,8 @@ pub(crate) struct Question {
     pub claims: Vec<Option<DataType>>,
     /// The values of the parameters; without them the query is only described.
     pub values: Option<Vec<ScalarValue>>,
+    /// Set when nobody waits for the answer any more.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// Answers a question.
@@ -162,7 +165,7 @@ pub(crate) fn reflect(question: &Question) -> Result<Reflection, Failure> {
     };
     let values = question.values.as_deref().unwrap_or_default();
     let parameters: Vec<Value> = values.iter().map(output::parameter).collect();
-    let run = Run::new(&catalog, question.client.as_ref(), &parameters);
+    let run = Run::new(&catalog, question.client.as_ref(), &parameters, &question.stop);
     let typed = values.iter().map(|value| Some(value.data_type()));
     let claims: Vec<Option<DataType>> =
         if values.is_empty() { question.claims.clone() } else { typed.collect() };

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering as AtomicOrdering};
 
 use regex::Regex;
 
@@ -26,6 +27,8 @@ pub(super) struct Run<'a> {
     /// The last rows of each recursive query.
     pub(super) working: RefCell<HashMap<usize, Arc<Table>>>,
     steps: Cell<u64>,
+    /// Set when nobody waits for the answer any more.
+    stop: &'a AtomicBool,
     patterns: RefCell<HashMap<(String, bool), Option<Regex>>>,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Run<'a> {
         catalog: &'a Catalog,
         client: &'a dyn Client,
         parameters: &'a [Value],
+        stop: &'a AtomicBool,
     ) -> Self {
         Self {
             catalog,
@@ -57,6 +61,7 @@ impl<'a> Run<'a> {
             parameters,
             working: RefCell::default(),
             steps: Cell::new(0),
+            stop,
             patterns: RefCell::default(),
         }
     }
@@ -66,6 +71,9 @@ impl<'a> Run<'a> {
         self.steps.set(self.steps.get() + 1);
         if self.steps.get() > STEPS_MAX {
             return Err(Failure::new("53000", "the catalog query is too large"));
+        }
+        if self.steps.get().is_multiple_of(4096) && self.stop.load(AtomicOrdering::Relaxed) {
+            return Err(Failure::new("57014", "the query was cancelled"));
         }
         Ok(())
     }

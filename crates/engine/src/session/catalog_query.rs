@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
@@ -163,6 +164,7 @@ impl Session {
         values: Option<Vec<ScalarValue>>,
     ) -> Result<Result<Reflection, Failure>, EngineError> {
         let client = Asker { client: self.client.clone(), settings: Arc::clone(&self.settings) };
+        let stop = Arc::new(AtomicBool::new(false));
         let question = Question {
             shared: Arc::clone(&self.shared),
             world: self.shared.world.load_full(),
@@ -170,17 +172,28 @@ impl Session {
             sql: sql.to_owned(),
             claims: claims.to_vec(),
             values,
+            stop: Arc::clone(&stop),
         };
         let mut cancelled = self.cancel.subscribe();
         let work = self.shared.handle.spawn_blocking(move || reflect(&question));
-        tokio::select! {
-            answer = work => answer.map_err(|gone| {
-                EngineError::new(ErrorKind::Internal, format!("the query ended unexpectedly: {gone}"))
-            }),
-            _ = cancelled.changed() => {
-                Err(EngineError::new(ErrorKind::Cancelled, "the query was cancelled"))
+        let timeout = self.settings.timeout(self.shared.options.query_timeout);
+        // On the engine's own runtime: the caller's may have no clock.
+        let timer = self.shared.handle.spawn(tokio::time::sleep(timeout));
+        let clock = timer.abort_handle();
+        let message = tokio::select! {
+            answer = work => {
+                clock.abort();
+                return answer.map_err(|gone| {
+                let message = format!("the query ended unexpectedly: {gone}");
+                EngineError::new(ErrorKind::Internal, message)
+            });
             }
-        }
+            _ = cancelled.changed() => "the query was cancelled".to_owned(),
+            _ = timer => format!("the query ran longer than {timeout:?}"),
+        };
+        clock.abort();
+        stop.store(true, Ordering::Relaxed);
+        Err(EngineError::new(ErrorKind::Cancelled, message))
     }
 
     pub(super) async fn catalog_query(

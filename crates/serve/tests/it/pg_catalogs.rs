@@ -109,6 +109,21 @@ fn settings_are_those_of_the_connection() {
 }
 
 #[test]
+fn a_query_of_catalogs_has_an_end() {
+    let fixture = Fixture::new();
+    fixture.runtime.block_on(async {
+        let client = ready(&fixture).await;
+        let long = "SELECT count(*) FROM pg_attribute a, pg_attribute b, pg_attribute c WHERE a.attname || b.attname LIKE 'q%'";
+        client.batch_execute("SET statement_timeout = '200ms'").await.unwrap();
+        let begin = std::time::Instant::now();
+        let error = client.batch_execute(long).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
+        assert!(begin.elapsed().as_secs() < 5);
+        assert_eq!(answer(&client, "SELECT current_user").await, "me");
+    });
+}
+
+#[test]
 fn drivers_ask_for_keys_and_types() {
     let fixture = Fixture::new();
     fixture.runtime.block_on(async {
