@@ -194,6 +194,7 @@ impl Engine {
             metrics: Metrics::default(),
             reports: Default::default(),
             catalog_context: std::sync::OnceLock::new(),
+            fixed_catalogs: std::sync::OnceLock::new(),
             read_only,
         });
         let mut threads = Vec::new();

@@ -16,6 +16,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::planning::Planning;
+use crate::reflect::Fixed;
 use crate::reports::Reports;
 use crate::world::World;
 
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub reports: Reports,
     /// Where queries about the catalogs of PostgreSQL run; made with the first of them.
     pub catalog_context: OnceLock<SessionContext>,
+    /// Catalogs of PostgreSQL that never change, read when they are first asked for.
+    pub fixed_catalogs: OnceLock<Arc<Fixed>>,
     /// Opened for reading only: nothing is taken.
     pub read_only: bool,
 }

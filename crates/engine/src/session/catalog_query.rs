@@ -1,10 +1,12 @@
-//! Queries about the catalogs of PostgreSQL, as psql, DBeaver and Grafana ask them.
+//! Queries about the catalogs of PostgreSQL: told from others, and handed to who answers them.
 //!
-//! They are written in a dialect of their own (`::regclass`, `OPERATOR(pg_catalog.~)`, `ANY(array)`), so
-//! they are rewritten by the rules of `datafusion-pg-catalog` and run in one context that all sessions
-//! share: object numbers that one query gives have to mean the same in the next.
+//! Those that ask of catalogs only are answered by [`crate::reflect`]. Those that read relations of ours too
+//! (`SELECT * FROM orders WHERE buyer = current_user`) are rewritten by the rules of
+//! `datafusion-pg-catalog` and run on the batch engine in one context that all sessions share.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
@@ -18,33 +20,53 @@ use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use yeoul_sql::RelationKind;
 
+use super::show::Settings;
 use super::{Answer, Prepared, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::provider;
+use crate::reflect::{Client, Failure, Question, Reflection, reflect};
 use crate::shared::Shared;
 use crate::system;
 
 /// The database that there is.
 const DATABASE: &str = "yeoul";
 
+/// Words that only queries about catalogs, or about the session, have.
+const WORDS: [&str; 24] = [
+    "information_schema",
+    "current_database",
+    "current_catalog",
+    "current_role",
+    "current_schema",
+    "current_schemas",
+    "current_setting",
+    "current_user",
+    "session_user",
+    "version",
+    "obj_description",
+    "col_description",
+    "shobj_description",
+    "format_type",
+    "set_config",
+    "inet_server_addr",
+    "regclass",
+    "regtype",
+    "regproc",
+    "regnamespace",
+    "to_regclass",
+    "to_regtype",
+    "to_regproc",
+    "has_table_privilege",
+];
+
 /// Whether the text asks about the catalogs of PostgreSQL.
 pub(super) fn is_one(sql: &str) -> bool {
     let text = without_literals(sql).to_ascii_lowercase();
-    let first = text.trim_start().split(|c: char| !c.is_ascii_alphabetic()).next();
-    if !matches!(first, Some("select" | "with" | "show" | "table")) {
+    let text = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+    let first = text.split(|c: char| !c.is_ascii_alphabetic()).next();
+    if !matches!(first, Some("select" | "with" | "show" | "table" | "values")) {
         return false;
     }
-    const WORDS: [&str; 9] = [
-        "information_schema",
-        "current_database",
-        "current_schema",
-        "current_schemas",
-        "current_setting",
-        "current_user",
-        "session_user",
-        "version",
-        "obj_description",
-    ];
     let mut words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     words.any(|word| word.starts_with("pg_") || WORDS.contains(&word))
 }
@@ -52,14 +74,62 @@ pub(super) fn is_one(sql: &str) -> bool {
 /// The text with its string literals and comments blanked.
 fn without_literals(sql: &str) -> String {
     let mut out = String::with_capacity(sql.len());
-    let mut inside = false;
-    for c in sql.chars() {
-        if c == '\'' {
-            inside = !inside;
-        }
-        out.push(if inside { ' ' } else { c });
+    let mut rest = sql;
+    while let Some(c) = rest.chars().next() {
+        let passed = if c == '\'' {
+            rest[1..].find('\'').map_or(rest.len(), |end| end + 2)
+        } else if rest.starts_with("--") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+            continue;
+        };
+        out.push(' ');
+        rest = &rest[passed..];
     }
     out
+}
+
+/// Who asks: the client of the wire, and the settings that the engine keeps of it.
+struct Asker {
+    client: Option<Arc<dyn Client>>,
+    settings: Arc<Settings>,
+}
+
+impl Client for Asker {
+    fn user(&self) -> String {
+        self.client.as_ref().map_or_else(|| "yeoul".to_owned(), |client| client.user())
+    }
+
+    fn pid(&self) -> i32 {
+        self.client.as_ref().map_or(0, |client| client.pid())
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        let told = self.client.as_ref().and_then(|client| client.setting(name));
+        told.or_else(|| self.settings.get(name))
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let mut all: BTreeMap<_, _> = self.settings.all().into_iter().collect();
+        if let Some(client) = &self.client {
+            for (name, value) in client.settings() {
+                all.retain(|known, _| !known.eq_ignore_ascii_case(&name));
+                all.insert(name, value);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), EngineError> {
+        match &self.client {
+            Some(client) if client.setting(name).is_some() => client.set(name, value),
+            _ => self.settings.put(name, value),
+        }
+    }
 }
 
 impl Session {
@@ -86,23 +156,83 @@ impl Session {
         Ok(state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?)
     }
 
+    /// Asks [`crate::reflect`], away from the threads that serve connections.
+    async fn reflection(
+        &self,
+        sql: &str,
+        claims: &[Option<DataType>],
+        values: Option<Vec<ScalarValue>>,
+    ) -> Result<Result<Reflection, Failure>, EngineError> {
+        let client = Asker { client: self.client.clone(), settings: Arc::clone(&self.settings) };
+        let stop = Arc::new(AtomicBool::new(false));
+        let question = Question {
+            shared: Arc::clone(&self.shared),
+            world: self.shared.world.load_full(),
+            client: Arc::new(client),
+            sql: sql.to_owned(),
+            claims: claims.to_vec(),
+            values,
+            stop: Arc::clone(&stop),
+        };
+        let mut cancelled = self.cancel.subscribe();
+        let work = self.shared.handle.spawn_blocking(move || reflect(&question));
+        let timeout = self.settings.timeout(self.shared.options.query_timeout);
+        // On the engine's own runtime: the caller's may have no clock.
+        let timer = self.shared.handle.spawn(tokio::time::sleep(timeout));
+        let clock = timer.abort_handle();
+        let message = tokio::select! {
+            answer = work => {
+                clock.abort();
+                return answer.map_err(|gone| {
+                let message = format!("the query ended unexpectedly: {gone}");
+                EngineError::new(ErrorKind::Internal, message)
+            });
+            }
+            _ = cancelled.changed() => "the query was cancelled".to_owned(),
+            _ = timer => format!("the query ran longer than {timeout:?}"),
+        };
+        clock.abort();
+        stop.store(true, Ordering::Relaxed);
+        Err(EngineError::new(ErrorKind::Cancelled, message))
+    }
+
     pub(super) async fn catalog_query(
         &self,
         sql: &str,
         parameters: Vec<ScalarValue>,
     ) -> Result<Answer, EngineError> {
-        let mut plan = self.catalog_plan(sql).await?;
+        let commit = self.shared.world.load().commit();
+        let failure = match self.reflection(sql, &[], Some(parameters.clone())).await? {
+            Ok(Reflection { schema, batch, .. }) => {
+                let rows = Box::pin(futures::stream::iter(batch.map(Ok)));
+                return Ok(Answer::Rows { schema, commit, rows });
+            }
+            Err(failure) if !failure.elsewhere() => return Err(failure.into()),
+            Err(failure) => failure,
+        };
+        let mut plan = self.catalog_plan(sql).await.map_err(|error| failure.instead_of(error))?;
         if !parameters.is_empty() {
             plan = plan.with_param_values(ParamValues::from(parameters))?;
         }
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
-        let commit = self.shared.world.load().commit();
         let context = self.catalog_context()?.clone();
         Ok(Answer::Rows { schema, commit, rows: self.run_in(context, plan) })
     }
 
-    pub(super) async fn prepare_catalog_query(&self, sql: &str) -> Result<Prepared, EngineError> {
-        let plan = self.catalog_plan(sql).await?;
+    pub(super) async fn prepare_catalog_query(
+        &self,
+        sql: &str,
+        claims: &[Option<DataType>],
+    ) -> Result<Prepared, EngineError> {
+        let failure = match self.reflection(sql, claims, None).await? {
+            Ok(Reflection { schema, parameters, .. }) => {
+                let (schema, catalog_text) = (Some(schema), Some(sql.into()));
+                return Ok(Prepared { parameters, schema, statement: None, catalog_text });
+            }
+            Err(failure) if !failure.elsewhere() => return Err(failure.into()),
+            Err(failure) => failure,
+        };
+        let plan = self.catalog_plan(sql).await.map_err(|error| failure.instead_of(error))?;
         let mut parameters: Vec<(usize, DataType)> = plan
             .get_parameter_types()?
             .into_iter()

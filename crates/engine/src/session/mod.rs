@@ -26,6 +26,7 @@ use yeoul_sql::{CopyFormat, Name, Spanned, Statement, Transaction};
 use crate::catalog::Relation;
 use crate::commit::Job;
 use crate::error::EngineError;
+use crate::reflect::Client;
 use crate::shared::Shared;
 
 /// Rows of an answer as they come. Ends with an error when the query is cancelled, times out or
@@ -133,6 +134,8 @@ pub struct Session {
     shared: Arc<Shared>,
     cancel: Arc<watch::Sender<u64>>,
     settings: Arc<show::Settings>,
+    /// Who asks, when a wire has told.
+    client: Option<Arc<dyn Client>>,
 }
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
@@ -144,7 +147,14 @@ impl Session {
             shared,
             cancel: Arc::new(watch::Sender::new(0)),
             settings: Arc::new(show::Settings::default()),
+            client: None,
         }
+    }
+
+    /// The same session, of a client that catalogs can tell of.
+    #[must_use]
+    pub fn of_client(self, client: Arc<dyn Client>) -> Self {
+        Self { client: Some(client), ..self }
     }
 
     /// Runs every statement of `sql` in order and stops at the first error. Each statement sees the
@@ -181,7 +191,7 @@ impl Session {
         types: &[Option<DataType>],
     ) -> Result<Prepared, EngineError> {
         if catalog_query::is_one(sql) {
-            return self.prepare_catalog_query(sql).await;
+            return self.prepare_catalog_query(sql, types).await;
         }
         let mut statements = self.parse(sql)?;
         if statements.len() > 1 {

@@ -127,6 +127,7 @@ impl Session {
         shared.metrics.queries.fetch_add(1, Ordering::Relaxed);
         let metrics = Arc::clone(&self.shared);
         let work = self.shared.handle.spawn(drive(context, plan, sender.clone()));
+        let stop = work.abort_handle();
         self.shared.handle.spawn(async move {
             // The work is a task of its own: an operator that computes for long without a pause must
             // not keep the answer to a cancel from the client.
@@ -156,9 +157,24 @@ impl Session {
                 let _ = sender.send(Err(error)).await;
             }
         });
-        let rows = futures::stream::unfold(receiver, |mut receiver| async move {
-            receiver.recv().await.map(|batch| (batch, receiver))
-        });
+        // Whoever takes the rows hears of a cancel too: operators that compute for long without a pause may keep
+        // all query threads, and then the task above does not run either.
+        let state = (receiver, self.cancel.subscribe(), Some(stop));
+        let rows = futures::stream::unfold(
+            state,
+            |(mut receiver, mut cancelled, stop)| async move {
+                let stop = stop?;
+                tokio::select! {
+                    biased;
+                    batch = receiver.recv() => batch.map(|batch| (batch, (receiver, cancelled, Some(stop)))),
+                    _ = cancelled.changed() => {
+                        stop.abort();
+                        let error = EngineError::new(ErrorKind::Cancelled, "the query was cancelled");
+                        Some((Err(error), (receiver, cancelled, None)))
+                    }
+                }
+            },
+        );
         Box::pin(rows.fuse())
     }
 

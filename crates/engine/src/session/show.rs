@@ -59,14 +59,22 @@ impl Settings {
             tracing::debug!(value, "times are shown in UTC whatever a client asks for");
             return Ok(());
         }
+        drop(values);
+        self.put(&name, value)
+    }
+
+    /// Keeps a setting of any name.
+    pub(super) fn put(&self, name: &str, value: &str) -> Result<(), EngineError> {
+        let mut values = self.0.lock();
+        let name = name.to_lowercase();
         if values.len() >= Self::COUNT_MAX && !values.contains_key(&name) {
             return Err(EngineError::new(ErrorKind::Limit, "too many settings on one connection"));
         }
-        values.insert(name, value.clone());
+        values.insert(name, value.to_owned());
         Ok(())
     }
 
-    fn get(&self, name: &str) -> Option<String> {
+    pub(super) fn get(&self, name: &str) -> Option<String> {
         let name = name.to_lowercase();
         self.0.lock().get(&name).cloned().or_else(|| {
             let known = KNOWN.iter().find(|(known, _)| *known == name);
@@ -74,7 +82,7 @@ impl Settings {
         })
     }
 
-    fn all(&self) -> Vec<(String, String)> {
+    pub(super) fn all(&self) -> Vec<(String, String)> {
         let mut all: BTreeMap<String, String> =
             KNOWN.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         all.extend(self.0.lock().clone());

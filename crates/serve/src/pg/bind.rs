@@ -16,7 +16,7 @@ pub(crate) fn claimed(oid: u32) -> Option<DataType> {
         16 => DataType::Boolean,
         21 => DataType::Int16,
         23 => DataType::Int32,
-        20 => DataType::Int64,
+        20 | 24 | 26 | 2202..=2206 | 4089 | 4096 => DataType::Int64,
         700 => DataType::Float32,
         701 => DataType::Float64,
         17 => DataType::Binary,
@@ -38,6 +38,9 @@ pub(crate) fn claimed(oid: u32) -> Option<DataType> {
 fn item_of(oid: u32) -> Option<u32> {
     Some(match oid {
         1000 => 16,
+        1002 => 18,
+        1003 => 19,
+        1028 => 26,
         1001 => 17,
         1005 => 21,
         1007 => 23,
@@ -84,7 +87,7 @@ pub(crate) fn decode(
     let value = if binary {
         from_binary(bytes, oid, wanted)?.ok_or_else(|| malformed(number, oid))?
     } else {
-        from_text(text(bytes)?, wanted).map_err(|mut error| {
+        from_text(without_zone(text(bytes)?, wanted), wanted).map_err(|mut error| {
             error.message = format!("parameter ${number}: {}", error.message);
             error
         })?
@@ -96,6 +99,22 @@ pub(crate) fn decode(
         EngineError::new(ErrorKind::Input, format!("parameter ${number}: {e}"))
             .with_sqlstate("22P02")
     })
+}
+
+/// Dates and times without a zone are written with one by drivers that do not know the type (JDBC); PostgreSQL
+/// passes over it, and so is it here.
+fn without_zone<'a>(text: &'a str, wanted: &DataType) -> &'a str {
+    let plain = matches!(
+        wanted,
+        DataType::Date32 | DataType::Time64(_) | DataType::Timestamp(TimeUnit::Microsecond, None)
+    );
+    // The sign of a zone stands behind the day or the seconds: not among the first ten characters of a date.
+    let from = if matches!(wanted, DataType::Time64(_)) { 5 } else { 10 };
+    let zone = |(at, c): (usize, char)| (at >= from && matches!(c, '+' | '-')).then_some(at);
+    match text.char_indices().find_map(zone) {
+        Some(at) if plain => text[..at].trim_end(),
+        _ => text,
+    }
 }
 
 fn text(bytes: &[u8]) -> Result<&str, EngineError> {
@@ -277,6 +296,22 @@ mod tests {
         assert_eq!(error.message, "parameter $2: 'x' is not a value of type bigint");
         let error = decode(1, Some(&[1, 2]), true, 20, &DataType::Int64).unwrap_err();
         assert_eq!(error.sqlstate, "22P03");
+    }
+
+    #[test]
+    fn zones_of_times_without_one_are_passed_over() {
+        let date = DataType::Date32;
+        let time = DataType::Time64(TimeUnit::Microsecond);
+        let timestamp = DataType::Timestamp(TimeUnit::Microsecond, None);
+        for (text, wanted, plain) in [
+            ("2020-01-02 +00", &date, "2020-01-02"),
+            ("2020-01-02", &date, "2020-01-02"),
+            ("01:02:03+05:30", &time, "01:02:03"),
+            ("2020-01-02 03:04:05-08", &timestamp, "2020-01-02 03:04:05"),
+        ] {
+            let value = decode(1, Some(text.as_bytes()), false, 0, wanted).unwrap();
+            assert_eq!(value, from_text(plain, wanted).unwrap(), "{text}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub(crate) enum Kind {
     Float8,
     Numeric,
     Text,
+    /// A text that is an identifier.
+    Name,
     /// The one-byte `"char"` of the catalog.
     Char,
     Json,
@@ -50,6 +52,7 @@ impl Kind {
             Self::Float8 => (701, 1022),
             Self::Numeric => (1700, 1231),
             Self::Text => (25, 1009),
+            Self::Name => (19, 1003),
             Self::Char => (18, 1002),
             Self::Json => (114, 199),
             Self::Jsonb => (3802, 3807),
@@ -71,7 +74,7 @@ impl Kind {
             Self::Int4 | Self::Float4 | Self::Date | Self::Oid(_) => 4,
             Self::Int8 | Self::Float8 | Self::Time | Self::Timestamp | Self::Timestamptz => 8,
             Self::Interval | Self::Uuid => 16,
-            Self::Numeric | Self::Text | Self::Json | Self::Jsonb | Self::Bytea => -1,
+            Self::Numeric | Self::Text | Self::Name | Self::Json | Self::Jsonb | Self::Bytea => -1,
         }
     }
 }
@@ -231,6 +234,7 @@ pub(crate) fn text_kind(field: &Field) -> Kind {
         "jsonb" => Kind::Jsonb,
         "arrow.json" | "json" => Kind::Json,
         _ if field.metadata().contains_key("pg.char") => Kind::Char,
+        _ if field.metadata().contains_key("pg.name") => Kind::Name,
         _ => Kind::Text,
     }
 }

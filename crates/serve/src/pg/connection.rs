@@ -138,7 +138,7 @@ impl Connection {
     async fn sync(&mut self) -> Result<(), WireError> {
         self.skipping = false;
         if self.transaction == Transaction::Idle {
-            self.portals.clear();
+            self.close_portals();
         }
         reply::ready(&mut self.wire.out, self.transaction);
         self.wire.flush().await
@@ -254,6 +254,18 @@ impl Connection {
                 "RESET"
             }
             Local::Show(_) | Local::ShowAll => return self.show(local, describe),
+            Local::Declare { name, hold, query } => {
+                let query = Arc::new(Box::pin(self.prepare(query, &[])).await?);
+                return self.declare(name, *hold, query, Vec::new()).await;
+            }
+            Local::Fetch { name, rows } => {
+                let columns = self.cursor_columns(name)?;
+                if let Some(columns) = &columns {
+                    reply::row_description(&mut self.wire.out, columns);
+                }
+                return self.fetch(name, *rows, columns.as_ref()).await;
+            }
+            Local::Close(name) => self.close_cursor(name.as_deref())?,
             Local::Deallocate(Some(name)) => {
                 if self.statements.remove(name).is_none() {
                     return Err(no_statement(name).into());
@@ -302,17 +314,18 @@ impl Connection {
         }
         self.transaction = Transaction::Idle;
         self.changed = false;
+        self.close_portals();
         "ROLLBACK"
     }
 
     fn set(&mut self, name: &'static str, value: &str) -> Result<(), EngineError> {
-        if name == "TimeZone" && self.settings.clone().set(name, value).is_err() {
+        if name == "TimeZone" && self.settings.set(name, value).is_err() {
             // Instants go out with their offset, so a client in another zone still reads them right.
             self.warn("0A000", "times are shown in UTC whatever the time zone", None);
             return Ok(());
         }
         if self.settings.set(name, value)? {
-            reply::parameter_status(&mut self.wire.out, name, self.settings.get(name));
+            reply::parameter_status(&mut self.wire.out, name, &self.settings.get(name));
         }
         Ok(())
     }
@@ -323,7 +336,7 @@ impl Connection {
         }
         self.settings.reset();
         for (name, value) in self.settings.reported() {
-            reply::parameter_status(&mut self.wire.out, name, value);
+            reply::parameter_status(&mut self.wire.out, name, &value);
         }
         Ok(())
     }
@@ -345,8 +358,8 @@ impl Connection {
             });
         };
         match local {
-            Local::Show(name) => row(&[self.settings.get(name)]),
-            _ => self.settings.all().for_each(|(name, value)| row(&[name, value, ""])),
+            Local::Show(name) => row(&[&self.settings.get(name)]),
+            _ => self.settings.all().for_each(|(name, value)| row(&[name, &value, ""])),
         }
         reply::command_complete(out, "SHOW");
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
-use yeoul_engine::{Answer, EngineError, ErrorKind, Prepared};
+use yeoul_engine::{Answer, EngineError, ErrorKind, Prepared, RowStream};
 
 use super::bind::{claimed, decode, oid_of};
 use super::column::PgColumn;
@@ -15,34 +15,55 @@ use super::reply;
 use super::rows::Rows;
 
 /// What a prepared statement runs.
-enum Body {
+pub(super) enum Body {
     Empty,
     Local(Local),
     Engine(Prepared),
+    /// A cursor to be opened over another statement.
+    Declare {
+        name: String,
+        hold: bool,
+        query: Arc<Statement>,
+    },
 }
 
 /// A prepared statement.
 pub(crate) struct Statement {
     sql: String,
-    body: Body,
+    pub(super) body: Body,
     /// The oids of its parameters, as the client was told or has claimed.
     types: Vec<u32>,
     /// Its columns as text; `None` when it answers without rows.
-    columns: Option<Arc<[PgColumn]>>,
+    pub(super) columns: Option<Arc<[PgColumn]>>,
 }
 
 /// A statement with its values, on its way through the rows.
 pub(crate) struct Portal {
-    statement: Arc<Statement>,
-    parameters: Vec<ScalarValue>,
-    columns: Option<Arc<[PgColumn]>>,
-    state: State,
+    pub(super) statement: Arc<Statement>,
+    pub(super) parameters: Vec<ScalarValue>,
+    pub(super) columns: Option<Arc<[PgColumn]>>,
+    pub(super) state: State,
+    /// Whether it outlives the transaction: a cursor `WITH HOLD`.
+    pub(super) hold: bool,
 }
 
-enum State {
+pub(super) enum State {
     Ready,
+    /// The rows of a cursor of which none were asked for yet.
+    Open(RowStream),
     Running(Box<Rows>),
     Finished,
+}
+
+impl Statement {
+    /// What takes the parameters.
+    fn prepared(&self) -> Option<&Prepared> {
+        match &self.body {
+            Body::Engine(prepared) => Some(prepared),
+            Body::Declare { query, .. } => query.prepared(),
+            _ => None,
+        }
+    }
 }
 
 fn violation(message: impl Into<String>) -> EngineError {
@@ -54,7 +75,7 @@ fn no_portal(name: &str) -> EngineError {
         .with_sqlstate("34000")
 }
 
-fn too_many(what: &str, limit: usize) -> EngineError {
+pub(super) fn too_many(what: &str, limit: usize) -> EngineError {
     EngineError::new(ErrorKind::Limit, format!("too many {what} on this connection"))
         .with_detail(format!("the limit is {limit}"))
         .with_hint(format!("close {what} that are not needed any more"))
@@ -97,7 +118,7 @@ impl Connection {
         Ok(())
     }
 
-    async fn prepare(&mut self, sql: &str, types: &[u32]) -> Result<Statement, Failure> {
+    pub(super) async fn prepare(&mut self, sql: &str, types: &[u32]) -> Result<Statement, Failure> {
         let statement =
             |body, types, columns| Statement { sql: sql.to_owned(), body, types, columns };
         let (start, text) = match statements(sql).as_slice() {
@@ -112,7 +133,15 @@ impl Connection {
         };
         if let Some(local) = Local::of(text) {
             self.check_transaction(Some(&local))?;
-            let columns = local_schema(&local).map(|schema| PgColumn::of(&schema).into());
+            if let Local::Declare { name, hold, query } = local {
+                let query = Arc::new(Box::pin(self.prepare(&query, types)).await?);
+                let types = query.types.clone();
+                return Ok(statement(Body::Declare { name, hold, query }, types, None));
+            }
+            let columns = match &local {
+                Local::Fetch { name, .. } => self.cursor_columns(name)?,
+                local => local_schema(local).map(|schema| PgColumn::of(&schema).into()),
+            };
             return Ok(statement(Body::Local(local), Vec::new(), columns));
         }
         self.check_transaction(None)?;
@@ -151,7 +180,7 @@ impl Connection {
             )));
         }
         let mut parameters = Vec::with_capacity(bind.parameters.len());
-        if let Body::Engine(prepared) = &statement.body {
+        if let Some(prepared) = statement.prepared() {
             let formats = Formats::new(&bind.parameter_formats, bind.parameters.len())?;
             for (i, (bytes, wanted)) in bind.parameters.iter().zip(&prepared.parameters).enumerate()
             {
@@ -163,7 +192,7 @@ impl Connection {
             Some(columns) => Some(formatted(columns, &bind.result_formats)?),
             None => None,
         };
-        let portal = Portal { statement, parameters, columns, state: State::Ready };
+        let portal = Portal { statement, parameters, columns, state: State::Ready, hold: false };
         self.portals.insert(bind.portal, portal);
         reply::bind_complete(&mut self.wire.out);
         Ok(())
@@ -202,6 +231,10 @@ impl Connection {
         let statement = Arc::clone(&portal.statement);
         let mut rows = match std::mem::replace(&mut portal.state, State::Finished) {
             State::Running(rows) => rows,
+            State::Open(stream) => {
+                let columns = portal.columns.as_ref().map(Arc::clone).unwrap_or_default();
+                Box::new(Rows::new(stream, columns))
+            }
             State::Finished => {
                 reply::command_complete(&mut self.wire.out, &rows_tag(&statement.sql, 0));
                 return Ok(());
@@ -211,9 +244,18 @@ impl Connection {
                     reply::empty_query(&mut self.wire.out);
                     return Ok(());
                 }
+                Body::Local(Local::Fetch { name, rows }) => {
+                    self.check_transaction(None)?;
+                    return self.fetch(name, *rows, portal.columns.as_ref()).await;
+                }
                 Body::Local(local) => {
                     self.check_transaction(Some(local))?;
                     return self.local(local, false).await;
+                }
+                Body::Declare { name, hold, query } => {
+                    self.check_transaction(None)?;
+                    let parameters = std::mem::take(&mut portal.parameters);
+                    return self.declare(name, *hold, Arc::clone(query), parameters).await;
                 }
                 Body::Engine(prepared) => {
                     self.check_transaction(None)?;

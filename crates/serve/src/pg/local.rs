@@ -24,6 +24,19 @@ pub(crate) enum Local {
     Deallocate(Option<String>),
     /// Forget everything of the session.
     DiscardAll,
+    /// A cursor: its name, whether it outlives its transaction, its query.
+    Declare {
+        name: String,
+        hold: bool,
+        query: String,
+    },
+    /// The next rows of a cursor; without a number all that are left.
+    Fetch {
+        name: String,
+        rows: Option<u32>,
+    },
+    /// Close one cursor or all.
+    Close(Option<String>),
 }
 
 impl Local {
@@ -49,6 +62,12 @@ impl Local {
             }),
             "listen" => Some(Self::Nothing("LISTEN")),
             "unlisten" => Some(Self::Nothing("UNLISTEN")),
+            "declare" => declare(sql, words),
+            "fetch" => fetch(words),
+            "close" => Some(Self::Close(match words.next()? {
+                word if word.is("all") => None,
+                word => Some(name(word)?),
+            })),
             _ => None,
         }
     }
@@ -148,12 +167,95 @@ fn deallocate(mut words: Lexer<'_>) -> Local {
     }
 }
 
+/// A name as PostgreSQL folds it.
+fn name(word: Token<'_>) -> Option<String> {
+    match word {
+        Token::Name(name) => Some(name.replace("\"\"", "\"")),
+        Token::Word(name) => Some(name.to_ascii_lowercase()),
+        _ => None,
+    }
+}
+
+/// `DECLARE name [NO SCROLL] CURSOR [WITH HOLD] FOR query`. Cursors go forward only and give texts or what the
+/// client asks of `FETCH`, so `SCROLL` is not taken and `BINARY` changes nothing.
+fn declare(sql: &str, mut words: Lexer<'_>) -> Option<Local> {
+    let name = name(words.next()?)?;
+    let (mut hold, mut last, mut cursor) = (false, None, false);
+    loop {
+        let word = words.next()?;
+        match word {
+            _ if word.is("for") && cursor => break,
+            _ if word.is("cursor") => cursor = true,
+            _ if word.is("hold") => hold = last.is_some_and(|last: Token<'_>| last.is("with")),
+            _ if word.is("scroll") && !last.is_some_and(|last| last.is("no")) => return None,
+            _ if ["binary", "insensitive", "asensitive", "no", "scroll", "with", "without"]
+                .iter()
+                .any(|known| word.is(known)) => {}
+            _ => return None,
+        }
+        last = Some(word);
+    }
+    Some(Local::Declare { name, hold, query: sql[words.at()..].to_owned() })
+}
+
+/// `FETCH [NEXT | n | ALL | FORWARD [n | ALL]] [FROM | IN] name`.
+fn fetch(words: Lexer<'_>) -> Option<Local> {
+    let all: Vec<Token<'_>> = words.collect();
+    let (&last, mut before) = all.split_last()?;
+    if let [rest @ .., from] = before
+        && (from.is("from") || from.is("in"))
+    {
+        before = rest;
+    }
+    let count = |word: &Token<'_>| match word {
+        word if word.is("all") => Some(None),
+        word if word.is("next") => Some(Some(1)),
+        Token::Word(number) => number.parse().ok().map(Some),
+        _ => None,
+    };
+    let rows = match before {
+        [] => Some(1),
+        [forward] if forward.is("forward") => Some(1),
+        [forward, one] if forward.is("forward") => count(one)?,
+        [one] => count(one)?,
+        _ => return None,
+    };
+    Some(Local::Fetch { name: name(last)?, rows })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(sql: &str) -> Option<Local> {
         Local::of(sql)
+    }
+
+    #[test]
+    fn cursors() {
+        let declared = |name: &str, hold, query: &str| {
+            Some(Local::Declare { name: name.into(), hold, query: query.into() })
+        };
+        assert_eq!(of("DECLARE \"C\" CURSOR FOR select 1"), declared("C", false, " select 1"));
+        assert_eq!(
+            of("declare C no scroll cursor with hold for select 'for'"),
+            declared("c", true, " select 'for'")
+        );
+        assert_eq!(
+            of("DECLARE c CURSOR WITHOUT HOLD FOR TABLE t"),
+            declared("c", false, " TABLE t")
+        );
+        assert_eq!(of("DECLARE c SCROLL CURSOR FOR TABLE t"), None);
+        for (sql, rows) in [
+            ("FETCH c", Some(1)),
+            ("FETCH FORWARD 100 FROM \"c\"", Some(100)),
+            ("fetch all in c", None),
+            ("FETCH 20 FROM c", Some(20)),
+        ] {
+            assert_eq!(of(sql), Some(Local::Fetch { name: "c".into(), rows }), "{sql}");
+        }
+        assert_eq!(of("FETCH PRIOR FROM c"), None);
+        assert_eq!(of("CLOSE ALL"), Some(Local::Close(None)));
     }
 
     #[test]

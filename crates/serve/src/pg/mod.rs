@@ -19,6 +19,7 @@ mod bind;
 mod column;
 mod connection;
 mod copy;
+mod cursor;
 mod extended;
 mod lex;
 mod local;

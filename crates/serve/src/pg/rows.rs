@@ -30,6 +30,11 @@ impl Rows {
         Self { stream: stream.fuse(), columns, batch: Vec::new(), length: 0, at: 0, sent: 0 }
     }
 
+    /// Whether the rows go out in the forms of these columns.
+    pub(crate) fn goes_out_as(&self, columns: &[PgColumn]) -> bool {
+        self.columns.iter().map(|c| c.binary).eq(columns.iter().map(|c| c.binary))
+    }
+
     /// Takes the next batch that has rows; false when there is none.
     pub(crate) async fn advance(&mut self, wire: &mut Wire) -> Result<bool, Failure> {
         while self.at == self.length {

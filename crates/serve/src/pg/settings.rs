@@ -1,7 +1,9 @@
 //! Settings that are between the client and this connection: names that Postgres clients set and
 //! show. All others belong to the engine.
 
-use yeoul_engine::{EngineError, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use yeoul_engine::{Client, EngineError, ErrorKind};
 
 /// The version that clients read to choose their catalog queries.
 pub(crate) const SERVER_VERSION: &str = concat!("16.6 (Yeoul ", env!("CARGO_PKG_VERSION"), ")");
@@ -59,6 +61,7 @@ const ROWS: &[Row] = &[
     ("lock_timeout", "0", false, Rule::Any),
     ("max_identifier_length", "63", false, Rule::Fixed),
     ("max_index_keys", "32", false, Rule::Fixed),
+    ("password_encryption", "scram-sha-256", false, Rule::Any),
     ("row_security", "on", false, Rule::Any),
     ("search_path", "\"$user\", public", false, Rule::Any),
     ("server_version_num", "160006", false, Rule::Fixed),
@@ -69,11 +72,11 @@ const ROWS: &[Row] = &[
     ("xmloption", "content", false, Rule::Any),
 ];
 
-/// The settings of one connection.
-#[derive(Clone, Debug)]
+/// The settings of one connection. Copies are the same settings.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     /// Only those that differ from their first value.
-    changed: Vec<(&'static str, String)>,
+    changed: Arc<Mutex<Vec<(&'static str, String)>>>,
 }
 
 /// The setting's own spelling of `name`, when the connection has it.
@@ -85,7 +88,7 @@ impl Settings {
     /// The settings after a startup message with these parameters. What cannot be had is left as it
     /// is, as the status messages then tell.
     pub(crate) fn new(parameters: &[(String, String)]) -> Self {
-        let mut settings = Self { changed: Vec::new() };
+        let settings = Self::default();
         for (name, value) in parameters {
             match name.as_str() {
                 "user" => settings.put("session_authorization", value),
@@ -99,36 +102,42 @@ impl Settings {
         settings
     }
 
-    fn put(&mut self, name: &'static str, value: &str) {
-        self.changed.retain(|(n, _)| *n != name);
-        self.changed.push((name, value.to_owned()));
+    fn changed(&self) -> MutexGuard<'_, Vec<(&'static str, String)>> {
+        // Nothing can fail while it is locked.
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, name: &'static str, value: &str) {
+        let mut changed = self.changed();
+        changed.retain(|(n, _)| *n != name);
+        changed.push((name, value.to_owned()));
     }
 
     /// The value of a known setting.
-    pub(crate) fn get(&self, name: &'static str) -> &str {
-        if let Some((_, value)) = self.changed.iter().find(|(n, _)| *n == name) {
-            return value;
+    pub(crate) fn get(&self, name: &'static str) -> String {
+        if let Some((_, value)) = self.changed().iter().find(|(n, _)| *n == name) {
+            return value.clone();
         }
-        ROWS.iter().find(|row| row.0 == name).map_or("", |row| row.1)
+        ROWS.iter().find(|row| row.0 == name).map_or("", |row| row.1).to_owned()
     }
 
     /// Every setting that clients are told, with its value.
-    pub(crate) fn reported(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(crate) fn reported(&self) -> impl Iterator<Item = (&'static str, String)> {
         ROWS.iter().filter(|row| row.2).map(|row| (row.0, self.get(row.0)))
     }
 
     /// Every setting with its value.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, String)> {
         ROWS.iter().map(|row| (row.0, self.get(row.0)))
     }
 
     /// Sets a known setting. Returns whether the client must be told.
-    pub(crate) fn set(&mut self, name: &'static str, value: &str) -> Result<bool, EngineError> {
+    pub(crate) fn set(&self, name: &'static str, value: &str) -> Result<bool, EngineError> {
         let Some(&(_, first, reported, rule)) = ROWS.iter().find(|row| row.0 == name) else {
             return Ok(false);
         };
         if value.eq_ignore_ascii_case("default") {
-            self.changed.retain(|(n, _)| *n != name);
+            self.changed().retain(|(n, _)| *n != name);
             return Ok(reported);
         }
         match rule {
@@ -156,8 +165,39 @@ impl Settings {
     }
 
     /// Back to the first values, except for who is connected.
-    pub(crate) fn reset(&mut self) {
-        self.changed.retain(|(name, _)| *name == "session_authorization");
+    pub(crate) fn reset(&self) {
+        self.changed().retain(|(name, _)| *name == "session_authorization");
+    }
+}
+
+/// A connection as the catalogs tell of it.
+pub(crate) struct Told {
+    pub(crate) settings: Settings,
+    pub(crate) pid: i32,
+}
+
+impl Client for Told {
+    fn user(&self) -> String {
+        self.settings.get("session_authorization")
+    }
+
+    fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    fn setting(&self, name: &str) -> Option<String> {
+        known(name).map(|name| self.settings.get(name))
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        self.settings.all().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    fn set(&self, name: &str, value: &str) -> Result<(), EngineError> {
+        match known(name) {
+            Some(name) => self.settings.set(name, value).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -180,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_not_so_is_refused() {
-        let mut settings = Settings::new(&[]);
+        let settings = Settings::new(&[]);
         assert!(settings.set("client_encoding", "utf8").unwrap());
         assert_eq!(settings.set("client_encoding", "latin1").unwrap_err().sqlstate, "22023");
         assert_eq!(settings.set("server_version", "17").unwrap_err().sqlstate, "55P02");

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::message::Opening;
 use super::registry::Registry;
 use super::reply::{self, Severity, Transaction};
-use super::settings::Settings;
+use super::settings::{Settings, Told};
 use super::wire::{Wire, WireError};
 use crate::decode::Decoding;
 use crate::listen::{Place, Shutdown};
@@ -62,9 +62,11 @@ pub(crate) async fn run(
     };
     let settings = Settings::new(&parameters);
     let registered = shared.registry.enter(session.cancel_handle());
+    let told = Told { settings: settings.clone(), pid: registered.pid };
+    let session = session.of_client(Arc::new(told));
     reply::authentication_ok(&mut wire.out);
     for (name, value) in settings.reported() {
-        reply::parameter_status(&mut wire.out, name, value);
+        reply::parameter_status(&mut wire.out, name, &value);
     }
     reply::backend_key(&mut wire.out, registered.pid, registered.secret);
     reply::ready(&mut wire.out, Transaction::Idle);

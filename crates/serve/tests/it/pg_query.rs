@@ -217,8 +217,50 @@ fn portals_give_rows_in_portions() {
     });
 }
 
-/// A query whose rows go on for hours.
-const LONG: &str = "SELECT a.id FROM n a, n b, n c";
+#[test]
+fn cursors_give_rows_in_portions() {
+    let fixture = Fixture::new();
+    let body: String = (0..100).map(|i| format!("{{\"id\":{i}}}\n")).collect();
+    fixture.sql("CREATE STREAM n (id BIGINT)");
+    fixture.post("/v1/ingest/n", &[], body.as_bytes());
+    fixture.runtime.block_on(async {
+        let client = fixture.connect().await;
+        let ids = async |sql: &str| -> Vec<i64> {
+            let answer = client.simple_query(sql).await.unwrap();
+            let row = |message: &SimpleQueryMessage| match message {
+                SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap().parse().unwrap()),
+                _ => None,
+            };
+            answer.iter().filter_map(row).collect()
+        };
+        let declare = "DECLARE c CURSOR FOR SELECT id FROM n ORDER BY id";
+        let error = client.batch_execute(declare).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION));
+        client.batch_execute(&format!("BEGIN; {declare}")).await.unwrap();
+        assert_eq!(ids("FETCH FORWARD 2 FROM c").await, [0, 1]);
+        assert_eq!(ids("FETCH c").await, [2]);
+        // By the extended protocol, in binary.
+        let rows = client.query("FETCH 1 FROM c", &[]).await;
+        assert!(rows.is_err(), "a cursor keeps the form of its first rows");
+        client.batch_execute("ROLLBACK; BEGIN").await.unwrap();
+        client.batch_execute(declare).await.unwrap();
+        let rows = client.query("FETCH 3 FROM c", &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(client.query("FETCH ALL FROM c", &[]).await.unwrap().len(), 97);
+        assert_eq!(client.query("FETCH ALL FROM c", &[]).await.unwrap().len(), 0);
+        client.batch_execute("COMMIT").await.unwrap();
+        assert!(client.batch_execute("FETCH c").await.is_err(), "it ended with its transaction");
+        // A cursor that is held sees what there was.
+        client.batch_execute("DECLARE h CURSOR WITH HOLD FOR SELECT id FROM n").await.unwrap();
+        client.batch_execute("INSERT INTO n VALUES (1000)").await.unwrap();
+        assert_eq!(ids("FETCH ALL FROM h").await.len(), 100);
+        client.batch_execute("CLOSE h; CLOSE ALL; UNLISTEN *; RESET ALL").await.unwrap();
+    });
+}
+
+/// Queries that go on for hours: with rows, and without a pause on every query thread.
+const LONG: [&str; 2] =
+    ["SELECT a.id FROM n a, n b, n c", "SELECT a.id FROM n a, n b, n c ORDER BY 1"];
 
 #[test]
 fn a_running_query_is_cancelled() {
@@ -229,14 +271,16 @@ fn a_running_query_is_cancelled() {
     fixture.runtime.block_on(async {
         let client = fixture.connect().await;
         let token = client.cancel_token();
-        let begin = Instant::now();
-        let (result, ()) = tokio::join!(client.batch_execute(LONG), async {
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            token.cancel_query(NoTls).await.unwrap();
-        });
-        let error = result.unwrap_err();
-        assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
-        assert!(begin.elapsed() < Duration::from_secs(10));
-        client.batch_execute("SELECT 1").await.unwrap();
+        for long in LONG {
+            let begin = Instant::now();
+            let (result, ()) = tokio::join!(client.batch_execute(long), async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                token.cancel_query(NoTls).await.unwrap();
+            });
+            let error = result.unwrap_err();
+            assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
+            assert!(begin.elapsed() < Duration::from_secs(5), "{long}");
+            client.batch_execute("BEGIN; COMMIT").await.unwrap();
+        }
     });
 }

@@ -42,14 +42,63 @@ fn queries_and_copies() {
 #[test]
 fn backslash_commands() {
     let fixture = Fixture::with_events();
+    fixture.sql("CREATE TABLE pairs (a BIGINT, b VARCHAR(9), PRIMARY KEY (a, b))");
+    fixture.sql("CREATE MATERIALIZED VIEW users AS SELECT user_id, count(*) AS n FROM events GROUP BY user_id");
     for (command, expected) in [
-        ("\\d", "events"),
+        ("\\d", " public | users  | materialized view | yeoul"),
         ("\\dt", "events"),
-        ("\\d events", "event_id"),
-        ("\\l", "yeoul"),
-        ("\\dn", "public"),
+        ("\\dt+", "| stream"),
+        ("\\dm", "users"),
+        ("\\dv yeoul.*", "streams"),
+        ("\\di", "pairs_pkey"),
+        ("\\d events", " ts       | timestamp with time zone |"),
+        ("\\d pairs", "    \"pairs_pkey\" PRIMARY KEY, btree (a, b)"),
+        ("\\d pairs", " b      | character varying(9) |           | not null |"),
+        (
+            "\\d+ users",
+            "View definition:\nSELECT user_id, count(*) AS n FROM events GROUP BY user_id",
+        ),
+        ("\\d yeoul.streams", "watermark"),
+        ("\\d pg_class", " relkind             | \"char\""),
+        ("\\l+", " yeoul | yeoul | UTF8"),
+        ("\\dn+", "public"),
+        ("\\du", "Superuser"),
+        ("\\dp pairs", "pairs"),
+        ("\\db+", "pg_default"),
+        ("\\dC", "timestamp with time zone"),
+        ("\\dT int8", "bigint"),
+        ("\\df lower", "lower"),
+        ("\\dA", "btree"),
+        ("\\dL", "plpgsql"),
+        ("\\dOS", "POSIX"),
+        ("\\do <<", "<<"),
+        ("\\dFd", "english_stem"),
+        ("\\dconfig search_path", "public"),
+        ("\\conninfo", "\"me\""),
     ] {
         let Some(out) = psql(&fixture, &[command]) else { return };
         assert!(out.contains(expected), "{command}:\n{out}");
+    }
+    // Nothing of these is here, and that is what they say.
+    for command in [
+        "\\ds", "\\det", "\\dx", "\\dc", "\\dd", "\\dD", "\\ddp", "\\dE", "\\dP", "\\dX", "\\dy",
+        "\\da", "\\dRp", "\\dRs", "\\dew", "\\des", "\\deu", "\\dl", "\\dAc", "\\dAf", "\\dAo",
+        "\\dAp", "\\dF", "\\dFp", "\\dFt", "\\dtS", "\\z",
+    ] {
+        psql(&fixture, &[command]);
+    }
+}
+
+#[test]
+fn what_psql_makes_of_answers() {
+    let fixture = Fixture::with_events();
+    fixture.sql("INSERT INTO events (event_id) SELECT * FROM generate_series(1, 250)");
+    for (commands, expected) in [
+        (["\\x", "SELECT 1 AS one"], "one | 1"),
+        (["\\timing", "SELECT 1"], "Time: "),
+        (["\\set FETCH_COUNT 100", "SELECT event_id FROM events"], "(250 rows)"),
+    ] {
+        let Some(out) = psql(&fixture, &commands) else { return };
+        assert!(out.contains(expected), "{commands:?}:\n{out}");
     }
 }
