@@ -88,6 +88,10 @@ fn field_of(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
 }
 
 fn is_uuid(expr: &Expr, schema: &DFSchema) -> bool {
+    // What an operator gives is none. Asking would walk the whole tree, at every operator in it.
+    if matches!(expr, Expr::BinaryExpr(_) | Expr::Not(_) | Expr::Like(_)) {
+        return false;
+    }
     field_of(expr, schema).is_some_and(|f| datatype::is_uuid(&f))
 }
 

@@ -93,6 +93,8 @@ pub enum ErrorKind {
     Execution,
     /// A bound was reached.
     OutOfResources,
+    /// A statement that is nested too deeply.
+    TooComplex,
     /// A bug of ours.
     Internal,
 }
@@ -180,6 +182,7 @@ impl SqlError {
             ErrorKind::NotNull => "23502",
             ErrorKind::Execution => "22000",
             ErrorKind::OutOfResources => "53000",
+            ErrorKind::TooComplex => "54001",
             ErrorKind::Internal => "XX000",
         }
     }

@@ -25,7 +25,7 @@ pub(crate) fn parser(error: &ParserError, text: &Text, within: Span) -> SqlError
     let message = match error {
         ParserError::ParserError(m) | ParserError::TokenizerError(m) => m.as_str(),
         ParserError::RecursionLimitExceeded => {
-            return SqlError::new(ErrorKind::Syntax, "the statement is nested too deeply")
+            return SqlError::new(ErrorKind::TooComplex, "the statement is nested too deeply")
                 .at(within);
         }
     };

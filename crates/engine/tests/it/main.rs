@@ -4,6 +4,7 @@
 
 mod ahead;
 mod books;
+mod depth;
 mod faults;
 mod law;
 mod lookup;

@@ -4,8 +4,10 @@
 //! streaming words (`STREAM`, `WATERMARK FOR`, `APPEND ONLY`, `EMIT`) are. Every error carries
 //! the place of the token at which reading stopped.
 
+mod balance;
 mod copy;
 mod ddl;
+mod depth;
 mod dml;
 mod lookup;
 mod reader;
@@ -21,6 +23,7 @@ use crate::ast::{Explain, ExplainTarget, Name, Query, Show, Spanned, Statement};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::did_you_mean;
 use crate::text::Text;
+pub(crate) use depth::DEPTH_MAX;
 use reader::Reader;
 
 /// Gives the value of the placeholder `${NAME}` in an option, from the environment or a secrets
@@ -70,6 +73,7 @@ pub fn parse_with(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statem
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
         let bounds = |t: &TokenWithSpan| text.span(t.span).unwrap_or_default();
         let span = bounds(first).to(bounds(last));
+        depth::check(tokens, &text)?;
         let mut reader = Reader::new(&text, tokens, span, secrets);
         let node = statement(&mut reader)?;
         reader.end()?;
