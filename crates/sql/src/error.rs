@@ -71,6 +71,8 @@ pub enum ErrorKind {
     DatatypeMismatch,
     /// A literal that is not a value of its type.
     InvalidText,
+    /// A name of too many characters.
+    NameTooLong,
     /// A text longer than its column takes.
     TooLong,
     /// A number that its type cannot hold.
@@ -171,6 +173,7 @@ impl SqlError {
             ErrorKind::AmbiguousColumn => "42702",
             ErrorKind::DatatypeMismatch => "42804",
             ErrorKind::InvalidText => "22P02",
+            ErrorKind::NameTooLong => "42622",
             ErrorKind::TooLong => "22001",
             ErrorKind::OutOfRange => "22003",
             ErrorKind::Grouping => "42803",

@@ -25,6 +25,7 @@ mod functions;
 mod interval;
 mod lower;
 mod nearest;
+mod number;
 pub mod options;
 mod parse;
 mod planner;
