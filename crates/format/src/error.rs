@@ -35,6 +35,9 @@ pub enum FormatError {
         /// The header as it was read.
         header: String,
     },
+    /// The lines do not end as lines do, and all of them would be the header.
+    #[error("the header has a carriage return in it; lines end with a line feed, or with both")]
+    CarriageReturn,
     /// Two fields have the name under which a column stands: which of them is meant cannot be known.
     #[error("{what} names \"{field}\" twice")]
     NamedTwice {

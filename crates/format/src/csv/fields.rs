@@ -56,6 +56,9 @@ impl FieldMap {
         if !self.header_counts {
             return Ok(());
         }
+        if names.iter().any(|name| name.contains('\r') && !name.contains('\n')) {
+            return Err(FormatError::CarriageReturn);
+        }
         self.set_names(sheet, names, "the header")
     }
 

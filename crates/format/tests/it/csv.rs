@@ -100,6 +100,8 @@ fn a_field_that_is_named_twice_is_refused() {
         let error = decoder(&schema, &csv).decode(format!("{header}\n1,2,3\n").as_bytes());
         assert!(matches!(error, Err(FormatError::NamedTwice { .. })), "{header}: {error:?}");
     }
+    let error = decoder(&schema, &csv).decode(b"qty,invoice_no\r1,2\r3,4\r");
+    assert!(matches!(error, Err(FormatError::CarriageReturn)), "{error:?}");
     // Names that are no columns may repeat, and the exact name is the one that is meant.
     let decoded = decoder(&schema, &csv).decode(b"_,_,QTY,qty\n1,2,3,4\n").expect("decodes");
     assert_eq!(shown(&decoded.rows), "{\"invoice_no\":null,\"qty\":4}\n");
