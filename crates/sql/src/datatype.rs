@@ -129,7 +129,7 @@ pub fn from_sql(sql_type: &sql::DataType) -> Result<Field, SqlError> {
             plain(DataType::Utf8View)
         }
         T::Char(n) | T::Character(n) | T::Varchar(n) | T::CharacterVarying(n) => {
-            with_length(n.as_ref())
+            Ok(with_length(n.as_ref()))
         }
         T::Date => plain(DataType::Date32),
         T::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -174,17 +174,12 @@ fn unknown(sql_type: &sql::DataType) -> SqlError {
     }
 }
 
-fn with_length(length: Option<&CharacterLength>) -> Result<Field, SqlError> {
+fn with_length(length: Option<&CharacterLength>) -> Field {
     match length {
-        Some(CharacterLength::IntegerLength { length: 0, .. }) => Err(SqlError::new(
-            ErrorKind::InvalidOption,
-            "a text of at most 0 characters is not a type",
-        )
-        .detail("varchar(n) and char(n) need 1 <= n")),
         Some(CharacterLength::IntegerLength { length, .. }) => {
-            Ok(tagged(DataType::Utf8View, LENGTH_KEY, &length.to_string()))
+            tagged(DataType::Utf8View, LENGTH_KEY, &length.to_string())
         }
-        _ => Ok(Field::new("", DataType::Utf8View, true)),
+        _ => Field::new("", DataType::Utf8View, true),
     }
 }
 

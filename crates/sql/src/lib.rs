@@ -45,7 +45,7 @@ pub use change::ChangePlan;
 pub use error::{ErrorKind, Span, SqlError};
 pub use functions::{register, scalars};
 pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
-pub use parse::{Secrets, parse, parse_query, parse_with};
+pub use parse::{Secrets, parse, parse_query, parse_stored, parse_with};
 pub use planner::{Planner, QueryPlan};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;

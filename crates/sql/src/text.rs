@@ -49,7 +49,6 @@ impl Text {
                     .into_iter()
                     .filter(|t| !matches!(t.token, Token::Whitespace(_)))
                     .collect();
-                text.check_names()?;
                 Ok(text)
             }
             Err(TokenizerError { message, location }) => {
@@ -65,7 +64,7 @@ impl Text {
     }
 
     /// A name has characters, and not too many.
-    fn check_names(&self) -> Result<(), SqlError> {
+    pub(crate) fn check_names(&self) -> Result<(), SqlError> {
         for token in &self.tokens {
             let Token::Word(word) = &token.token else { continue };
             let error = if word.value.is_empty() {

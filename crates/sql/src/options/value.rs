@@ -205,14 +205,7 @@ pub(super) fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, Sql
     match spec.kind {
         OptionType::Text if text.is_empty() => Err(wrong()),
         OptionType::Text => Ok(Value::Text(text.to_owned())),
-        OptionType::Columns => {
-            let names = names(text).ok_or_else(wrong)?;
-            match (1..names.len()).find(|i| names[..*i].contains(&names[*i])) {
-                Some(i) => Err(wrong().hint(format!("\"{}\" is named twice", names[i]))),
-                None => Ok(Value::Names(names)),
-            }
-        }
-        OptionType::Names => names(text).map(Value::Names).ok_or_else(wrong),
+        OptionType::Columns | OptionType::Names => names(text).map(Value::Names).ok_or_else(wrong),
         OptionType::Duration => match interval::duration(text) {
             Ok(d) => Ok(Value::Duration(d)),
             Err(why) => Err(wrong().hint(why)),

@@ -114,8 +114,6 @@ SELECT * FROM events WHERE kind = 1 AND
 CREATE TABLE "" (a INT PRIMARY KEY)
 SELECT kind AS "" FROM events
 SELECT "kind FROM events
-CREATE TABLE t (a VARCHAR(0) PRIMARY KEY)
-CREATE STREAM t (a INT) WITH (unique_key = 'a, a')
 CREATE STREAM t (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = 5)
 CREATE STREAM t (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = '2000000000 days')
 CREATE TABLE xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (a INT PRIMARY KEY)
