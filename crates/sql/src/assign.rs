@@ -211,22 +211,20 @@ fn uuids(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     Ok(Arc::new(out.finish()))
 }
 
-/// Bytes as PostgreSQL writes them: `\x` and two digits each. Other text is its own bytes.
 fn byteas(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     let mut out = BinaryBuilder::new();
     for text in &texts(values)? {
-        match text.map(|text| (text, text.strip_prefix("\\x"))) {
+        match text {
             None => out.append_null(),
-            Some((text, Some(hex))) => {
-                out.append_value(from_hex(hex).ok_or_else(|| invalid(text, field))?);
-            }
-            Some((text, None)) => out.append_value(text),
+            Some(text) => out.append_value(bytes(text).ok_or_else(|| invalid(text, field))?),
         }
     }
     Ok(Arc::new(out.finish()))
 }
 
-fn from_hex(hex: &str) -> Option<Vec<u8>> {
+/// Bytes as PostgreSQL writes them: `\x` and two digits each. Other text is its own bytes.
+pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
+    let Some(hex) = text.strip_prefix("\\x") else { return Some(text.as_bytes().to_vec()) };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
     let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));

@@ -1,5 +1,6 @@
 //! The errors of the parser and of DataFusion, said in our words and put at their place.
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Location;
@@ -99,6 +100,12 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
             e
         }
         DataFusionError::SQL(e, _) => parser(&e, text, within),
+        DataFusionError::ArrowError(e, _) if matches!(*e, ArrowError::DivideByZero) => {
+            SqlError::new(ErrorKind::DivisionByZero, "division by zero").at(within)
+        }
+        DataFusionError::ArrowError(e, _) if matches!(*e, ArrowError::ArithmeticOverflow(_)) => {
+            SqlError::new(ErrorKind::OutOfRange, lower_first(&strip(&e.to_string()))).at(within)
+        }
         DataFusionError::ArrowError(e, _) => {
             SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&e.to_string()))).at(within)
         }

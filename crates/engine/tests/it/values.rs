@@ -148,3 +148,23 @@ fn a_value_of_another_sort_is_refused() {
         ["1|true|2025-12-31T15:00:00Z|2026-01-01|10:00:00|[1, ]|5|2026-01-01T00:00:00"]
     );
 }
+
+#[test]
+fn bytes_are_compared_with_the_text_that_writes_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, "CREATE TABLE t (k BIGINT PRIMARY KEY, b BYTEA)");
+    ok(&engine, "INSERT INTO t VALUES (1, '\\x00ff'), (2, 'abc')");
+    for condition in
+        ["b = '\\x00ff'", "'\\x00ff' = b", "b = '\\x00ff'::BYTEA", "b < 'abc'", "b <> '\\x616263'"]
+    {
+        let sql = format!("SELECT k FROM t WHERE {condition}");
+        assert_eq!(ok(&engine, &sql), ["1"], "{sql}");
+    }
+    assert_eq!(
+        run(&engine, "SELECT * FROM t WHERE b = '\\x0'").expect_err("odd").sqlstate,
+        "22P02"
+    );
+    assert_eq!(run(&engine, "SELECT k / (k - 1) FROM t").expect_err("zero").sqlstate, "22012");
+    assert_eq!(run(&engine, "SELECT 1 / 0").expect_err("zero").sqlstate, "22012");
+}
