@@ -113,7 +113,9 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
             SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&m))).at(within)
         }
         DataFusionError::ResourcesExhausted(m) => {
-            SqlError::new(ErrorKind::OutOfResources, lower_first(&m)).at(within)
+            SqlError::new(ErrorKind::OutOfResources, lower_first(&m))
+                .hint("ask for less at once, or raise limits.query_bytes_max in yeoul.toml")
+                .at(within)
         }
         DataFusionError::Internal(m) => SqlError::new(ErrorKind::Internal, lower_first(&m))
             .hint("this is a bug of Yeoul; please report it with the statement")

@@ -285,7 +285,7 @@ fn what_was_accepted_before_is_read_whatever_limits_came_since() {
     let deep = format!("CREATE MATERIALIZED VIEW v AS SELECT a{} AS n FROM t", " + 1".repeat(300));
     let long = format!("CREATE STREAM {} (a INT)", "x".repeat(300));
     for sql in ["CREATE STREAM \"\" (a INT)", &deep, &long] {
-        assert!(yeoul_sql::parse(sql).is_err());
+        assert!(parse(sql).is_err());
         yeoul_sql::parse_stored(sql, &|_| None).expect("is read");
     }
 }
