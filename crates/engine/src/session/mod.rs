@@ -186,7 +186,7 @@ impl Session {
         let mut statements = self.parse(sql)?;
         if statements.len() > 1 {
             return Err(EngineError::new(
-                crate::error::ErrorKind::Input,
+                ErrorKind::Input,
                 "a prepared statement holds one statement",
             )
             .with_sqlstate("42601")
