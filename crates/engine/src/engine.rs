@@ -12,6 +12,7 @@ use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use yeoul_batch::{Clock, CommitId, DecodeOptions, TimeLimit};
+use yeoul_flow::STACK_BYTES;
 use yeoul_sql::Connector;
 use yeoul_store::Media;
 
@@ -412,7 +413,8 @@ fn start_committer(
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(|error| {
+    let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    thread.spawn(work).map_err(|error| {
         EngineError::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}"))
     })
 }

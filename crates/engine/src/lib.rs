@@ -51,6 +51,7 @@ pub use reflect::Client;
 pub use reports::{SourceReport, SourceState};
 pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session};
 pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLimit};
+pub use yeoul_flow::STACK_BYTES;
 pub use yeoul_sql::datatype::{sql_name, sql_type_name};
 pub use yeoul_sql::{Compression, Connector, CopyFormat, FileOptions, Speed};
 pub use yeoul_store::SyncPolicy;

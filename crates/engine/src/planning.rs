@@ -33,7 +33,7 @@ impl Planning {
 
     /// The one statement of `sql`, which was accepted before.
     pub(crate) fn statement(&self, sql: &str) -> Result<Statement, EngineError> {
-        let mut statements = yeoul_sql::parse_with(sql, &|name| self.secrets.get(name))
+        let mut statements = yeoul_sql::parse_stored(sql, &|name| self.secrets.get(name))
             .map_err(|e| EngineError::sql(&e, sql))?;
         match statements.pop() {
             Some(statement) => Ok(statement.node),

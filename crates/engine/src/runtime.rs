@@ -8,6 +8,8 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::SessionConfig;
 
+use yeoul_flow::STACK_BYTES;
+
 use crate::error::{EngineError, ErrorKind};
 use crate::options::EngineOptions;
 use crate::scan::MergeRows;
@@ -54,6 +56,7 @@ pub(crate) fn query_runtime(threads: usize) -> Result<tokio::runtime::Runtime, E
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads.max(1))
         .thread_name("query")
+        .thread_stack_size(STACK_BYTES)
         .enable_time()
         .build()
         .map_err(|error| {

@@ -33,4 +33,4 @@ pub use graph::{
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
 pub use watermark::{TooLate, Watermark};
-pub use workers::Workers;
+pub use workers::{STACK_BYTES, Workers};

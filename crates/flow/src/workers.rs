@@ -9,6 +9,10 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, unbounded};
 
+/// The stack of a thread that plans statements or evaluates expressions, which are as deep as the
+/// parser lets them be. Only what is used becomes memory.
+pub const STACK_BYTES: usize = 8 << 20;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A pool of threads. The caller's thread works too, so `N` workers are `N - 1` threads.
@@ -31,6 +35,7 @@ impl Workers {
                 let inbox = inbox.clone();
                 std::thread::Builder::new()
                     .name(format!("flow-{number}"))
+                    .stack_size(STACK_BYTES)
                     .spawn(move || inbox.iter().for_each(|job| job()))
                     .expect("the operating system gives a thread")
             })

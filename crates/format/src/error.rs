@@ -25,13 +25,26 @@ pub enum FormatError {
         /// The columns there are, separated by commas.
         columns: String,
     },
-    /// The first record does not name any column of the stream.
-    #[error("the header names none of the columns {columns}: {header}")]
+    /// The first record, or the option `columns`, does not name any column of the stream.
+    #[error("{what} names none of the columns {columns}: {header}")]
     Header {
+        /// What names the fields.
+        what: &'static str,
         /// The columns there are.
         columns: String,
         /// The header as it was read.
         header: String,
+    },
+    /// The lines do not end as lines do, and all of them would be the header.
+    #[error("the header has a carriage return in it; lines end with a line feed, or with both")]
+    CarriageReturn,
+    /// Two fields have the name under which a column stands: which of them is meant cannot be known.
+    #[error("{what} names \"{field}\" twice")]
+    NamedTwice {
+        /// What names the fields.
+        what: &'static str,
+        /// The name.
+        field: String,
     },
     /// The columns do not make a batch: a promise of ours is broken.
     #[error("decoded columns do not fit together: {0}")]

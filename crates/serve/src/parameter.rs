@@ -7,7 +7,10 @@ use yeoul_engine::{EngineError, ErrorKind, sql_type_name};
 fn refused(text: &str, data_type: &DataType) -> EngineError {
     // The value may be long; what is shown of it is not.
     let shown: String = text.chars().take(64).collect();
-    if data_type.is_numeric() && text.trim().parse::<f64>().is_ok_and(f64::is_finite) {
+    // A fraction is no integer, however large.
+    let digits = text.trim().trim_start_matches(['+', '-']);
+    let is_whole = !data_type.is_integer() || digits.bytes().all(|b| b.is_ascii_digit());
+    if data_type.is_numeric() && is_whole && text.trim().parse::<f64>().is_ok_and(|n| !n.is_nan()) {
         let type_name = sql_type_name(data_type);
         let message = format!("'{shown}' is out of range for type {type_name}");
         return EngineError::new(ErrorKind::Input, message).with_sqlstate("22003");
@@ -26,6 +29,11 @@ pub(crate) fn null(data_type: &DataType) -> Result<ScalarValue, EngineError> {
     })
 }
 
+/// Whether a number is what `text` says: digits that are too many for its type make it infinite.
+fn held(text: &str, is_infinite: bool) -> bool {
+    !is_infinite || text.to_ascii_lowercase().contains("inf")
+}
+
 /// The value that `text` stands for in SQL.
 pub(crate) fn from_text(text: &str, data_type: &DataType) -> Result<ScalarValue, EngineError> {
     let refuse = || refused(text, data_type);
@@ -34,8 +42,18 @@ pub(crate) fn from_text(text: &str, data_type: &DataType) -> Result<ScalarValue,
         DataType::Utf8 => ScalarValue::Utf8(Some(text.to_owned())),
         DataType::LargeUtf8 => ScalarValue::LargeUtf8(Some(text.to_owned())),
         DataType::Boolean => ScalarValue::Boolean(Some(boolean(text).ok_or_else(refuse)?)),
-        DataType::Float32 => ScalarValue::Float32(Some(text.trim().parse().map_err(|_| refuse())?)),
-        DataType::Float64 => ScalarValue::Float64(Some(text.trim().parse().map_err(|_| refuse())?)),
+        DataType::Float32 => {
+            let value: f32 = text.trim().parse().map_err(|_| refuse())?;
+            ScalarValue::Float32(Some(
+                held(text, value.is_infinite()).then_some(value).ok_or_else(refuse)?,
+            ))
+        }
+        DataType::Float64 => {
+            let value: f64 = text.trim().parse().map_err(|_| refuse())?;
+            ScalarValue::Float64(Some(
+                held(text, value.is_infinite()).then_some(value).ok_or_else(refuse)?,
+            ))
+        }
         DataType::Binary => ScalarValue::Binary(Some(bytea(text).ok_or_else(refuse)?)),
         DataType::FixedSizeBinary(16) => {
             ScalarValue::FixedSizeBinary(16, Some(uuid(text).ok_or_else(refuse)?.to_vec()))
@@ -221,6 +239,14 @@ mod tests {
             ("2024-13-01", DataType::Date32),
         ] {
             assert!(from_text(text, &data_type).is_err(), "{text}");
+        }
+        for (text, data_type, state) in [
+            ("2.5", DataType::Int32, "22P02"),
+            ("3000000000", DataType::Int32, "22003"),
+            ("1e40", DataType::Float32, "22003"),
+            ("-1e400", DataType::Float64, "22003"),
+        ] {
+            assert_eq!(from_text(text, &data_type).unwrap_err().sqlstate, state, "{text}");
         }
     }
 

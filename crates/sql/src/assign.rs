@@ -3,6 +3,7 @@
 //!
 //! | column | what is refused | SQLSTATE |
 //! |---|---|---|
+//! | any | a value of a type that is none of its own: a number for a time, a truth for a number | 42804 |
 //! | any | a text that is no value of the type | 22P02 |
 //! | numbers | a value that the type cannot hold | 22003 |
 //! | varchar(n) | a text of more than n characters | 22001 |
@@ -16,7 +17,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, FixedSizeBinaryBuilder, ListArray, StringViewArray,
 };
 use datafusion::arrow::compute::{CastOptions, can_cast_types, cast, cast_with_options};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result as DfResult, internal_err};
@@ -28,7 +29,7 @@ use yeoul_batch::compact_json;
 
 use crate::datatype::{self, LENGTH_KEY};
 use crate::error::{ErrorKind, SqlError};
-use crate::functions;
+use crate::{functions, number};
 
 /// How much of a value a message shows.
 const SHOWN_CHARS: usize = 60;
@@ -37,12 +38,20 @@ const SHOWN_CHARS: usize = 60;
 /// does not fit.
 pub fn assign(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     let target = field.data_type();
+    if !is_assignable(values.data_type(), target) {
+        return Err(mismatch(&Field::new("", values.data_type().clone(), true), field));
+    }
     let converted = if values.data_type() == target {
         Arc::clone(values)
     } else if datatype::is_string(values.data_type()) && datatype::is_uuid(field) {
         uuids(values, field)?
     } else if datatype::is_string(values.data_type()) && *target == DataType::Binary {
         byteas(values, field)?
+    } else if target.is_integer() {
+        let whole = number::whole(values).map_err(|e| invalid(&e.to_string(), field))?;
+        cast_all(&whole, field)?
+    } else if datatype::is_string(values.data_type()) && *target == datatype::timestamp() {
+        cast_all(&without_zones(values)?, field)?
     } else {
         cast_all(values, field)?
     };
@@ -73,7 +82,7 @@ fn invalid(shown: &str, column: &Field) -> SqlError {
 fn cast_all(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     let options = |safe| CastOptions { safe, ..CastOptions::default() };
     match cast_with_options(values, field.data_type(), &options(false)) {
-        Ok(out) if *field.data_type() == DataType::Float32 => finite(values, out, field),
+        Ok(out) if field.data_type().is_floating() => finite(values, out, field),
         Ok(out) => Ok(out),
         // Once more without stopping, to see which value it is.
         Err(error) => match cast_with_options(values, field.data_type(), &options(true)) {
@@ -92,17 +101,24 @@ fn cast_all(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
 fn misfit(values: &ArrayRef, row: usize, field: &Field) -> SqlError {
     let shown = array_value_to_string(values, row).unwrap_or_default();
     let is_number = field.data_type().is_numeric() && shown.trim().parse::<f64>().is_ok();
-    if is_number {
+    // A text with a fraction is no integer; a number is one, once it is rounded.
+    let is_text = datatype::is_string(values.data_type()) && field.data_type().is_integer();
+    let digits =
+        |text: &str| text.trim().trim_start_matches(['+', '-']).bytes().all(|b| b.is_ascii_digit());
+    if is_number && (!is_text || digits(&shown)) {
         return refused(ErrorKind::OutOfRange, "is out of range for", &shown, field);
     }
     invalid(&shown, field)
 }
 
-/// A double that is beyond `real` is refused, not made infinite.
+/// A number that the type cannot hold is refused, not made infinite.
 fn finite(values: &ArrayRef, out: ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
-    let real = out.as_primitive::<Float32Type>();
-    for (row, value) in real.iter().enumerate() {
-        if value.is_some_and(f32::is_infinite) {
+    let is_infinite = |row: usize| match out.as_primitive_opt::<Float32Type>() {
+        Some(real) => real.value(row).is_infinite(),
+        None => out.as_primitive::<Float64Type>().value(row).is_infinite(),
+    };
+    for row in 0..out.len() {
+        if out.is_valid(row) && is_infinite(row) {
             let shown = array_value_to_string(values, row).unwrap_or_default();
             if !shown.to_ascii_lowercase().contains("inf") {
                 return Err(refused(ErrorKind::OutOfRange, "is out of range for", &shown, field));
@@ -110,6 +126,69 @@ fn finite(values: &ArrayRef, out: ArrayRef, field: &Field) -> Result<ArrayRef, S
         }
     }
     Ok(out)
+}
+
+/// Whether a value of the type `from` may be written into a column of the type `to`.
+fn is_assignable(from: &DataType, to: &DataType) -> bool {
+    use DataType as T;
+    match (from, to) {
+        (T::Dictionary(_, from), to) => is_assignable(from, to),
+        (T::List(from) | T::LargeList(from) | T::FixedSizeList(from, _), T::List(to)) => {
+            is_assignable(from.data_type(), to.data_type())
+        }
+        (T::Null, _) => true,
+        (_, T::List(_)) => false,
+        (from, T::Utf8View) => !from.is_nested(),
+        (from, _) if datatype::is_string(from) => true,
+        (T::Date32 | T::Date64, T::Timestamp(..)) => true,
+        (T::Timestamp(..), T::Date32 | T::Time64(_)) => true,
+        (from, to) if from.is_numeric() || to.is_numeric() => from.is_numeric() && to.is_numeric(),
+        _ => sort(from) == sort(to),
+    }
+}
+
+/// What sort of type it is, of those that are no numbers, texts or lists.
+fn sort(data_type: &DataType) -> Option<u8> {
+    match data_type {
+        DataType::Boolean => Some(0),
+        DataType::Date32 | DataType::Date64 => Some(1),
+        DataType::Time32(_) | DataType::Time64(_) => Some(2),
+        DataType::Timestamp(..) => Some(3),
+        DataType::Interval(_) | DataType::Duration(_) => Some(4),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Some(5),
+        DataType::FixedSizeBinary(_) => Some(5),
+        _ => None,
+    }
+}
+
+fn mismatch(given: &Field, column: &Field) -> SqlError {
+    let (name, type_name) = (column.name(), datatype::sql_name(column));
+    let error = SqlError::new(
+        ErrorKind::DatatypeMismatch,
+        format!("column \"{name}\" is of type {type_name}, and the value is not"),
+    )
+    .detail(format!("the value has the type {}", datatype::sql_name(given)));
+    match column.data_type() {
+        DataType::Timestamp(..) if given.data_type().is_numeric() => error
+            .hint("to_timestamp(x) takes seconds since 1970, to_timestamp_millis(x) milliseconds"),
+        DataType::List(_) => error.hint("an array is written ARRAY[1, 2]"),
+        _ => error,
+    }
+}
+
+/// Times without the zones behind them: a `timestamp` is what the clock on the wall shows, and so an
+/// event is read, too.
+fn without_zones(values: &ArrayRef) -> Result<ArrayRef, SqlError> {
+    let cut = |text: &str| -> usize {
+        let trimmed = text.trim_end();
+        let clock = trimmed.find(':').unwrap_or(trimmed.len());
+        let zone = trimmed[clock..].find(['+', '-', 'Z', 'z']);
+        zone.map_or(text.len(), |at| clock + at)
+    };
+    let texts = texts(values)?;
+    let cut: StringViewArray =
+        texts.iter().map(|text| text.map(|text| text[..cut(text)].trim_end())).collect();
+    Ok(Arc::new(cut))
 }
 
 fn texts(values: &ArrayRef) -> Result<StringViewArray, SqlError> {
@@ -132,22 +211,20 @@ fn uuids(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     Ok(Arc::new(out.finish()))
 }
 
-/// Bytes as PostgreSQL writes them: `\x` and two digits each. Other text is its own bytes.
 fn byteas(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     let mut out = BinaryBuilder::new();
     for text in &texts(values)? {
-        match text.map(|text| (text, text.strip_prefix("\\x"))) {
+        match text {
             None => out.append_null(),
-            Some((text, Some(hex))) => {
-                out.append_value(from_hex(hex).ok_or_else(|| invalid(text, field))?);
-            }
-            Some((text, None)) => out.append_value(text),
+            Some(text) => out.append_value(bytes(text).ok_or_else(|| invalid(text, field))?),
         }
     }
     Ok(Arc::new(out.finish()))
 }
 
-fn from_hex(hex: &str) -> Option<Vec<u8>> {
+/// Bytes as PostgreSQL writes them: `\x` and two digits each. Other text is its own bytes.
+pub(crate) fn bytes(text: &str) -> Option<Vec<u8>> {
+    let Some(hex) = text.strip_prefix("\\x") else { return Some(text.as_bytes().to_vec()) };
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
     let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
     let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
@@ -236,16 +313,10 @@ impl ScalarUDFImpl for Assign {
         let (from, to) = (given.data_type(), self.field.data_type());
         let text = datatype::is_string(from)
             && (datatype::is_uuid(&self.field) || *to == DataType::Binary);
-        if from == to || text || can_cast_types(from, to) {
+        if is_assignable(from, to) && (from == to || text || can_cast_types(from, to)) {
             return Ok(Arc::clone(&self.field));
         }
-        let (name, type_name) = (self.field.name(), datatype::sql_name(&self.field));
-        let error = SqlError::new(
-            ErrorKind::DatatypeMismatch,
-            format!("column \"{name}\" is of type {type_name}, and the value is not"),
-        )
-        .detail(format!("the value has the type {}", datatype::sql_name(given)));
-        Err(DataFusionError::External(Box::new(error)))
+        Err(DataFusionError::External(Box::new(mismatch(given, &self.field))))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {

@@ -23,7 +23,7 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 use crate::planner::{Planner, QueryPlan, unknown_relation};
 use crate::text::{Text, quoted};
-use crate::{assign, datatype, functions, translate};
+use crate::{assign, datatype, functions, number, translate};
 
 /// A change ready to be run: [`QueryPlan::plan`] gives the rows.
 #[derive(Clone, Debug)]
@@ -129,7 +129,8 @@ impl Planner {
             }
             let expr = match at {
                 Some(at) => {
-                    let expr = update.assignments[at].1.clone();
+                    let mut expr = update.assignments[at].1.clone();
+                    number::exact(&mut expr, field);
                     declare(&expr, field.data_type(), &mut declared);
                     expr
                 }
@@ -325,15 +326,18 @@ fn declare_values(
 fn cast_values(source: &Query, columns: &[usize], relation: &Relation) -> Result<Query, SqlError> {
     let mut source = source.clone();
     let sql::SetExpr::Values(values) = source.ast.body.as_mut() else { return Ok(source) };
-    let types = columns
+    let fields: Vec<_> = columns.iter().map(|c| relation.schema.field(*c)).collect();
+    let types = fields
         .iter()
-        .map(|c| crate::parse::parse_type(&datatype::sql_name(relation.schema.field(*c))))
+        .map(|field| crate::parse::parse_type(&datatype::sql_name(field)))
         .collect::<Result<Vec<_>, _>>()?;
     for row in &mut values.rows {
-        for (expr, data_type) in row.content.iter_mut().zip(&types) {
+        for ((expr, data_type), field) in row.content.iter_mut().zip(&types).zip(&fields) {
             let is_default = matches!(expr, sql::Expr::Identifier(i)
                 if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"));
-            let value = if is_default { sql::Expr::value(sql::Value::Null) } else { expr.clone() };
+            let mut value =
+                if is_default { sql::Expr::value(sql::Value::Null) } else { expr.clone() };
+            number::exact(&mut value, field);
             *expr = sql::Expr::Cast {
                 kind: sql::CastKind::Cast,
                 expr: Box::new(value),

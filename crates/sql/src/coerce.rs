@@ -2,7 +2,7 @@
 //! everywhere.
 //!
 //! 1. [`event_order`]: `first_value` and `last_value` without an order get the event time's.
-//! 2. [`prepare`]: `uuid` meets text.
+//! 2. [`prepare`]: `uuid` and `bytea` meet text.
 //! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type.
 //! 4. [`output`]: the result has only types of [`crate::datatype`].
 //!
@@ -21,9 +21,9 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::optimizer::Analyzer;
 
-use crate::datatype;
-use crate::functions;
+use crate::error::{ErrorKind, SqlError};
 use crate::planner::Context;
+use crate::{assign, datatype, functions};
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -57,11 +57,19 @@ fn rewrite(
     Ok(plan.data)
 }
 
-/// Puts `uuid` and text together.
+/// Puts `uuid` and text, `bytea` and literals together.
 pub(crate) fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
     rewrite(plan, &mut |expr, schema| match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let (is_left, is_right) = (is_uuid(&left, schema), is_uuid(&right, schema));
+            if is_bytea(&left, schema) {
+                let right = Box::new(to_bytea(*right)?);
+                return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            }
+            if is_bytea(&right, schema) {
+                let left = Box::new(to_bytea(*left)?);
+                return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })));
+            }
             if is_left == is_right {
                 return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right })));
             }
@@ -88,7 +96,32 @@ fn field_of(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
 }
 
 fn is_uuid(expr: &Expr, schema: &DFSchema) -> bool {
+    // What an operator gives is none. Asking would walk the whole tree, at every operator in it.
+    if matches!(expr, Expr::BinaryExpr(_) | Expr::Not(_) | Expr::Like(_)) {
+        return false;
+    }
     field_of(expr, schema).is_some_and(|f| datatype::is_uuid(&f))
+}
+
+/// Whether it is a column of `bytea`.
+fn is_bytea(expr: &Expr, schema: &DFSchema) -> bool {
+    matches!(expr, Expr::Column(_))
+        && field_of(expr, schema).is_some_and(|f| *f.data_type() == DataType::Binary)
+}
+
+/// A text in the statement as the bytes that it writes; anything else stays as it is.
+fn to_bytea(expr: Expr) -> Result<Expr> {
+    let Expr::Literal(value, _) = &expr else { return Ok(expr) };
+    let Some(Some(text)) = value.try_as_str() else { return Ok(expr) };
+    match assign::bytes(text) {
+        Some(bytes) => Ok(Expr::Literal(ScalarValue::Binary(Some(bytes)), None)),
+        None => {
+            let message = format!("'{text}' is not a bytea");
+            let error = SqlError::new(ErrorKind::InvalidText, message)
+                .detail("after \\x stand two hexadecimal digits for each byte: \\x00ff");
+            Err(DataFusionError::External(Box::new(error)))
+        }
+    }
 }
 
 /// `expr` as a `uuid`, where it is text; anything else stays as it is.
@@ -131,6 +164,15 @@ fn convert(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 let metadata = datatype::uuid().metadata().clone().into();
                 Ok(Transformed::yes(Expr::Literal(value, Some(metadata))))
             }
+            other => {
+                let field = Arc::clone(&cast.field);
+                Ok(Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(other), field))))
+            }
+        };
+    }
+    if *target == DataType::Binary {
+        return match to_bytea(*cast.expr)? {
+            bytes @ Expr::Literal(ScalarValue::Binary(_), _) => Ok(Transformed::yes(bytes)),
             other => {
                 let field = Arc::clone(&cast.field);
                 Ok(Transformed::no(Expr::Cast(Cast::new_from_field(Box::new(other), field))))

@@ -71,10 +71,14 @@ pub enum ErrorKind {
     DatatypeMismatch,
     /// A literal that is not a value of its type.
     InvalidText,
+    /// A name of too many characters.
+    NameTooLong,
     /// A text longer than its column takes.
     TooLong,
     /// A number that its type cannot hold.
     OutOfRange,
+    /// A division by zero.
+    DivisionByZero,
     /// A column that is neither grouped nor aggregated, or an aggregate where none can be.
     Grouping,
     /// An option whose name or value is wrong.
@@ -93,6 +97,8 @@ pub enum ErrorKind {
     Execution,
     /// A bound was reached.
     OutOfResources,
+    /// A statement that is nested too deeply.
+    TooComplex,
     /// A bug of ours.
     Internal,
 }
@@ -169,8 +175,10 @@ impl SqlError {
             ErrorKind::AmbiguousColumn => "42702",
             ErrorKind::DatatypeMismatch => "42804",
             ErrorKind::InvalidText => "22P02",
+            ErrorKind::NameTooLong => "42622",
             ErrorKind::TooLong => "22001",
             ErrorKind::OutOfRange => "22003",
+            ErrorKind::DivisionByZero => "22012",
             ErrorKind::Grouping => "42803",
             ErrorKind::InvalidOption => "22023",
             ErrorKind::InvalidDefinition => "42P16",
@@ -180,6 +188,7 @@ impl SqlError {
             ErrorKind::NotNull => "23502",
             ErrorKind::Execution => "22000",
             ErrorKind::OutOfResources => "53000",
+            ErrorKind::TooComplex => "54001",
             ErrorKind::Internal => "XX000",
         }
     }

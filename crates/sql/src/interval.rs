@@ -11,10 +11,9 @@ const DAY_US: i64 = 86_400_000_000;
 ///
 /// The error is a hint: why the text is not a length of time of a fixed number of seconds.
 pub(crate) fn duration(text: &str) -> Result<Micros, String> {
-    if text.trim().is_empty() {
-        return Err("write a number and a unit, such as '1 hour'".to_owned());
-    }
-    let Ok(interval) = parse_interval_month_day_nano(text) else {
+    // A bare number would be months.
+    let is_bare = text.trim().is_empty() || text.trim().parse::<f64>().is_ok();
+    let Some(interval) = parse_interval_month_day_nano(text).ok().filter(|_| !is_bare) else {
         return Err("write a number and a unit, such as '1 hour' or '90 days'".to_owned());
     };
     if interval.months != 0 {
@@ -28,7 +27,8 @@ pub(crate) fn duration(text: &str) -> Result<Micros, String> {
         .and_then(|days| days.checked_add(interval.nanoseconds / 1000));
     match us {
         Some(us) if us >= 0 => Ok(Micros(us)),
-        _ => Err("it must not be negative".to_owned()),
+        Some(_) => Err("it must not be negative".to_owned()),
+        None => Err("it is too long".to_owned()),
     }
 }
 

@@ -12,6 +12,8 @@ use crate::error::{ErrorKind, Span, SqlError};
 
 /// The longest text that is parsed.
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
+/// The longest name.
+const NAME_BYTES_MAX: usize = 255;
 
 /// A SQL text and its tokens (without white space and comments).
 #[derive(Default)]
@@ -51,11 +53,32 @@ impl Text {
             }
             Err(TokenizerError { message, location }) => {
                 let at = text.offset(location);
-                let message = crate::translate::lower_first(&message);
+                let message = match message.starts_with("Expected close delimiter '\"'") {
+                    true => "unterminated name in quotes".to_owned(),
+                    false => crate::translate::lower_first(&message),
+                };
                 Err(SqlError::new(ErrorKind::Syntax, message)
                     .at(Span::new(at, text.source.len().min(at + 1))))
             }
         }
+    }
+
+    /// A name has characters, and not too many.
+    pub(crate) fn check_names(&self) -> Result<(), SqlError> {
+        for token in &self.tokens {
+            let Token::Word(word) = &token.token else { continue };
+            let error = if word.value.is_empty() {
+                SqlError::new(ErrorKind::Syntax, "a name in quotes has no characters")
+            } else if word.value.len() > NAME_BYTES_MAX {
+                let shown: String = word.value.chars().take(20).collect();
+                SqlError::new(ErrorKind::NameTooLong, format!("the name \"{shown}…\" is too long"))
+                    .detail(format!("it has {} bytes, and {NAME_BYTES_MAX} fit", word.value.len()))
+            } else {
+                continue;
+            };
+            return Err(error.or_at(self.span(token.span)));
+        }
+        Ok(())
     }
 
     /// The text.
@@ -158,9 +181,9 @@ fn is_keyword(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
-/// A name as PostgreSQL folds it: lower case unless quoted.
+/// A name as PostgreSQL folds it: lower case unless quoted, and no letters but those of ASCII.
 pub(crate) fn folded(value: &str, quote: Option<char>) -> String {
-    if quote.is_some() { value.to_owned() } else { value.to_lowercase() }
+    if quote.is_some() { value.to_owned() } else { value.to_ascii_lowercase() }
 }
 
 /// An identifier as PostgreSQL folds it.

@@ -1,5 +1,6 @@
 //! The errors of the parser and of DataFusion, said in our words and put at their place.
 
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::Location;
@@ -25,7 +26,7 @@ pub(crate) fn parser(error: &ParserError, text: &Text, within: Span) -> SqlError
     let message = match error {
         ParserError::ParserError(m) | ParserError::TokenizerError(m) => m.as_str(),
         ParserError::RecursionLimitExceeded => {
-            return SqlError::new(ErrorKind::Syntax, "the statement is nested too deeply")
+            return SqlError::new(ErrorKind::TooComplex, "the statement is nested too deeply")
                 .at(within);
         }
     };
@@ -99,6 +100,12 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
             e
         }
         DataFusionError::SQL(e, _) => parser(&e, text, within),
+        DataFusionError::ArrowError(e, _) if matches!(*e, ArrowError::DivideByZero) => {
+            SqlError::new(ErrorKind::DivisionByZero, "division by zero").at(within)
+        }
+        DataFusionError::ArrowError(e, _) if matches!(*e, ArrowError::ArithmeticOverflow(_)) => {
+            SqlError::new(ErrorKind::OutOfRange, lower_first(&strip(&e.to_string()))).at(within)
+        }
         DataFusionError::ArrowError(e, _) => {
             SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&e.to_string()))).at(within)
         }
@@ -106,7 +113,9 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
             SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&m))).at(within)
         }
         DataFusionError::ResourcesExhausted(m) => {
-            SqlError::new(ErrorKind::OutOfResources, lower_first(&m)).at(within)
+            SqlError::new(ErrorKind::OutOfResources, lower_first(&m))
+                .hint("ask for less at once, or raise limits.query_bytes_max in yeoul.toml")
+                .at(within)
         }
         DataFusionError::Internal(m) => SqlError::new(ErrorKind::Internal, lower_first(&m))
             .hint("this is a bug of Yeoul; please report it with the statement")

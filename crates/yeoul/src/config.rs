@@ -69,6 +69,11 @@ const BYTES: &str = "bytes, or text such as \"256 MiB\"";
 const COUNT: &str = "number";
 const MILLIS: &str = "milliseconds";
 
+/// The most threads: twice as many are started, and each has a stack of 8 MiB of addresses.
+const THREADS_MAX: usize = 1024;
+/// The longest time that rows are gathered: who sends them waits that long for a receipt.
+const GATHER_MS_MAX: usize = 60_000;
+
 const fn setting(
     key: &'static str,
     kind: &'static str,
@@ -82,7 +87,14 @@ const fn setting(
 /// All settings, in the order of the documentation.
 pub(crate) static SETTINGS: [Setting; 15] = [
     setting("data", "path", "yeoul-data", "the data folder, relative to the project", |s, v| {
-        text(v).map(|v| s.data = v.into())
+        let path = text(v)?;
+        // Its files would lie among the project's.
+        if path.trim().is_empty() {
+            Err("must not be empty".to_owned())
+        } else {
+            s.data = path.into();
+            Ok(())
+        }
     }),
     setting("http.listen", ADDRESS, HTTP_DEFAULT, "where HTTP is served", |s, v| {
         address(v).map(|v| s.http = v)
@@ -112,7 +124,9 @@ pub(crate) static SETTINGS: [Setting; 15] = [
         MILLIS,
         "10",
         "how long rows are gathered into one commit",
-        |s, v| millis(v).map(|v| s.engine.commit_interval = v),
+        |s, v| {
+            at_most(v, GATHER_MS_MAX).and_then(|()| millis(v)).map(|v| s.engine.commit_interval = v)
+        },
     ),
     setting("limits.commit_rows", COUNT, "65536", "how many rows make a commit full", |s, v| {
         count(v).map(|v| s.engine.commit_rows = v)
@@ -161,7 +175,7 @@ pub(crate) static SETTINGS: [Setting; 15] = [
         "the number of cores",
         "threads that keep views, and as many that answer queries",
         |s, v| {
-            count(v).map(|v| {
+            at_most(v, THREADS_MAX).and_then(|()| count(v)).map(|v| {
                 s.engine.workers = v.max(1);
                 s.engine.query_threads = v.max(1);
             })
@@ -266,6 +280,10 @@ fn count(value: &Value) -> Result<usize, String> {
     number.ok_or_else(|| "must be a whole number above 0".to_owned())
 }
 
+fn at_most(value: &Value, most: usize) -> Result<(), String> {
+    if count(value)? > most { Err(format!("must be at most {most}")) } else { Ok(()) }
+}
+
 fn millis(value: &Value) -> Result<Duration, String> {
     count(value).map(|n| Duration::from_millis(n as u64))
 }
@@ -335,6 +353,9 @@ mod tests {
             ("[http]\nlisten = 'here'", "yeoul.toml:2: setting \"http.listen\" must be an address"),
             ("[limits]\nquery_bytes_max = '5 parsecs'", "must be bytes"),
             ("[limits]\ncommit_rows = 0", "must be a whole number above 0"),
+            ("[limits]\nthreads = 100000", "must be at most 1024"),
+            ("[limits]\ncommit_interval_ms = 999999999", "must be at most 60000"),
+            ("data = ''", "must not be empty"),
             ("data = [", "yeoul.toml: "),
         ];
         for (source, expected) in cases {

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use yeoul_connect::Sources;
-use yeoul_engine::{Engine, Health};
+use yeoul_engine::{Engine, Health, STACK_BYTES};
 
 use crate::clock::SystemClock;
 use crate::failure::Failure;
@@ -32,6 +32,11 @@ pub(crate) enum Ending {
     Drained,
     /// Somebody asked to stop.
     Asked,
+}
+
+/// The threads that serve: statements are planned on them.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build()
 }
 
 /// See the module.

@@ -73,8 +73,13 @@ impl Plan {
                 .with_hint("declare WATERMARK FOR a timestamp column, or leave \"speed\" out"));
         }
         if plan.files()?.is_empty() && !plan.follow {
-            return Err(wrong(format!("no file matches \"{}\"", plan.pattern))
-                .with_hint(format!("relative paths begin at {}", plan.base.display())));
+            let error = wrong(format!("no file matches \"{}\"", plan.pattern));
+            return Err(if plan.base.join(&plan.pattern).is_dir() {
+                let folder = plan.pattern.trim_end_matches('/');
+                error.with_hint(format!("it is a folder; its files are \"{folder}/*\""))
+            } else {
+                error.with_hint(format!("relative paths begin at {}", plan.base.display()))
+            });
         }
         Ok(plan)
     }
@@ -83,6 +88,10 @@ impl Plan {
     pub(super) fn files(&self) -> Result<Vec<FileName>, ConnectError> {
         let wrong = |message: String| ConnectError::new(&self.stream, message);
         let joined = self.base.join(&self.pattern);
+        if joined.is_file() {
+            // Whatever its name is made of.
+            return Ok(vec![FileName { shown: self.pattern.as_str().into(), path: joined }]);
+        }
         let full = joined.to_str().ok_or_else(|| wrong("the path is not UTF-8".into()))?;
         let found =
             glob::glob(full).map_err(|e| wrong(format!("path \"{}\": {}", self.pattern, e.msg)))?;

@@ -87,6 +87,16 @@ pub(super) enum Reader {
     Parquet(Box<ParquetReader>),
 }
 
+impl Piece {
+    /// Whether there is more in it than white space.
+    pub(super) fn has_records(&self) -> bool {
+        match &self.payload {
+            Payload::Text { bytes, .. } => !bytes.iter().all(u8::is_ascii_whitespace),
+            Payload::Rows(_) => true,
+        }
+    }
+}
+
 impl Reader {
     /// The next piece.
     pub(super) fn next(&mut self) -> Result<Step, ReadError> {
@@ -146,6 +156,11 @@ impl<'a> Opener<'a> {
         })
     }
 
+    /// Whether anything of the `generation` of `file` was stored.
+    pub(super) fn is_stored(&self, file: &FileName, generation: u32) -> bool {
+        self.position(&name_of(file, generation)) > 0
+    }
+
     fn position(&self, partition: &str) -> u64 {
         self.context.engine.position(self.stream.name(), SOURCE, partition)
     }
@@ -156,7 +171,7 @@ impl<'a> Opener<'a> {
         if !self.plan.follow {
             return Ok(0);
         }
-        let delivered = (1..).take_while(|g| self.position(&name_of(file, *g)) > 0).last();
+        let delivered = (1..).take_while(|g| self.is_stored(file, *g)).last();
         let newest = delivered.unwrap_or(0);
         if self.plan.kind(file) != Kind::Text(Packing::Plain) {
             return Ok(newest);

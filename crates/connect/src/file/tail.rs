@@ -19,6 +19,8 @@ pub(super) struct Tailed {
     pub(super) reader: Option<Reader>,
     /// Whether there is nothing more to read under this name.
     ended: bool,
+    /// Whether anything was read under the name of this generation.
+    has_records: bool,
 }
 
 /// The files of a source, opened as they come.
@@ -48,7 +50,9 @@ impl<'a> Files<'a> {
             if self.known.insert(file.clone()) {
                 let failed = |e| self.plan.failed(&file, e);
                 let generation = self.opener.generation(&file).map_err(failed)?;
-                self.files.push(Tailed { file, generation, reader: None, ended: false });
+                let has_records = self.opener.is_stored(&file, generation);
+                let tailed = Tailed { file, generation, reader: None, ended: false, has_records };
+                self.files.push(tailed);
             }
         }
         for at in 0..self.files.len() {
@@ -102,13 +106,18 @@ impl<'a> Files<'a> {
                 if known.ended {
                     return Ok(Step::End);
                 }
-                known.generation += 1;
+                // Generations follow each other without a gap, so that the newest is found again: one
+                // of which nothing is stored is not counted.
+                known.generation += u32::from(std::mem::take(&mut known.has_records));
                 if known.file.path.exists() {
                     self.open(at, false)?;
                 }
                 Ok(Step::Pending)
             }
-            piece @ Step::Piece(_) => Ok(piece),
+            Step::Piece(piece) => {
+                known.has_records |= piece.has_records();
+                Ok(Step::Piece(piece))
+            }
         }
     }
 }

@@ -25,6 +25,8 @@ const OVERLONG_KEPT_BYTES: usize = 64 << 10;
 pub(super) enum TextError {
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("it is not readable {0}: {1}")]
+    Packed(&'static str, io::Error),
     #[error("{0}")]
     Format(#[from] FormatError),
     #[error("the header is longer than {0} bytes")]
@@ -109,7 +111,8 @@ impl TextReader {
             Some(decoder) => Arc::clone(decoder),
             None => match self.begin()? {
                 Some(decoder) => decoder,
-                None => return Ok(Step::Pending),
+                None if self.options.tail => return Ok(Step::Pending),
+                None => return Ok(Step::End),
             },
         };
         let mut wanted = self.options.block_bytes;
@@ -143,13 +146,19 @@ impl TextReader {
     }
 
     /// Reads until the buffer has `wanted` bytes; true at the end of the file.
-    fn fill(&mut self, wanted: usize) -> io::Result<bool> {
+    fn fill(&mut self, wanted: usize) -> Result<bool, TextError> {
         let missing = wanted.saturating_sub(self.buffer.len());
         if missing == 0 {
             return Ok(false);
         }
         self.buffer.reserve(missing);
-        Ok(self.input.read(&mut self.buffer, missing)? < missing)
+        let read = self.input.read(&mut self.buffer, missing);
+        let read = read.map_err(|error| match self.options.packing {
+            Packing::Plain => TextError::Io(error),
+            Packing::Gzip => TextError::Packed("gzip", error),
+            Packing::Zstd => TextError::Packed("zstd", error),
+        })?;
+        Ok(read < missing)
     }
 
     /// Takes `count` bytes from the buffer.
@@ -172,13 +181,16 @@ impl TextReader {
         }
     }
 
-    /// Reads the head, then goes to the position. `None` when the head is not there yet.
+    /// Reads the head, then goes to the position. `None` when the head is not there (yet): nobody has
+    /// written to an empty file.
     fn begin(&mut self) -> Result<Option<Arc<Decoder>>, TextError> {
         let mut wanted = HEAD_BYTES;
         let (decoder, head) = loop {
             let at_end = self.fill(wanted)?;
             let last = at_end && !self.options.tail;
-            if at_end && !last && !self.buffer.contains(&b'\n') {
+            if at_end && !last && !self.buffer.contains(&b'\n')
+                || last && self.buffer.iter().all(u8::is_ascii_whitespace)
+            {
                 return Ok(None);
             }
             let mut decoder = self.options.decoder.clone();
@@ -211,7 +223,7 @@ impl TextReader {
     }
 
     /// Passes the decompressed bytes before the position and counts their lines.
-    fn skip_to_position(&mut self) -> io::Result<u64> {
+    fn skip_to_position(&mut self) -> Result<u64, TextError> {
         let mut lines = 0;
         while self.offset < self.position {
             if self.buffer.is_empty()

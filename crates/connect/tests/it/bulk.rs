@@ -163,6 +163,22 @@ fn sources_show_their_state_and_their_last_error() {
 }
 
 #[test]
+fn an_empty_file_and_a_strange_name_are_files() {
+    let shop = Shop::new();
+    shop.write("a.csv", "");
+    shop.write("b.csv", "\r\n");
+    shop.write("c[1].csv", "id,name\n1,a\n");
+    shop.create("path = '*.csv'");
+    shop.drain().expect("reads");
+    assert_eq!(shop.rows("SELECT name, id FROM events"), ["a|1"]);
+    let shop = Shop::new();
+    shop.write("c[1].csv", "id,name\n1,a\n");
+    shop.create("path = 'c[1].csv'");
+    shop.drain().expect("reads");
+    assert_eq!(shop.rows("SELECT partition, position FROM yeoul.sources"), ["c[1].csv|12"]);
+}
+
+#[test]
 fn lines_are_counted_behind_what_was_read_before() {
     let shop = Shop::new();
     shop.write("e.json", (0..10).map(line).collect::<String>());
@@ -188,7 +204,7 @@ fn failures_say_what_to_do() {
             "path = 'e.json', on_error = 'fail'",
             "e.json:2: not JSON at byte 0",
         ),
-        (&[("e.json.gz", "no gzip")], "path = 'e.json.gz'", "e.json.gz: "),
+        (&[("e.json.gz", "no gzip")], "path = 'e.json.gz'", "e.json.gz: it is not readable gzip: "),
         (&[("e.parquet", "no parquet")], "path = 'e.parquet'", "e.parquet: "),
     ] {
         let shop = Shop::new();

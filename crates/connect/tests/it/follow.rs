@@ -49,6 +49,36 @@ fn growing_new_cut_and_replaced_files() {
 }
 
 #[test]
+fn a_file_that_was_empty_between_is_found_again() {
+    let mut shop = Shop::new();
+    shop.write("e.csv", "");
+    shop.create("path = 'e.csv', follow = 'true'");
+    let sources = shop.start().expect("starts");
+    let replace = |text: &str| {
+        std::fs::remove_file(shop.path("e.csv")).expect("is removed");
+        shop.write("e.csv", text);
+        std::thread::sleep(std::time::Duration::from_millis(600));
+    };
+    // Nobody has written to the first; the third and the fourth have no rows.
+    replace("id,name\n1,a\n2,b\n3,c\n4,d\n");
+    shop.wait_for(4);
+    replace("");
+    replace("id,name\n\n");
+    replace("id,name\n5,e\n6,f\n");
+    shop.wait_for(6);
+    assert_eq!(sources.statuses()[0].error, None);
+    sources.stop();
+
+    shop.restart();
+    let sources = shop.start().expect("starts");
+    shop.append("e.csv", "7,g\n");
+    shop.wait_for(7);
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert_eq!(shop.rows("SELECT count(*), count(DISTINCT id) FROM events"), ["7|7"]);
+    sources.stop();
+}
+
+#[test]
 fn csv_header_may_come_later() {
     let shop = Shop::new();
     shop.create("path = 'e.csv', follow = 'true'");

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod books;
+mod depth;
 mod faults;
 mod late;
 mod law;

@@ -60,3 +60,131 @@ fn what_does_not_fit_is_refused_with_its_column() {
     assert_eq!(ok(&engine, "SELECT count(*) FROM other WHERE u::text = s"), ["1"]);
     engine.shutdown().expect("stops");
 }
+
+#[test]
+fn numbers_are_rounded_as_postgresql_rounds_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(
+        &engine,
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, i INTEGER, b BIGINT, n NUMERIC(6, 2), \
+         m NUMERIC(38, 9), d DOUBLE PRECISION)",
+    );
+    ok(&engine, "INSERT INTO t (k, i) VALUES (1, 2.5), (2, -2.5), (3, 2.4), (4, 1e3), (5, 7)");
+    ok(&engine, "INSERT INTO t (k, i) SELECT 6, 2.5::DOUBLE PRECISION");
+    ok(&engine, "INSERT INTO t (k, i) SELECT 7, 2.5::NUMERIC(3, 1)");
+    ok(&engine, "INSERT INTO t (k, i) VALUES (8, 0)");
+    ok(&engine, "UPDATE t SET i = 8.5 WHERE k = 8");
+    assert_eq!(
+        ok(&engine, "SELECT i FROM t ORDER BY k"),
+        ["3", "-3", "2", "1000", "7", "2", "3", "9"]
+    );
+    ok(
+        &engine,
+        "INSERT INTO t (k, b, n, m) VALUES (9, 9223372036854775807.4, 1.005, \
+         12345678901234567890123456789.123456789)",
+    );
+    assert_eq!(
+        ok(&engine, "SELECT b, n, m FROM t WHERE k = 9"),
+        ["9223372036854775807|1.01|12345678901234567890123456789.123456789"]
+    );
+    for (column, value, state) in [
+        ("i", "'2.5'", "22P02"),
+        ("i", "2147483647.5", "22003"),
+        ("i", "'NaN'::DOUBLE PRECISION", "22003"),
+        ("b", "9223372036854775807.5", "22003"),
+        ("n", "9999.995", "22003"),
+        ("d", "1e400", "22003"),
+        ("d", "'-1e400'", "22003"),
+    ] {
+        let statement = format!("INSERT INTO t (k, {column}) VALUES (10, {value})");
+        let error = run(&engine, &statement).expect_err(&statement);
+        assert_eq!(error.sqlstate, state, "{statement}: {error}");
+    }
+    ok(&engine, "INSERT INTO t (k, d) VALUES (10, 'infinity')");
+}
+
+#[test]
+fn a_value_of_another_sort_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(
+        &engine,
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, b BOOLEAN, ts TIMESTAMPTZ, d DATE, c TIME, \
+         a INTEGER[], v VARCHAR, w TIMESTAMP)",
+    );
+    for (column, value) in [
+        ("b", "1"),
+        ("ts", "1700000000"),
+        ("d", "12"),
+        ("c", "12"),
+        ("a", "5"),
+        ("a", "'{1,2}'"),
+        ("k", "now()"),
+        ("k", "true"),
+        ("ts", "true"),
+    ] {
+        for statement in [
+            format!("INSERT INTO t ({column}) VALUES ({value})"),
+            format!("INSERT INTO t ({column}) SELECT {value}"),
+        ] {
+            // The key has no value in most of them, which is said first.
+            let statement = match column {
+                "k" => statement,
+                _ => statement.replacen('(', "(k, ", 1).replacen(value, &format!("1, {value}"), 1),
+            };
+            let error = run(&engine, &statement).expect_err(&statement);
+            assert_eq!(error.sqlstate, "42804", "{statement}: {error}");
+            assert!(error.message.contains(&format!("\"{column}\"")), "{error}");
+        }
+    }
+    ok(
+        &engine,
+        "INSERT INTO t VALUES (1, 'yes', '2026-01-01T00:00:00+09:00', '2026-01-01', '10:00', \
+         ARRAY[1, NULL], 5, '2026-01-01T00:00:00+09:00')",
+    );
+    assert_eq!(
+        ok(&engine, "SELECT * FROM t"),
+        ["1|true|2025-12-31T15:00:00Z|2026-01-01|10:00:00|[1, ]|5|2026-01-01T00:00:00"]
+    );
+}
+
+#[test]
+fn bytes_are_compared_with_the_text_that_writes_them() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, "CREATE TABLE t (k BIGINT PRIMARY KEY, b BYTEA)");
+    ok(&engine, "INSERT INTO t VALUES (1, '\\x00ff'), (2, 'abc')");
+    for condition in
+        ["b = '\\x00ff'", "'\\x00ff' = b", "b = '\\x00ff'::BYTEA", "b < 'abc'", "b <> '\\x616263'"]
+    {
+        let sql = format!("SELECT k FROM t WHERE {condition}");
+        assert_eq!(ok(&engine, &sql), ["1"], "{sql}");
+    }
+    assert_eq!(
+        run(&engine, "SELECT * FROM t WHERE b = '\\x0'").expect_err("odd").sqlstate,
+        "22P02"
+    );
+    assert_eq!(run(&engine, "SELECT k / (k - 1) FROM t").expect_err("zero").sqlstate, "22012");
+    assert_eq!(run(&engine, "SELECT 1 / 0").expect_err("zero").sqlstate, "22012");
+}
+
+#[test]
+fn an_interval_is_computed_and_not_stored() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(&engine, "CREATE STREAM s (a TIMESTAMPTZ, b TIMESTAMPTZ)");
+    for statement in [
+        "CREATE STREAM t (i INTERVAL)",
+        "CREATE TABLE t (k BIGINT PRIMARY KEY, i INTERVAL[])",
+        "CREATE MATERIALIZED VIEW t AS SELECT b - a AS i FROM s",
+        "CREATE MATERIALIZED VIEW t AS SELECT max(b - a) AS i FROM s",
+    ] {
+        let error = run(&engine, statement).expect_err(statement);
+        assert_eq!(error.sqlstate, "0A000", "{statement}: {error}");
+        assert!(error.message.contains("\"i\""), "{error}");
+    }
+    ok(&engine, "INSERT INTO s VALUES ('2026-01-01 00:00:00', '2026-01-01 00:01:00')");
+    assert_eq!(ok(&engine, "SELECT extract(epoch FROM b - a) FROM s"), ["60.0"]);
+    engine.shutdown().expect("a checkpoint");
+}

@@ -41,14 +41,7 @@ impl FieldMap {
             by_name: false,
         };
         if let Some(names) = &options.columns {
-            map.set_names(sheet, names);
-            if map.targets.iter().all(Vec::is_empty) {
-                return Err(FormatError::UnknownColumn {
-                    option: "columns",
-                    column: names.join(","),
-                    columns: sheet.column_list(),
-                });
-            }
+            map.set_names(sheet, names, "option \"columns\"")?;
         }
         Ok(map)
     }
@@ -63,12 +56,10 @@ impl FieldMap {
         if !self.header_counts {
             return Ok(());
         }
-        self.set_names(sheet, names);
-        if self.targets.iter().all(Vec::is_empty) {
-            let columns = sheet.column_list();
-            return Err(FormatError::Header { columns, header: names.join(",") });
+        if names.iter().any(|name| name.contains('\r') && !name.contains('\n')) {
+            return Err(FormatError::CarriageReturn);
         }
-        Ok(())
+        self.set_names(sheet, names, "the header")
     }
 
     /// What each field is called, and where columns are found that have another name.
@@ -76,18 +67,36 @@ impl FieldMap {
         (&self.names, if self.by_name { &self.mapping } else { &[] })
     }
 
-    fn set_names(&mut self, sheet: &Sheet, names: &[String]) {
+    /// Finds the columns among the `names` of the fields, which stand in `what`.
+    fn set_names(
+        &mut self,
+        sheet: &Sheet,
+        names: &[String],
+        what: &'static str,
+    ) -> Result<(), FormatError> {
         (self.names, self.by_name) = (names.to_vec(), true);
         self.targets = vec![Vec::new(); names.len()];
         for (index, column) in sheet.columns.iter().enumerate() {
             let mapped = self.mapping.iter().find(|(name, _)| *name == column.name);
             let wanted = mapped.map_or(column.name.as_str(), |(_, field)| field.name());
-            let exact = names.iter().position(|name| name == wanted);
-            let any_case = || names.iter().position(|name| name.eq_ignore_ascii_case(wanted));
-            if let Some(field) = exact.or_else(any_case) {
-                self.targets[field].push(index);
+            let named = |is: &dyn Fn(&str) -> bool| {
+                let mut found = (0..names.len()).filter(|field| is(&names[*field]));
+                Some((found.next()?, found.next()))
+            };
+            let exact = named(&|name| name == wanted);
+            match exact.or_else(|| named(&|name| name.eq_ignore_ascii_case(wanted))) {
+                None => {}
+                Some((field, None)) => self.targets[field].push(index),
+                Some((field, Some(_))) => {
+                    return Err(FormatError::NamedTwice { what, field: names[field].clone() });
+                }
             }
         }
+        if self.targets.iter().all(Vec::is_empty) {
+            let columns = sheet.column_list();
+            return Err(FormatError::Header { what, columns, header: names.join(",") });
+        }
+        Ok(())
     }
 }
 

@@ -93,6 +93,21 @@ fn headers_are_matched() {
 }
 
 #[test]
+fn a_field_that_is_named_twice_is_refused() {
+    let schema = columns(&[("invoice_no", DataType::Utf8View), ("qty", DataType::Int64)]);
+    let csv = DecodeOptions::new(Format::Csv);
+    for header in ["qty,invoice_no,qty", "QTY,Qty,invoice_no"] {
+        let error = decoder(&schema, &csv).decode(format!("{header}\n1,2,3\n").as_bytes());
+        assert!(matches!(error, Err(FormatError::NamedTwice { .. })), "{header}: {error:?}");
+    }
+    let error = decoder(&schema, &csv).decode(b"qty,invoice_no\r1,2\r3,4\r");
+    assert!(matches!(error, Err(FormatError::CarriageReturn)), "{error:?}");
+    // Names that are no columns may repeat, and the exact name is the one that is meant.
+    let decoded = decoder(&schema, &csv).decode(b"_,_,QTY,qty\n1,2,3,4\n").expect("decodes");
+    assert_eq!(shown(&decoded.rows), "{\"invoice_no\":null,\"qty\":4}\n");
+}
+
+#[test]
 fn bad_records_stand_alone() {
     let schema = columns(&[("a", DataType::Int64), ("b", DataType::Utf8View)]);
     let text = concat!(

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -16,7 +17,7 @@ use yeoul_format::{BadKind, DecodeOptions, Decoded, Decoder, TimeLimit};
 
 use super::body::{self, Coding, Source};
 use super::error::{self, ApiError};
-use super::written::{decode_options, parameters};
+use super::written::{decode_options, name, parameters};
 use super::{INLINE_BYTES_MAX, Shared, kib, page};
 use crate::decode::{HEAD_BYTES, refused, sqlstate};
 
@@ -25,12 +26,12 @@ const KEY_BYTES_MAX: usize = 255;
 
 pub(crate) async fn ingest(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let begin = Instant::now();
     let (head, body) = request.into_parts();
-    match check(&shared, &name, &head.uri, &head.headers).await {
+    match check(&shared, path, &head.uri, &head.headers).await {
         Ok(wish) => match wish.carry_out(&shared, body).await {
             Ok(receipt) => {
                 let mut answer = error::receipt(&receipt);
@@ -62,11 +63,11 @@ struct Wish {
 
 async fn check(
     shared: &Shared,
-    name: &str,
+    path: Result<Path<String>, PathRejection>,
     uri: &Uri,
     headers: &HeaderMap,
 ) -> Result<Wish, ApiError> {
-    let stream = shared.engine()?.stream(name)?;
+    let stream = shared.engine()?.stream(&name(path)?)?;
     let given = parameters(uri)?;
     let decode = decode_options(stream.decode_options(), headers, &given)?;
     let own = given.is_empty();
@@ -103,11 +104,16 @@ pub(super) async fn room(
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let mut values = headers.get_all("idempotency-key").iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let fits = |key: &str| {
+        (1..=KEY_BYTES_MAX).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_graphic() || b == b' ')
+    };
     match value.to_str() {
-        Ok(key) if !key.is_empty() && key.len() <= KEY_BYTES_MAX => Ok(Some(key.to_owned())),
+        Ok(key) if fits(key) && values.next().is_none() => Ok(Some(key.to_owned())),
         _ => Err(ApiError::bad(format!(
-            "Idempotency-Key must be 1 to {KEY_BYTES_MAX} visible ASCII characters"
+            "Idempotency-Key must be one of 1 to {KEY_BYTES_MAX} printable ASCII characters"
         ))),
     }
 }
@@ -373,6 +379,11 @@ mod tests {
         assert_eq!(of("abc").unwrap().as_deref(), Some("abc"));
         assert_eq!(of(&"x".repeat(256)).unwrap_err().status, 400);
         assert_eq!(of("").unwrap_err().status, 400);
+        assert_eq!(of("a b").unwrap().as_deref(), Some("a b"));
+        assert_eq!(of("a\tb").unwrap_err().status, 400);
+        let mut two = headers(&[("idempotency-key", "a")]);
+        two.append("idempotency-key", "b".parse().unwrap());
+        assert_eq!(key(&two).unwrap_err().status, 400);
     }
 
     fn job(body: &[u8], coding: Coding, format: Format, delivery_bytes_max: usize) -> Job {

@@ -16,6 +16,7 @@ mod mend;
 use std::time::Instant;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -24,6 +25,7 @@ use yeoul_engine::{LetterId, StreamHandle};
 
 use super::body::{self, Coding, Source};
 use super::error::ApiError;
+use super::written::name;
 use super::{Shared, ingest, page};
 use answer::Outcome;
 use lines::Line;
@@ -36,11 +38,14 @@ const LETTERS_MAX: usize = 10_000;
 const PAGE_LETTERS: usize = 1_000;
 
 /// `GET /v1/dead-letters/{stream}`: those that nobody has put back.
-pub(crate) async fn list(State(shared): State<Shared>, Path(name): Path<String>) -> Response {
-    match shared.engine().and_then(|engine| Ok(engine.stream(&name)?)) {
-        Ok(_) => {}
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    path: Result<Path<String>, PathRejection>,
+) -> Response {
+    let name = match stream_of(&shared, path) {
+        Ok(stream) => stream.name().to_owned(),
         Err(error) => return error.into_response(),
-    }
+    };
     let pages = futures::stream::unfold(Some(None), move |after: Option<Option<LetterId>>| {
         let (shared, name) = (std::sync::Arc::clone(&shared), name.clone());
         async move {
@@ -64,13 +69,14 @@ pub(crate) async fn list(State(shared): State<Shared>, Path(name): Path<String>)
 /// `POST /v1/dead-letters/{stream}/replay`.
 pub(crate) async fn replay(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
     let begin = Instant::now();
     let (head, body) = request.into_parts();
-    let stream = shared.engine().and_then(|engine| Ok(engine.stream(&name)?));
-    let stream = match stream.and_then(|stream| Ok((stream, Coding::of(&head.headers)?))) {
+    let stream = match stream_of(&shared, path)
+        .and_then(|stream| Ok((stream, Coding::of(&head.headers)?)))
+    {
         Ok(stream) => stream,
         Err(error) => {
             body::drain(body).await;
@@ -87,6 +93,13 @@ pub(crate) async fn replay(
         }
         Err(error) => error.into_response(),
     }
+}
+
+fn stream_of(
+    shared: &Shared,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<StreamHandle, ApiError> {
+    Ok(shared.engine()?.stream(&name(path)?)?)
 }
 
 async fn put_back(

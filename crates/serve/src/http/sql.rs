@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use futures::stream::Fuse;
@@ -13,6 +13,7 @@ use yeoul_engine::{Answer, CancelHandle, EngineError, RowStream, Session};
 
 use super::answer::{self, Rows};
 use super::error::ApiError;
+use super::written::parameters;
 use super::{Shared, body, page};
 use crate::parameter::from_json;
 
@@ -22,12 +23,6 @@ pub(crate) enum Layout {
     Json,
     Csv,
     Arrow,
-}
-
-/// What may follow the `?`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Wishes {
-    format: Option<String>,
 }
 
 /// A statement as JSON.
@@ -48,21 +43,31 @@ impl Drop for Cancelling {
     }
 }
 
-pub(crate) async fn sql(
-    State(shared): State<Shared>,
-    Query(wishes): Query<Wishes>,
-    request: Request,
-) -> Response {
-    match answer(&shared, &wishes, request).await {
+pub(crate) async fn sql(State(shared): State<Shared>, request: Request) -> Response {
+    match answer(&shared, request).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     }
 }
 
-async fn answer(shared: &Shared, wishes: &Wishes, request: Request) -> Result<Response, ApiError> {
+/// What `?format=` says; nothing else may follow the `?`.
+fn format_of(uri: &Uri) -> Result<Option<String>, ApiError> {
+    let mut format = None;
+    for (name, value) in parameters(uri)? {
+        if name != "format" {
+            return Err(ApiError::bad(format!("parameter \"{name}\" does not exist")).hint(
+                "the only one is format; values of $1, $2, … stand in a body of application/json",
+            ));
+        }
+        format = Some(value);
+    }
+    Ok(format)
+}
+
+async fn answer(shared: &Shared, request: Request) -> Result<Response, ApiError> {
     let begin = Instant::now();
     let (head, body) = request.into_parts();
-    let layout = layout(wishes.format.as_deref(), &head.headers)?;
+    let layout = layout(format_of(&head.uri)?.as_deref(), &head.headers)?;
     let options = &shared.options;
     let length = body::length(&head.headers);
     let bytes = body::read(body, length, options.sql_bytes_max, options.body_timeout).await?;

@@ -1,7 +1,8 @@
 //! How the events of a request are written: the parameters behind the `?`, else the `Content-Type`,
 //! else what the stream was created with, else JSON.
 
-use axum::extract::Query;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use yeoul_engine::decode_options_with;
 use yeoul_format::{DecodeOptions, Format};
@@ -11,7 +12,21 @@ use super::error::ApiError;
 /// What stands behind the `?`.
 pub(super) fn parameters(uri: &Uri) -> Result<Vec<(String, String)>, ApiError> {
     let parsed = Query::<Vec<(String, String)>>::try_from_uri(uri);
-    parsed.map(|Query(pairs)| pairs).map_err(|e| ApiError::bad(e.body_text()))
+    let Query(pairs) = parsed.map_err(|e| ApiError::bad(e.body_text()))?;
+    let twice = (1..pairs.len()).find(|i| pairs[..*i].iter().any(|pair| pair.0 == pairs[*i].0));
+    match twice {
+        Some(i) => Err(ApiError::bad(format!("parameter \"{}\" is given twice", pairs[i].0))),
+        None => Ok(pairs),
+    }
+}
+
+/// The name of a stream in an address.
+pub(super) fn name(path: Result<Path<String>, PathRejection>) -> Result<String, ApiError> {
+    let unreadable = |_| {
+        ApiError::bad("the name in the address is no text")
+            .hint("characters beyond ASCII are the bytes of UTF-8, each as % and two digits")
+    };
+    path.map(|Path(name)| name).map_err(unreadable)
 }
 
 /// How the body is decoded: as the stream says, in the format that the request says.
@@ -59,6 +74,14 @@ fn format(headers: &HeaderMap) -> Result<Option<Format>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_given_once() {
+        let of = |uri: &str| parameters(&uri.parse().unwrap());
+        assert_eq!(of("/?format=csv&header=false").unwrap().len(), 2);
+        let error = of("/?header=true&header=false").unwrap_err();
+        assert_eq!(error.error.message, "parameter \"header\" is given twice");
+    }
 
     #[test]
     fn formats_by_header() {

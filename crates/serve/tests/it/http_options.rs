@@ -52,7 +52,7 @@ fn a_stream_says_how_its_events_are_written() {
         ("?heder=false", "parameter \\\"heder\\\" does not exist"),
         ("?mapping=a:b", "it is an option of the stream"),
         ("?format=parquet", "format 'parquet' is for files"),
-        ("?format=csv&columns=x", "column \\\"x\\\" in option \\\"columns\\\" does not exist"),
+        ("?format=csv&columns=x", "option \\\"columns\\\" names none of the columns"),
     ] {
         let answer = post(path, "application/json", json);
         assert_eq!(answer.status, 400, "{path}: {}", answer.text());
@@ -117,7 +117,6 @@ fn messages_of_decoders_name_types_as_sql_does() {
         "time",
         "timestamp",
         "timestamptz",
-        "interval",
         "uuid",
         "bytea",
         "bigint[]",

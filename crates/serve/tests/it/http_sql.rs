@@ -119,3 +119,20 @@ fn health_and_metrics() {
     assert_eq!(fixture.get("/nowhere").status, 404);
     assert_eq!(fixture.get("/v1/sql").status, 405);
 }
+
+#[test]
+fn an_address_that_says_something_else_is_refused_as_json() {
+    let fixture = with_rows();
+    let rows = b"{\"id\":3}";
+    for (address, message) in [
+        ("/v1/sql?fmt=csv", "parameter \"fmt\" does not exist"),
+        ("/v1/sql?format=csv&format=json", "parameter \"format\" is given twice"),
+        ("/v1/ingest/t?header=true&header=false", "parameter \"header\" is given twice"),
+        ("/v1/ingest/%ff", "the name in the address is no text"),
+        ("/v1/dead-letters/%ff/replay", "the name in the address is no text"),
+    ] {
+        let answer = fixture.post(address, &[], rows);
+        assert_eq!(answer.status, 400, "{address}: {}", answer.text());
+        assert_eq!(answer.json()["error"]["message"], message, "{address}");
+    }
+}

@@ -248,7 +248,7 @@ pub(super) fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, Sql
 
 /// Splits at commas; a name may be quoted as in SQL, otherwise it is folded to lower case.
 fn names(text: &str) -> Option<Vec<String>> {
-    text.split(',').map(name).collect()
+    unquoted_split(text).map(name).collect()
 }
 
 fn name(text: &str) -> Option<String> {
@@ -257,7 +257,7 @@ fn name(text: &str) -> Option<String> {
         Some(inner) if !inner.is_empty() => Some(inner.replace("\"\"", "\"")),
         Some(_) => None,
         None if text.is_empty() => None,
-        None => Some(text.to_lowercase()),
+        None => Some(text.to_ascii_lowercase()),
     }
 }
 
@@ -306,7 +306,9 @@ fn mapping(text: &str) -> Result<Vec<(String, FieldPath)>, String> {
     let mut pairs: Vec<(String, FieldPath)> = Vec::new();
     for pair in unquoted_split(text) {
         let pair = pair.trim();
-        let Some((column, field)) = pair.split_once([':', '=']) else {
+        let mut divided = unquoted_parts(pair, &[':', '=']);
+        let column = divided.next().unwrap_or_default();
+        let Some(field) = pair.get(column.len() + 1..) else {
             return Err(format!("'{pair}' has no colon; write 'column: field'"));
         };
         let Some(column) = name(column) else {
@@ -329,9 +331,14 @@ fn mapping(text: &str) -> Result<Vec<(String, FieldPath)>, String> {
 
 /// Splits at commas that do not stand in double quotes.
 fn unquoted_split(text: &str) -> impl Iterator<Item = &str> {
+    unquoted_parts(text, &[','])
+}
+
+/// Splits at characters that do not stand in double quotes.
+fn unquoted_parts<'a>(text: &'a str, at: &'a [char]) -> impl Iterator<Item = &'a str> {
     let mut quoted = false;
     text.split(move |c| {
         quoted ^= c == '"';
-        c == ',' && !quoted
+        at.contains(&c) && !quoted
     })
 }

@@ -1,7 +1,6 @@
 //! `INSERT`, `UPDATE` and `DELETE`.
 
 use datafusion::sql::sqlparser::ast as sql;
-use datafusion::sql::sqlparser::parser::Parser;
 
 use super::reader::Reader;
 use crate::ast::{Delete, Insert, Name, Update};
@@ -77,7 +76,7 @@ fn alias(r: &mut Reader<'_>, stops: &[&str]) -> Result<Option<Name>, SqlError> {
 }
 
 fn selection(r: &mut Reader<'_>) -> Result<Option<sql::Expr>, SqlError> {
-    if r.word("WHERE") { r.run(Parser::parse_expr).map(Some) } else { Ok(None) }
+    if r.word("WHERE") { r.expr().map(Some) } else { Ok(None) }
 }
 
 pub(super) fn update(r: &mut Reader<'_>) -> Result<Update, SqlError> {
@@ -89,7 +88,7 @@ pub(super) fn update(r: &mut Reader<'_>) -> Result<Update, SqlError> {
     loop {
         let column = r.ident()?;
         r.expect("=")?;
-        assignments.push((column, r.run(Parser::parse_expr)?));
+        assignments.push((column, r.expr()?));
         if !r.word(",") {
             break;
         }

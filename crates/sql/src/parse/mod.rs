@@ -4,8 +4,10 @@
 //! streaming words (`STREAM`, `WATERMARK FOR`, `APPEND ONLY`, `EMIT`) are. Every error carries
 //! the place of the token at which reading stopped.
 
+mod balance;
 mod copy;
 mod ddl;
+mod depth;
 mod dml;
 mod lookup;
 mod reader;
@@ -21,6 +23,7 @@ use crate::ast::{Explain, ExplainTarget, Name, Query, Show, Spanned, Statement};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::did_you_mean;
 use crate::text::Text;
+pub(crate) use depth::DEPTH_MAX;
 use reader::Reader;
 
 /// Gives the value of the placeholder `${NAME}` in an option, from the environment or a secrets
@@ -65,15 +68,28 @@ pub fn parse(text: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
 /// The statements of `text`, with `${NAME}` in options replaced by what `secrets` gives.
 pub fn parse_with(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let text = Arc::new(Text::new(text)?);
+    text.check_names()?;
+    for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
+        depth::check(tokens, &text)?;
+    }
+    statements(&text, secrets)
+}
+
+/// As [`parse_with`] for what was accepted before: limits that came since do not close a data folder.
+pub fn parse_stored(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
+    statements(&Arc::new(Text::new(text)?), secrets)
+}
+
+fn statements(text: &Arc<Text>, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let mut statements = Vec::new();
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
         let bounds = |t: &TokenWithSpan| text.span(t.span).unwrap_or_default();
         let span = bounds(first).to(bounds(last));
-        let mut reader = Reader::new(&text, tokens, span, secrets);
+        let mut reader = Reader::new(text, tokens, span, secrets);
         let node = statement(&mut reader)?;
         reader.end()?;
-        statements.push(Spanned { node, span, text: Arc::clone(&text) });
+        statements.push(Spanned { node, span, text: Arc::clone(text) });
     }
     Ok(statements)
 }

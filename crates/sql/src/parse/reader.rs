@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::balance::balance;
 use super::{Secrets, lookup};
 use crate::ast::{Name, Query};
 use crate::error::{ErrorKind, Span, SqlError};
@@ -96,18 +97,17 @@ impl<'a> Reader<'a> {
 
     /// Where `words` stand among the tokens that are left.
     pub(super) fn find(&self, words: &[&str]) -> Option<Span> {
-        let mut at = 0;
-        loop {
-            let mut tokens = (at..).zip(words).map(|(i, w)| (self.parser.peek_nth_token_ref(i), w));
-            if tokens.all(|(token, word)| word_of(&token.token) == *word) {
-                let span = |i| self.text.span(self.parser.peek_nth_token_ref(i).span);
+        // By index: the parser finds its n-th token by stepping over those before it.
+        let token = |at| self.parser.token_at(at);
+        let mut at = self.parser.get_current_index();
+        while token(at).token != Token::EOF {
+            if (at..).zip(words).all(|(at, word)| word_of(&token(at).token) == *word) {
+                let span = |at: usize| self.text.span(token(at).span);
                 return Some(span(at)?.to(span(at + words.len() - 1)?));
-            }
-            if self.parser.peek_nth_token_ref(at).token == Token::EOF {
-                return None;
             }
             at += 1;
         }
+        None
     }
 
     pub(super) fn expect(&mut self, word: &str) -> Result<(), SqlError> {
@@ -193,6 +193,13 @@ impl<'a> Reader<'a> {
         Ok(names)
     }
 
+    /// An expression, up to where the parser stops.
+    pub(super) fn expr(&mut self) -> Result<sql::Expr, SqlError> {
+        let mut expr = self.run(Parser::parse_expr)?;
+        balance(&mut expr);
+        Ok(expr)
+    }
+
     /// A query, up to where the parser stops.
     pub(super) fn query(&mut self) -> Result<Query, SqlError> {
         let start = self.here();
@@ -203,7 +210,8 @@ impl<'a> Reader<'a> {
             .detail("a row is looked up in the table as the table is when the row comes")
             .at(at));
         }
-        let ast = self.run(Parser::parse_query)?;
+        let mut ast = self.run(Parser::parse_query)?;
+        balance(&mut ast);
         Ok(Query { ast, span: start.to(self.last()), text: self.text() })
     }
 

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
 
 use crate::error::{ErrorKind, Span, SqlError};
+use crate::parse::DEPTH_MAX;
 use crate::planner::Context;
 use crate::text::{Text, fold};
 
@@ -43,7 +44,10 @@ impl<'a> Aliases<'a> {
                 };
                 let mut replace = Replace { aliases: &aliases, columns, depth: 0, parts: 0 };
                 let _ = select.projection[i].visit(&mut replace);
-                if replace.parts > PARTS_MAX {
+                let too_many = replace.parts > PARTS_MAX;
+                let mut size = Size::default();
+                let _ = select.projection[i].visit(&mut size);
+                if too_many || size.depth_max > DEPTH_MAX {
                     return Err(self.too_large(&select.projection[i]));
                 }
             }
@@ -60,9 +64,10 @@ impl<'a> Aliases<'a> {
             _ => None,
         };
         SqlError::new(
-            ErrorKind::OutOfResources,
-            format!("an item has more than {PARTS_MAX} parts once its aliases are put in"),
+            ErrorKind::TooComplex,
+            "an item is too large once the aliases in it are put in",
         )
+        .detail(format!("it may have {PARTS_MAX} parts, {DEPTH_MAX} of them within each other"))
         .hint("compute the shared part in a subquery")
         .at(alias.unwrap_or(self.within))
     }
@@ -187,9 +192,9 @@ impl VisitorMut for Replace<'_> {
             return ControlFlow::Continue(());
         }
         if let Some(meaning) = self.aliases.get(&name) {
-            let mut parts = Parts(0);
-            let _ = meaning.clone().visit(&mut parts);
-            self.parts += parts.0;
+            let mut size = Size::default();
+            let _ = meaning.clone().visit(&mut size);
+            self.parts += size.parts;
             if self.parts > PARTS_MAX {
                 return ControlFlow::Break(());
             }
@@ -199,13 +204,26 @@ impl VisitorMut for Replace<'_> {
     }
 }
 
-struct Parts(usize);
+/// How large an expression is.
+#[derive(Default)]
+struct Size {
+    parts: usize,
+    depth: usize,
+    depth_max: usize,
+}
 
-impl VisitorMut for Parts {
+impl VisitorMut for Size {
     type Break = ();
 
     fn pre_visit_expr(&mut self, _expr: &mut sql::Expr) -> ControlFlow<()> {
-        self.0 += 1;
+        self.parts += 1;
+        self.depth += 1;
+        self.depth_max = self.depth_max.max(self.depth);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _expr: &mut sql::Expr) -> ControlFlow<()> {
+        self.depth -= 1;
         ControlFlow::Continue(())
     }
 }

@@ -111,3 +111,9 @@ EXPLAIN DELETE FROM products
 ALTER TABLE products ADD COLUMN x INT
 SHOW CREATE
 SELECT * FROM events WHERE kind = 1 AND
+CREATE TABLE "" (a INT PRIMARY KEY)
+SELECT kind AS "" FROM events
+SELECT "kind FROM events
+CREATE STREAM t (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = 5)
+CREATE STREAM t (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = '2000000000 days')
+CREATE TABLE xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (a INT PRIMARY KEY)

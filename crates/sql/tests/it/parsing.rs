@@ -279,3 +279,13 @@ fn the_guide_lists_every_option() {
     let table = yeoul_sql::options::markdown();
     assert!(guide.contains(&table), "put this into docs/guide/sql.md:\n{table}");
 }
+
+#[test]
+fn what_was_accepted_before_is_read_whatever_limits_came_since() {
+    let deep = format!("CREATE MATERIALIZED VIEW v AS SELECT a{} AS n FROM t", " + 1".repeat(300));
+    let long = format!("CREATE STREAM {} (a INT)", "x".repeat(300));
+    for sql in ["CREATE STREAM \"\" (a INT)", &deep, &long] {
+        assert!(parse(sql).is_err());
+        yeoul_sql::parse_stored(sql, &|_| None).expect("is read");
+    }
+}

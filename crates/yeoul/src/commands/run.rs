@@ -1,11 +1,9 @@
 //! `yeoul run`: start a project.
 
-use tokio::runtime::Runtime;
-
 use crate::arguments::RunArguments;
 use crate::config::{Settings, listen_address};
 use crate::failure::{Exit, Failure};
-use crate::instance::{Ending, Instance};
+use crate::instance::{self, Ending, Instance};
 use crate::project::Project;
 use crate::shell;
 
@@ -17,7 +15,7 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
     let mut project = Project::read(&arguments.dir)?;
     addresses(&mut project.settings, arguments)?;
     let data = project.data(arguments.data.as_deref());
-    let runtime = Runtime::new()?;
+    let runtime = instance::runtime()?;
     let mut instance = Instance::listen(&project, &data, &runtime)?;
     let outcome = runtime.block_on(async {
         instance.serve().await?;

@@ -2,16 +2,15 @@
 
 use std::io::{IsTerminal, Read};
 
-use tokio::runtime::Runtime;
-
 use crate::arguments::SqlArguments;
 use crate::config::POSTGRES_DEFAULT;
 use crate::failure::{Exit, Failure};
+use crate::instance;
 use crate::shell::{Backend, Shell, interact};
 
 /// Runs the command.
 pub(crate) fn run(arguments: &SqlArguments) -> Result<Exit, Failure> {
-    let runtime = Runtime::new()?;
+    let runtime = instance::runtime()?;
     let script = script(arguments)?;
     let backend = match &arguments.data {
         Some(data) => Backend::open(data)?,

@@ -13,7 +13,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
 use yeoul_batch::Clock;
 use yeoul_engine::{Engine, Session};
 
@@ -21,7 +20,7 @@ use crate::arguments::DemoArguments;
 use crate::clock::SystemClock;
 use crate::config::listen_address;
 use crate::failure::{Exit, Failure};
-use crate::instance::{Ending, Instance};
+use crate::instance::{self, Ending, Instance};
 use crate::project::Project;
 use crate::shell::{self, Kind};
 
@@ -63,7 +62,7 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, Failure> {
     let temporary = tempfile::tempdir()?;
     let data = arguments.data.clone().unwrap_or_else(|| temporary.path().join("data"));
 
-    let runtime = Runtime::new()?;
+    let runtime = instance::runtime()?;
     let mut instance = Instance::listen(&project, &data, &runtime)?;
     let outcome = runtime.block_on(async {
         instance.serve().await?;

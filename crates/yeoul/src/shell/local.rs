@@ -53,6 +53,13 @@ pub(crate) fn open_stopped(data: &Path) -> Result<Engine, Failure> {
             data.display()
         )));
     }
+    // Every folder without a log would be one in which nothing was stored yet, and balance.
+    if !data.join("log").is_dir() {
+        return Err(Failure::usage(format!(
+            "\"{}\" is not a data folder: it has no log\nhint: `yeoul run` writes to the folder that \"data\" in yeoul.toml names",
+            data.display()
+        )));
+    }
     Ok(Engine::open_read_only(data, Arc::new(SystemClock), EngineOptions::default())?)
 }
 

@@ -85,6 +85,19 @@ fn reading_writes_nothing() {
 }
 
 #[test]
+fn a_folder_without_a_log_does_not_balance() {
+    let dir = project(CLICKS);
+    for command in [
+        &["audit", "--data", text(dir.path())][..],
+        &["sql", "--data", text(dir.path()), "-c", "SELECT 1"],
+    ] {
+        let said = yeoul(command);
+        assert_eq!(said.code, Some(2), "{command:?}: {}", said.out);
+        assert!(said.err.contains("is not a data folder"), "{}", said.err);
+    }
+}
+
+#[test]
 fn what_is_not_ours_is_not_inspected() {
     let dir = project(CLICKS);
     let said = yeoul(&["inspect", text(&dir.path().join("project.sql"))]);
