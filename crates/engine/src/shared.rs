@@ -8,6 +8,7 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use yeoul_batch::Clock;
+use yeoul_reflect::Fixed;
 use yeoul_store::{Store, StoreError};
 
 use crate::build::BuildTask;
@@ -16,7 +17,6 @@ use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::planning::Planning;
-use crate::reflect::Fixed;
 use crate::reports::Reports;
 use crate::world::World;
 

@@ -9,7 +9,7 @@ use super::files::SourceFile;
 const FEATURES: &str = "features";
 
 /// A crate and those it may use. A new arrow is a design change, made in `ARCHITECTURE.md` first.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     // Not a part of the house: see its manifest.
     (FEATURES, &[]),
     // The floor: pure.
@@ -20,8 +20,10 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("store", &["batch"]),
     ("flow", &["batch", "functions"]),
     ("sql", &["batch", "functions"]),
+    // Above sql alone: what PostgreSQL's catalogs say of relations.
+    ("reflect", &["sql"]),
     // The facade.
-    ("engine", &["batch", "functions", "store", "flow", "sql"]),
+    ("engine", &["batch", "functions", "store", "flow", "sql", "reflect"]),
     // The edge.
     ("connect", &["batch", "format", "engine"]),
     ("serve", &["batch", "format", "engine"]),

@@ -14,7 +14,7 @@ use super::define::table_schema;
 use super::{Body, Relation, RelationId, StreamBody, TableBody};
 use crate::scan::{NewestRow, TreeView};
 
-const NAME: &str = "yeoul.dead_letters";
+pub(crate) const NAME: &str = "yeoul.dead_letters";
 
 /// Positions of columns of the table.
 pub(crate) mod column {

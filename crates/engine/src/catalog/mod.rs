@@ -18,6 +18,7 @@ use yeoul_store::TreeSpec;
 pub(crate) use define::Definer;
 pub(crate) use graph::build as build_graph;
 pub(crate) use late::{LATE_ROWS, late_rows};
+pub(crate) use letters::NAME as DEAD_LETTERS_NAME;
 pub(crate) use letters::column as letter_column;
 pub(crate) use letters::{DEAD, REPLAYED, dead_letters, dead_letters_without_key, logged_letters};
 

@@ -1,6 +1,6 @@
 //! Queries about the catalogs of PostgreSQL: told from others, and handed to who answers them.
 //!
-//! Those that ask of catalogs only are answered by [`crate::reflect`]. Those that read relations of ours too
+//! Those that ask of catalogs only are answered by [`yeoul_reflect`]. Those that read relations of ours too
 //! (`SELECT * FROM orders WHERE buyer = current_user`) are rewritten by the rules of
 //! `datafusion-pg-catalog` and run on the batch engine in one context that all sessions share.
 
@@ -18,13 +18,14 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
 use datafusion_pg_catalog::setup_pg_catalog;
 use datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use yeoul_reflect::{Client, Failure, Question, Reflection, Refusal, reflect};
 use yeoul_sql::RelationKind;
 
+use super::facts;
 use super::show::Settings;
 use super::{Answer, Prepared, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::provider;
-use crate::reflect::{Client, Failure, Question, Reflection, reflect};
 use crate::shared::Shared;
 use crate::system;
 
@@ -124,10 +125,10 @@ impl Client for Asker {
         all.into_iter().collect()
     }
 
-    fn set(&self, name: &str, value: &str) -> Result<(), EngineError> {
+    fn set(&self, name: &str, value: &str) -> Result<(), Refusal> {
         match &self.client {
             Some(client) if client.setting(name).is_some() => client.set(name, value),
-            _ => self.settings.put(name, value),
+            _ => Ok(self.settings.put(name, value)?),
         }
     }
 }
@@ -156,7 +157,7 @@ impl Session {
         Ok(state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?)
     }
 
-    /// Asks [`crate::reflect`], away from the threads that serve connections.
+    /// Asks [`yeoul_reflect`], away from the threads that serve connections.
     async fn reflection(
         &self,
         sql: &str,
@@ -166,8 +167,8 @@ impl Session {
         let client = Asker { client: self.client.clone(), settings: Arc::clone(&self.settings) };
         let stop = Arc::new(AtomicBool::new(false));
         let question = Question {
-            shared: Arc::clone(&self.shared),
-            world: self.shared.world.load_full(),
+            facts: facts::of(&self.shared),
+            fixed: Arc::clone(self.shared.fixed_catalogs.get_or_init(Arc::default)),
             client: Arc::new(client),
             sql: sql.to_owned(),
             claims: claims.to_vec(),
@@ -207,10 +208,10 @@ impl Session {
                 let rows = Box::pin(futures::stream::iter(batch.map(Ok)));
                 return Ok(Answer::Rows { schema, commit, rows });
             }
-            Err(failure) if !failure.elsewhere() => return Err(failure.into()),
+            Err(failure) if !failure.elsewhere => return Err(failure.into()),
             Err(failure) => failure,
         };
-        let mut plan = self.catalog_plan(sql).await.map_err(|error| failure.instead_of(error))?;
+        let mut plan = self.catalog_plan(sql).await.map_err(|error| instead_of(failure, error))?;
         if !parameters.is_empty() {
             plan = plan.with_param_values(ParamValues::from(parameters))?;
         }
@@ -229,10 +230,10 @@ impl Session {
                 let (schema, catalog_text) = (Some(schema), Some(sql.into()));
                 return Ok(Prepared { parameters, schema, statement: None, catalog_text });
             }
-            Err(failure) if !failure.elsewhere() => return Err(failure.into()),
+            Err(failure) if !failure.elsewhere => return Err(failure.into()),
             Err(failure) => failure,
         };
-        let plan = self.catalog_plan(sql).await.map_err(|error| failure.instead_of(error))?;
+        let plan = self.catalog_plan(sql).await.map_err(|error| instead_of(failure, error))?;
         let mut parameters: Vec<(usize, DataType)> = plan
             .get_parameter_types()?
             .into_iter()
@@ -248,6 +249,21 @@ impl Session {
             statement: None,
             catalog_text: Some(sql.into()),
         })
+    }
+}
+
+/// The error to show when the batch engine could not answer either: its own where relations are read
+/// that are none of the catalogs.
+fn instead_of(failure: Failure, error: EngineError) -> EngineError {
+    if failure.sqlstate == "42P01" { error } else { failure.into() }
+}
+
+impl From<Failure> for EngineError {
+    fn from(failure: Failure) -> Self {
+        match failure.refusal.map(|refusal| refusal.downcast::<Self>()) {
+            Some(Ok(error)) => *error,
+            _ => Self::new(ErrorKind::Input, failure.message).with_sqlstate(failure.sqlstate),
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod catalog_query;
 mod change;
+mod facts;
 mod query;
 mod show;
 
@@ -21,12 +22,12 @@ use datafusion::common::ScalarValue;
 use futures::Stream;
 use tokio::sync::watch;
 use yeoul_batch::{CommitId, TimeLimit};
+use yeoul_reflect::Client;
 use yeoul_sql::{CopyFormat, Name, Spanned, Statement, Transaction};
 
 use crate::catalog::Relation;
 use crate::commit::Job;
 use crate::error::{EngineError, ErrorKind};
-use crate::reflect::Client;
 use crate::shared::Shared;
 
 /// Rows of an answer as they come. Ends with an error when the query is cancelled, times out or

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use yeoul_engine::{Client, EngineError, ErrorKind};
+use yeoul_engine::{Client, EngineError, ErrorKind, Refusal};
 
 /// The version that clients read to choose their catalog queries.
 pub(crate) const SERVER_VERSION: &str = concat!("16.6 (Yeoul ", env!("CARGO_PKG_VERSION"), ")");
@@ -193,9 +193,9 @@ impl Client for Told {
         self.settings.all().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
-    fn set(&self, name: &str, value: &str) -> Result<(), EngineError> {
+    fn set(&self, name: &str, value: &str) -> Result<(), Refusal> {
         match known(name) {
-            Some(name) => self.settings.set(name, value).map(drop),
+            Some(name) => Ok(self.settings.set(name, value).map(drop)?),
             None => Ok(()),
         }
     }

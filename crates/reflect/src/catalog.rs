@@ -4,17 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use yeoul_sql::{RelationKind, Statement};
+use yeoul_sql::RelationKind;
 
 use super::fixed::{self, Entry, Fixed};
 use super::kind::Kind;
 use super::table::Table;
 use super::value::Value;
-use super::{Client, information, rows, views};
-use crate::catalog::{Body, Relation};
-use crate::shared::Shared;
-use crate::system;
-use crate::world::World;
+use super::{Client, Question, information, rows, views};
 
 /// The numbers of our schemas; the others are PostgreSQL's own.
 pub(super) const PUBLIC: i64 = 2200;
@@ -26,31 +22,53 @@ pub(super) const INFORMATION_SCHEMA: i64 = 13_283;
 pub(super) const DATABASE: i64 = 16_384;
 pub(super) const OWNER: i64 = 10;
 
-/// Where the numbers of system tables and of all other relations begin. A relation takes four: its own, its
-/// index, its constraint, and one in reserve.
-const SYSTEM_FROM: i64 = 17_000;
-const RELATIONS_FROM: i64 = 20_000;
+/// Finds the query in a statement.
+type ViewQuery = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+/// What there is, as of one commit.
+pub struct Facts {
+    /// Our relations.
+    pub relations: Vec<Shown>,
+    /// Now, in microseconds since 1970.
+    pub now_us: i64,
+    /// The query in the statement that created a view.
+    pub view_query: Box<ViewQuery>,
+}
 
 /// A stream, table, view or system table as the catalogs show it.
-pub(super) struct Shown {
-    pub(super) oid: i64,
-    pub(super) schema: &'static str,
-    pub(super) name: String,
-    /// `r`, `m` or `v`.
-    pub(super) relkind: &'static str,
-    pub(super) kind: RelationKind,
-    pub(super) fields: arrow::datatypes::SchemaRef,
+#[derive(Debug)]
+pub struct Shown {
+    /// Its number. The three behind it are its index, its constraint, and one in reserve.
+    pub oid: i64,
+    /// `public` or `yeoul`.
+    pub schema: &'static str,
+    /// Its name in the schema.
+    pub name: String,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns.
+    pub fields: arrow::datatypes::SchemaRef,
     /// The columns of its primary key.
-    pub(super) key: Vec<usize>,
+    pub key: Vec<usize>,
     /// The statement that created it.
-    pub(super) sql: String,
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
+    pub sql: String,
+    /// How many rows are stored.
+    pub rows: u64,
+    /// How large they are.
+    pub bytes: u64,
     /// What it is, in words.
-    pub(super) comment: String,
+    pub comment: String,
 }
 
 impl Shown {
+    pub(super) fn relkind(&self) -> &'static str {
+        match self.kind {
+            RelationKind::View => "m",
+            RelationKind::System => "v",
+            RelationKind::Stream | RelationKind::Table => "r",
+        }
+    }
+
     pub(super) fn namespace(&self) -> i64 {
         if self.schema == "public" { PUBLIC } else { YEOUL }
     }
@@ -69,24 +87,23 @@ impl Shown {
 }
 
 /// See the module.
-pub(super) struct Catalog {
-    shared: Arc<Shared>,
-    fixed: Arc<Fixed>,
+pub(super) struct Catalog<'a> {
+    facts: &'a Facts,
+    fixed: &'a Fixed,
     pub(super) client: Arc<dyn Client>,
-    pub(super) relations: Vec<Shown>,
+    pub(super) relations: &'a [Shown],
     pub(super) now_us: i64,
     made: Mutex<HashMap<&'static str, Arc<Table>>>,
 }
 
-impl Catalog {
-    pub(super) fn new(shared: &Arc<Shared>, world: &Arc<World>, client: Arc<dyn Client>) -> Self {
-        let fixed = shared.fixed_catalogs.get_or_init(Arc::default);
+impl<'a> Catalog<'a> {
+    pub(super) fn new(question: &'a Question) -> Self {
         Self {
-            shared: Arc::clone(shared),
-            fixed: Arc::clone(fixed),
-            client,
-            relations: shown(shared, world),
-            now_us: shared.clock.now_us(),
+            facts: &question.facts,
+            fixed: &question.fixed,
+            client: Arc::clone(&question.client),
+            relations: &question.facts.relations,
+            now_us: question.facts.now_us,
             made: Mutex::default(),
         }
     }
@@ -129,10 +146,7 @@ impl Catalog {
 
     /// The query of a view.
     pub(super) fn definition(&self, relation: &Shown) -> Option<String> {
-        match self.shared.planning.statement(&relation.sql).ok()? {
-            Statement::CreateView(view) => Some(view.query.sql().trim().to_owned()),
-            _ => None,
-        }
+        (relation.kind == RelationKind::View).then(|| (self.facts.view_query)(&relation.sql))?
     }
 
     /// The number of the relation that a name with or without a schema means.
@@ -203,60 +217,5 @@ impl Catalog {
             None => (plain, "oid"),
         };
         types.find("typname", &Value::text(plain), column)?.int()
-    }
-}
-
-fn shown(shared: &Arc<Shared>, world: &Arc<World>) -> Vec<Shown> {
-    let mut all = Vec::new();
-    let mut system = SYSTEM_FROM;
-    for name in system::NAMES {
-        system += 4;
-        let Some(table) = system::table(name, world, shared) else { continue };
-        all.push(Shown {
-            oid: system,
-            schema: "yeoul",
-            name: name.trim_start_matches("yeoul.").to_owned(),
-            relkind: "v",
-            kind: RelationKind::System,
-            fields: table.schema(),
-            key: Vec::new(),
-            sql: String::new(),
-            rows: 0,
-            bytes: 0,
-            comment: "system table".to_owned(),
-        });
-    }
-    all.extend(world.catalog.relations().map(|relation| one(relation, world)));
-    all
-}
-
-fn one(relation: &Relation, world: &World) -> Shown {
-    let tree = world.snapshot.tree(relation.tree());
-    let (key, comment) = match &relation.body {
-        Body::Stream(stream) => {
-            let time = stream.event_time.map(|at| relation.schema.field(at).name());
-            let time = time.map(|name| format!(", event time {name}")).unwrap_or_default();
-            (Vec::new(), format!("stream{time}"))
-        }
-        Body::Table(table) => (table.primary_key.clone(), "table".to_owned()),
-        Body::View(_) => (Vec::new(), "materialized view".to_owned()),
-    };
-    let system = relation.kind == RelationKind::System;
-    Shown {
-        oid: if system { SYSTEM_FROM + 500 } else { RELATIONS_FROM } + 4 * i64::from(relation.id.0),
-        schema: if system { "yeoul" } else { "public" },
-        name: relation.name.trim_start_matches("yeoul.").to_owned(),
-        relkind: match relation.kind {
-            RelationKind::View => "m",
-            RelationKind::System => "v",
-            _ => "r",
-        },
-        kind: relation.kind,
-        fields: Arc::clone(&relation.schema),
-        key: if system { Vec::new() } else { key },
-        sql: relation.sql.clone(),
-        rows: tree.map_or(0, |tree| tree.rows()),
-        bytes: tree.map_or(0, |tree| tree.part_bytes() + tree.memory_bytes() as u64),
-        comment: if system { "system table".to_owned() } else { comment },
     }
 }

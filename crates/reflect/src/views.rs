@@ -11,7 +11,7 @@ use super::table::{Column, row};
 use super::value::{Row, Value};
 
 /// The rows of a view, `None` when it is none of these.
-pub(super) fn rows(catalog: &Catalog, name: &str, columns: &[Column]) -> Option<Vec<Row>> {
+pub(super) fn rows(catalog: &Catalog<'_>, name: &str, columns: &[Column]) -> Option<Vec<Row>> {
     Some(match name {
         "pg_tables" => tables(catalog, columns),
         "pg_views" => system_views(catalog, columns),
@@ -25,8 +25,8 @@ pub(super) fn rows(catalog: &Catalog, name: &str, columns: &[Column]) -> Option<
     })
 }
 
-fn tables(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
-    let ours = catalog.relations.iter().filter(|shown| shown.relkind == "r");
+fn tables(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
+    let ours = catalog.relations.iter().filter(|shown| shown.relkind() == "r");
     let one = |schema: &str, name: &str, indexed: bool| {
         let values = [
             ("schemaname", Value::text(schema)),
@@ -41,8 +41,8 @@ fn tables(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     ours.map(|shown| one(shown.schema, &shown.name, !shown.key.is_empty())).chain(system).collect()
 }
 
-fn system_views(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
-    let ours = catalog.relations.iter().filter(|shown| shown.relkind == "v");
+fn system_views(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
+    let ours = catalog.relations.iter().filter(|shown| shown.relkind() == "v");
     let ours = ours.map(|shown| (shown.schema, shown.name.as_str()));
     let system = super::fixed::entries().iter().filter(|entry| entry.relkind == "v");
     let one = |(schema, name): (&str, &str)| {
@@ -56,7 +56,7 @@ fn system_views(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     ours.chain(system.map(|entry| (entry.schema, entry.name))).map(one).collect()
 }
 
-fn views(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn views(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let ours = catalog.relations.iter().filter(|shown| shown.kind == RelationKind::View);
     let one = |shown: &Shown| {
         let values = [
@@ -71,7 +71,7 @@ fn views(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     ours.map(one).collect()
 }
 
-fn indexes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn indexes(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let keyed = catalog.relations.iter().filter(|shown| !shown.key.is_empty());
     let one = |shown: &Shown| {
         let values = [
@@ -85,7 +85,7 @@ fn indexes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     keyed.map(one).collect()
 }
 
-fn settings(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn settings(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |(name, value): (String, String)| {
         let value = Value::text(value);
         let values = [
@@ -105,7 +105,7 @@ fn settings(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
 }
 
 /// Only the session that asks: sessions do not know of each other.
-fn activity(catalog: &Catalog, columns: &[Column]) -> Row {
+fn activity(catalog: &Catalog<'_>, columns: &[Column]) -> Row {
     let client = Arc::clone(&catalog.client);
     row(
         columns,
@@ -131,8 +131,8 @@ fn activity(catalog: &Catalog, columns: &[Column]) -> Row {
     )
 }
 
-fn statistics(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
-    let stored = catalog.relations.iter().filter(|shown| shown.relkind != "v");
+fn statistics(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
+    let stored = catalog.relations.iter().filter(|shown| shown.relkind() != "v");
     let one = |shown: &Shown| {
         let rows = usize::try_from(shown.rows).unwrap_or(usize::MAX);
         let values = [

@@ -16,7 +16,7 @@ const HEAP: i64 = 2;
 const BTREE: i64 = 403;
 
 /// The rows of a table, `None` when it is none of these.
-pub(super) fn rows(catalog: &Catalog, name: &str, columns: &[Column]) -> Option<Vec<Row>> {
+pub(super) fn rows(catalog: &Catalog<'_>, name: &str, columns: &[Column]) -> Option<Vec<Row>> {
     Some(match name {
         "pg_namespace" => namespaces(columns),
         "pg_class" => classes(catalog, columns),
@@ -81,23 +81,23 @@ fn set(row: &mut Row, columns: &[Column], name: &str, value: Value) {
     }
 }
 
-fn classes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn classes(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
     for entry in fixed::entries() {
         let schema = if entry.schema == "pg_catalog" { PG_CATALOG } else { INFORMATION_SCHEMA };
         let width = entry.columns.len();
         rows.push(class(columns, entry.oid, entry.name, schema, entry.relkind, width));
     }
-    for shown in &catalog.relations {
+    for shown in catalog.relations {
         let width = shown.fields.fields().len();
         let mut own =
-            class(columns, shown.oid, &shown.name, shown.namespace(), shown.relkind, width);
+            class(columns, shown.oid, &shown.name, shown.namespace(), shown.relkind(), width);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let tuples = shown.rows as f64;
         set(&mut own, columns, "reltuples", Value::Float(tuples));
         set(&mut own, columns, "relpages", Value::Int(pages(shown.bytes)));
         set(&mut own, columns, "relhasindex", Value::Bool(!shown.key.is_empty()));
-        if shown.relkind != "v" {
+        if shown.relkind() != "v" {
             set(&mut own, columns, "relam", Value::Int(HEAP));
         }
         rows.push(own);
@@ -127,7 +127,7 @@ struct Attribute<'a> {
     not_null: bool,
 }
 
-fn attributes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn attributes(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |attribute: &Attribute<'_>| rows.push(self::attribute(columns, attribute));
     for entry in fixed::entries() {
@@ -137,7 +137,7 @@ fn attributes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
             add(&Attribute { relation, name, number, kind, modifier: -1, not_null: false });
         }
     }
-    for shown in &catalog.relations {
+    for shown in catalog.relations {
         for (at, field) in shown.fields.fields().iter().enumerate() {
             let (kind, modifier) = Kind::of_field(field);
             let not_null = !field.is_nullable() || shown.key.contains(&at);
@@ -196,7 +196,7 @@ fn length(kind: Kind) -> i64 {
     }
 }
 
-fn keyed(catalog: &Catalog) -> impl Iterator<Item = &Shown> {
+fn keyed<'a>(catalog: &Catalog<'a>) -> impl Iterator<Item = &'a Shown> {
     catalog.relations.iter().filter(|shown| !shown.key.is_empty())
 }
 
@@ -220,7 +220,7 @@ fn operators(kind: Kind) -> i64 {
     }
 }
 
-fn indexes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn indexes(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |shown: &Shown| {
         let width = shown.key.len();
         let zeros = || Value::list((0..width).map(|_| Value::Int(0)));
@@ -249,7 +249,7 @@ fn indexes(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     keyed(catalog).map(one).collect()
 }
 
-fn constraints(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn constraints(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |shown: &Shown| {
         row(
             columns,
@@ -274,7 +274,7 @@ fn constraints(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
 }
 
 /// What a relation is that PostgreSQL has no word for: streams above all.
-fn descriptions(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn descriptions(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let told = catalog.relations.iter().filter(|shown| shown.kind != RelationKind::Table);
     let one = |shown: &Shown| {
         let values = [
@@ -306,7 +306,7 @@ fn database(columns: &[Column]) -> Row {
 }
 
 /// The owner of everything, and who is connected under another name.
-fn names(catalog: &Catalog) -> Vec<(i64, String)> {
+fn names(catalog: &Catalog<'_>) -> Vec<(i64, String)> {
     let user = catalog.client.user();
     let mut all = vec![(OWNER, "yeoul".to_owned())];
     if user != "yeoul" {
@@ -315,7 +315,7 @@ fn names(catalog: &Catalog) -> Vec<(i64, String)> {
     all
 }
 
-fn roles(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn roles(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |(oid, name): (i64, String)| {
         row(
             columns,
@@ -335,7 +335,7 @@ fn roles(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     names(catalog).into_iter().map(one).collect()
 }
 
-fn users(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn users(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |(oid, name): (i64, String)| {
         let values = [
             ("usesysid", Value::Int(oid)),

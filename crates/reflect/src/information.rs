@@ -10,7 +10,7 @@ use super::table::{Column, row};
 use super::value::{Row, Value};
 
 /// The rows of a view, `None` when it is always empty.
-pub(super) fn rows(catalog: &Catalog, name: &str, columns: &[Column]) -> Option<Vec<Row>> {
+pub(super) fn rows(catalog: &Catalog<'_>, name: &str, columns: &[Column]) -> Option<Vec<Row>> {
     Some(match name {
         "information_schema_catalog_name" => {
             vec![row(columns, [("catalog_name", Value::text("yeoul"))])]
@@ -55,7 +55,7 @@ fn table_type(relkind: &str) -> &'static str {
     if relkind == "r" { "BASE TABLE" } else { "VIEW" }
 }
 
-fn tables(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn tables(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |schema: &str, name: &str, relkind: &str, writable: bool| {
         let values = [
             ("table_catalog", Value::text("yeoul")),
@@ -69,7 +69,7 @@ fn tables(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     };
     let ours = catalog.relations.iter().map(|shown| {
         let writable = matches!(shown.kind, RelationKind::Stream | RelationKind::Table);
-        one(shown.schema, &shown.name, shown.relkind, writable)
+        one(shown.schema, &shown.name, shown.relkind(), writable)
     });
     let system = fixed::entries().iter();
     let system = system.map(|entry| one(entry.schema, entry.name, entry.relkind, false));
@@ -80,7 +80,7 @@ fn yes(flag: bool) -> Value {
     Value::text(if flag { "YES" } else { "NO" })
 }
 
-fn views(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn views(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let ours = catalog.relations.iter().filter(|shown| shown.kind == RelationKind::View);
     let one = |shown: &Shown| {
         let values = [
@@ -97,9 +97,9 @@ fn views(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     ours.map(one).collect()
 }
 
-fn all_columns(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn all_columns(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for shown in &catalog.relations {
+    for shown in catalog.relations {
         for (at, field) in shown.fields.fields().iter().enumerate() {
             let (kind, modifier) = Kind::of_field(field);
             let nullable = field.is_nullable() && !shown.key.contains(&at);
@@ -121,7 +121,7 @@ fn all_columns(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
 type Place<'a> = (&'a str, &'a str, &'a str, usize);
 
 fn column(
-    catalog: &Catalog,
+    catalog: &Catalog<'_>,
     columns: &[Column],
     (schema, table, name, at): Place<'_>,
     kind: Kind,
@@ -189,11 +189,11 @@ fn numbers(kind: Kind, modifier: i32) -> (Option<i32>, Option<i32>, Option<i32>)
     }
 }
 
-fn keyed(catalog: &Catalog) -> impl Iterator<Item = &Shown> {
+fn keyed<'a>(catalog: &Catalog<'a>) -> impl Iterator<Item = &'a Shown> {
     catalog.relations.iter().filter(|shown| !shown.key.is_empty())
 }
 
-fn constraints(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn constraints(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let one = |shown: &Shown| {
         let values = [
             ("constraint_catalog", Value::text("yeoul")),
@@ -212,7 +212,7 @@ fn constraints(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     keyed(catalog).map(one).collect()
 }
 
-fn keys(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn keys(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
     for shown in keyed(catalog) {
         for (at, &key) in shown.key.iter().enumerate() {
@@ -233,7 +233,7 @@ fn keys(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     rows
 }
 
-fn usage(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn usage(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
     for shown in keyed(catalog) {
         for &key in &shown.key {
@@ -252,9 +252,9 @@ fn usage(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
     rows
 }
 
-fn privileges(catalog: &Catalog, columns: &[Column]) -> Vec<Row> {
+fn privileges(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for shown in &catalog.relations {
+    for shown in catalog.relations {
         let all: &[&str] = match shown.kind {
             RelationKind::Table => &["SELECT", "INSERT", "UPDATE", "DELETE"],
             RelationKind::Stream => &["SELECT", "INSERT"],

@@ -21,7 +21,7 @@ const STEPS_MAX: u64 = 200_000_000;
 
 /// One query on its way.
 pub(super) struct Run<'a> {
-    pub(super) catalog: &'a Catalog,
+    pub(super) catalog: &'a Catalog<'a>,
     pub(super) client: &'a dyn Client,
     pub(super) parameters: &'a [Value],
     /// The last rows of each recursive query.

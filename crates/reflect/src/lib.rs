@@ -45,6 +45,7 @@ mod value;
 mod views;
 
 use std::cell::{Cell, RefCell};
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -55,12 +56,10 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use crate::error::{EngineError, ErrorKind};
-use crate::shared::Shared;
-use crate::world::World;
 use catalog::Catalog;
+pub use catalog::{Facts, Shown};
 use compile::Compiler;
-pub(crate) use fixed::Fixed;
+pub use fixed::Fixed;
 use kind::Kind;
 use run::Run;
 use value::Value;
@@ -80,72 +79,66 @@ pub trait Client: Send + Sync {
     fn settings(&self) -> Vec<(String, String)>;
 
     /// Changes a setting, as `set_config` does.
-    fn set(&self, name: &str, value: &str) -> Result<(), EngineError>;
+    ///
+    /// # Errors
+    /// When the setting cannot have the value.
+    fn set(&self, name: &str, value: &str) -> Result<(), Refusal>;
 }
+
+/// Why a client refuses a setting; it is handed through.
+pub type Refusal = Box<dyn Error + Send + Sync>;
 
 /// Why a query was not answered.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    sqlstate: &'static str,
-    message: String,
+pub struct Failure {
+    /// The SQLSTATE.
+    pub sqlstate: &'static str,
+    /// What is wrong.
+    pub message: String,
     /// Whether the batch engine may know what is not known here.
-    elsewhere: bool,
-    /// Given where a client refused a setting.
-    error: Option<Box<EngineError>>,
+    pub elsewhere: bool,
+    /// Where a client refused a setting: its error.
+    pub refusal: Option<Refusal>,
 }
 
 impl Failure {
     fn new(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { sqlstate, message: message.into(), elsewhere: false, error: None }
+        Self { sqlstate, message: message.into(), elsewhere: false, refusal: None }
     }
 
     /// What is not known here: a relation, a function, a type, syntax. The batch engine may know it.
     fn unknown(sqlstate: &'static str, message: impl Into<String>) -> Self {
         Self { elsewhere: true, ..Self::new(sqlstate, message) }
     }
-
-    /// Whether the batch engine may know what is not known here.
-    pub(crate) fn elsewhere(&self) -> bool {
-        self.elsewhere
-    }
 }
 
-impl Failure {
-    /// The error to show when the batch engine could not answer either: its own where relations are read that
-    /// are none of the catalogs.
-    pub(crate) fn instead_of(self, error: EngineError) -> EngineError {
-        if self.sqlstate == "42P01" { error } else { self.into() }
-    }
-}
-
-impl From<EngineError> for Failure {
-    fn from(error: EngineError) -> Self {
-        let message = error.message.clone();
-        Self { error: Some(Box::new(error)), ..Self::new("22023", message) }
-    }
-}
-
-impl From<Failure> for EngineError {
-    fn from(failure: Failure) -> Self {
-        match failure.error {
-            Some(error) => *error,
-            None => Self::new(ErrorKind::Input, failure.message).with_sqlstate(failure.sqlstate),
-        }
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let message = refusal.to_string();
+        Self { refusal: Some(refusal), ..Self::new("22023", message) }
     }
 }
 
 /// What a query asks for and, when it was run, its rows.
-pub(crate) struct Reflection {
+#[derive(Debug)]
+pub struct Reflection {
+    /// The columns of the answer.
     pub schema: SchemaRef,
+    /// The types of the parameters.
     pub parameters: Vec<DataType>,
+    /// The rows, when there were values for the parameters.
     pub batch: Option<RecordBatch>,
 }
 
 /// What is asked, of what, by whom.
-pub(crate) struct Question {
-    pub shared: Arc<Shared>,
-    pub world: Arc<World>,
+pub struct Question {
+    /// What there is.
+    pub facts: Facts,
+    /// What never changes; keep it from one question to the next.
+    pub fixed: Arc<Fixed>,
+    /// Who asks.
     pub client: Arc<dyn Client>,
+    /// The query.
     pub sql: String,
     /// The types that the client claims for its parameters.
     pub claims: Vec<Option<DataType>>,
@@ -156,8 +149,11 @@ pub(crate) struct Question {
 }
 
 /// Answers a question.
-pub(crate) fn reflect(question: &Question) -> Result<Reflection, Failure> {
-    let catalog = Catalog::new(&question.shared, &question.world, Arc::clone(&question.client));
+///
+/// # Errors
+/// When the query is wrong, or asks for what is not here ([`Failure::elsewhere`]).
+pub fn reflect(question: &Question) -> Result<Reflection, Failure> {
+    let catalog = Catalog::new(question);
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, &question.sql);
     let statements = statements.map_err(|error| Failure::unknown("0A000", error.to_string()))?;
     let [Statement::Query(query)] = statements.as_slice() else {

@@ -57,7 +57,7 @@ pub(super) fn entry(schema: &str, name: &str) -> Option<&'static Entry> {
 
 /// The rows that never change, read when they are first asked for.
 #[derive(Debug, Default)]
-pub(crate) struct Fixed {
+pub struct Fixed {
     exported: OnceLock<Option<PgCatalogStaticTables>>,
     made: Mutex<HashMap<&'static str, Arc<Table>>>,
     functions: OnceLock<HashMap<String, i64>>,
