@@ -47,7 +47,7 @@ pub use letters::{Letter, LetterId, Replayed};
 pub use options::{EngineOptions, Secrets};
 pub use project::Applied;
 pub use reports::{SourceReport, SourceState};
-pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session};
+pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session, renamed};
 pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLimit};
 pub use yeoul_flow::STACK_BYTES;
 pub use yeoul_reflect::{Client, Refusal};

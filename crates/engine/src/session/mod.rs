@@ -12,6 +12,8 @@ mod facts;
 mod query;
 mod show;
 
+pub use query::renamed;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

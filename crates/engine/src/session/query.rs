@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -96,10 +96,7 @@ impl Session {
         }
         // In the plan columns of the same name are told apart.
         let shown = Arc::clone(&schema);
-        let rows = rows.map(move |batch| {
-            let columns = batch?.columns().to_vec();
-            Ok(RecordBatch::try_new(Arc::clone(&shown), columns)?)
-        });
+        let rows = rows.map(move |batch| renamed(&batch?, &shown));
         Ok((schema, Box::pin(rows)))
     }
 
@@ -253,4 +250,14 @@ async fn drive(
         }
     }
     Ok(())
+}
+
+/// `batch` with its columns called as in `schema`. Their types stay: those of a plan may be others than
+/// those of its rows (of a numeric, the digits).
+pub fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, EngineError> {
+    let own = batch.schema();
+    let fields = own.fields().iter().zip(schema.fields());
+    let fields = fields.map(|(own, named)| own.as_ref().clone().with_name(named.name()));
+    let named = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    Ok(RecordBatch::try_new(named, batch.columns().to_vec())?)
 }

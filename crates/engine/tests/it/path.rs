@@ -340,6 +340,9 @@ fn columns_of_an_answer_may_have_the_same_name() {
     assert_eq!(rows("SELECT sum(k), sum(n) FROM t HAVING sum(n) > 1"), ["3|30"]);
     assert_eq!(rows("SELECT n, n FROM t GROUP BY n ORDER BY n LIMIT 1"), ["10|10"]);
     assert_eq!(rows("SELECT DISTINCT 1, 1 FROM t"), ["1|1"]);
+    let rounded =
+        "SELECT round(100.0 * sum(n)::numeric / 7, 3), round(0.5::numeric(10,4), 1) FROM t";
+    assert_eq!(rows(rounded), ["428.571|0.5"]);
     assert_eq!(rows("INSERT INTO t SELECT n, n FROM t"), ["INSERT 0 2"]);
     let twice = run(&engine, "CREATE MATERIALIZED VIEW v AS SELECT sum(k), sum(n) FROM t");
     let twice = twice.expect_err("a view's columns are asked for by name");

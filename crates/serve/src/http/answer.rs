@@ -18,7 +18,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::Fuse;
-use yeoul_engine::{CommitId, EngineError, ErrorKind, RowStream};
+use yeoul_engine::{CommitId, EngineError, ErrorKind, RowStream, renamed};
 use yeoul_format::encode::{Encoder, JsonRow};
 
 use super::error::{self, ApiError};
@@ -140,8 +140,7 @@ impl Stream {
         if batch.schema_ref().fields().iter().zip(self.answer.schema.fields()).all(same) {
             return Ok(batch);
         }
-        let columns = batch.columns().to_vec();
-        RecordBatch::try_new(Arc::clone(&self.answer.schema), columns).map_err(failed)
+        renamed(&batch, &self.answer.schema)
     }
 
     fn head(&mut self, piece: &mut Vec<u8>) -> Result<(), EngineError> {

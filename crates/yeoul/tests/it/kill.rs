@@ -336,7 +336,7 @@ fn number_from(name: &str, default: u64) -> u64 {
 }
 
 /// A port below those that the system gives to clients, so that no client takes it while nobody listens.
-fn free_port(random: &mut StdRng) -> u16 {
+pub(crate) fn free_port(random: &mut StdRng) -> u16 {
     let tries = (0..100).map(|_| random.random_range(20_000..30_000));
     let mut free = tries.filter(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok());
     free.next().expect("a free port")

@@ -2,6 +2,7 @@
 
 mod ads;
 mod command_line;
+mod demo;
 mod kill;
 mod letters;
 mod program;
