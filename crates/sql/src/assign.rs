@@ -29,7 +29,7 @@ use yeoul_batch::compact_json;
 
 use crate::datatype::{self, LENGTH_KEY};
 use crate::error::{ErrorKind, SqlError};
-use crate::{functions, number};
+use crate::{functions, interval, number};
 
 /// How much of a value a message shows.
 const SHOWN_CHARS: usize = 60;
@@ -52,6 +52,8 @@ pub fn assign(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
         cast_all(&whole, field)?
     } else if datatype::is_string(values.data_type()) && *target == datatype::timestamp() {
         cast_all(&without_zones(values)?, field)?
+    } else if datatype::is_string(values.data_type()) && matches!(target, DataType::Interval(_)) {
+        intervals(values, field)?
     } else {
         cast_all(values, field)?
     };
@@ -195,6 +197,21 @@ fn texts(values: &ArrayRef) -> Result<StringViewArray, SqlError> {
     let texts = cast(values, &DataType::Utf8View);
     let texts = texts.map_err(|e| SqlError::new(ErrorKind::Internal, e.to_string()))?;
     Ok(texts.as_string_view().clone())
+}
+
+/// Clocks of intervals are in no text that Arrow reads.
+fn intervals(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
+    let given = texts(values)?;
+    let texts: StringViewArray =
+        given.iter().map(|text| text.map(interval::without_clocks)).collect();
+    let texts: ArrayRef = Arc::new(texts);
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let out = cast_with_options(&texts, field.data_type(), &options);
+    let out = out.map_err(|e| invalid(&e.to_string(), field))?;
+    match (0..out.len()).find(|&row| out.is_null(row) && values.is_valid(row)) {
+        None => Ok(out),
+        Some(row) => Err(invalid(given.value(row), field)),
+    }
 }
 
 fn uuids(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {

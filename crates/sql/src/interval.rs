@@ -1,5 +1,7 @@
 //! Lengths of time as people write them.
 
+use std::borrow::Cow;
+
 use datafusion::arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use datafusion::sql::sqlparser::ast::{self as sql, DateTimeField};
 
@@ -60,6 +62,33 @@ fn unit(field: &DateTimeField) -> String {
     field.to_string().to_lowercase()
 }
 
+/// The clocks of an interval in the words that Arrow reads: `1 day 02:03:04` is `1 day 2 hours 3 minutes
+/// 4 seconds`. What is no clock stays.
+pub(crate) fn without_clocks(text: &str) -> Cow<'_, str> {
+    if !text.contains(':') {
+        return Cow::Borrowed(text);
+    }
+    let word = |word: &str| clock(word).unwrap_or_else(|| word.to_owned());
+    Cow::Owned(text.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
+}
+
+/// `[-]hh:mm[:ss[.f]]` in words.
+fn clock(text: &str) -> Option<String> {
+    let (sign, text) = match text.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut pieces = text.split(':');
+    let digits = |piece: &str| !piece.is_empty() && piece.bytes().all(|b| b.is_ascii_digit());
+    let (hours, minutes) = (pieces.next()?, pieces.next()?);
+    let seconds = pieces.next().unwrap_or("0");
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    let below_60 = |piece: &str| digits(piece) && piece.parse::<u8>().is_ok_and(|n| n < 60);
+    let is_clock = digits(hours) && below_60(minutes) && below_60(whole) && digits(fraction);
+    (is_clock && pieces.next().is_none())
+        .then(|| format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
+}
+
 /// The shortest exact way to write a length of time: `90 s`, `1 min`, `2 d`.
 pub(crate) fn display(us: i64) -> String {
     const UNITS: [(i64, &str); 6] = [
@@ -94,6 +123,24 @@ mod tests {
         assert!(duration("1 month").is_err());
         assert!(duration("-1 hour").is_err());
         assert!(duration("soon").is_err());
+        let read = |text: &str| {
+            parse_interval_month_day_nano(&without_clocks(text)).map(|i| {
+                let us = i.nanoseconds / 1_000;
+                (i.months, i.days, us)
+            })
+        };
+        for (text, expected) in [
+            ("1 day 02:03:04", (0, 1, 7_384_000_000)),
+            ("-00:00:00.000001", (0, 0, -1)),
+            ("1 year 2 mons -3 days +04:05:06.789", (14, -3, 14_706_789_000)),
+            ("100:59", (0, 0, 363_540_000_000)),
+            ("2 hours", (0, 0, 7_200_000_000)),
+        ] {
+            assert_eq!(read(text).ok(), Some(expected), "{text}");
+        }
+        for text in ["1:60", "1:2:3:4", ":", "1:", "1:2:60", "1:2:-3", "--1:2", "x:y"] {
+            assert!(read(text).is_err(), "{text}");
+        }
         assert_eq!(display(90_000_000), "90 s");
         assert_eq!(display(2 * DAY_US), "2 d");
     }

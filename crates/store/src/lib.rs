@@ -34,7 +34,7 @@ pub use spec::{PartMeta, PartitionBy, Rule, RuleKind, TreeManifest, TreeSpec};
 pub use store::{Meta, Opening, Publication, Store, StoreOptions, StoreStats, TreeStats};
 pub use tree::{
     MemoryBatch, Part, PartCompression, Scan, ScanOptions, Slices, Snapshot, TreeSnapshot,
-    get_many, scan,
+    from_stored, get_many, scan, stored_schema, stored_type,
 };
 
 /// The bytes of a fixture of the formats; `YEOUL_WRITE_FIXTURES=1` writes it anew first.

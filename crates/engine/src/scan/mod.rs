@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Parts are read by DataFusion's own Parquet source, which prunes row groups and pages by statistics
-//! and Bloom filters; we hand it the file, its cached footer and the predicate. A predicate goes below
+//! and Bloom filters; we hand it the file, its cached footer and the predicate. What parts hold as another
+//! type than memory (intervals) is converted inside of it (`stored`). A predicate goes below
 //! a merge only if it looks at key columns, for only then does it take or leave all rows of a key.
 //!
 //! What must hold: every plan keeps the snapshot it reads alive until it ends.
@@ -16,6 +17,7 @@ mod merge;
 mod part;
 mod provider;
 mod rule;
+mod stored;
 mod view;
 
 pub(crate) use provider::{MergeRows, TreeProvider, TreeView};

@@ -157,6 +157,7 @@ impl TreeProvider {
         statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
         FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_statistics(statistics)
+            .with_expr_adapter(super::stored::adapter(schema))
             .with_projection_indices(projection.cloned())
     }
 

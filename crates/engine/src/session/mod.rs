@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use futures::Stream;
 use tokio::sync::watch;
@@ -302,7 +302,6 @@ impl Session {
             Statement::CreateView(c) => (&c.name, c.if_not_exists),
             _ => return Ok(done(tag)),
         };
-        self.check_storable(&statement.node)?;
         let job = |reply| Job::Create {
             statement: Box::new(statement.node.clone()),
             sql: statement.sql().to_owned(),
@@ -312,33 +311,6 @@ impl Session {
         };
         let commit = self.shared.ask_async(job).await?;
         Ok(Answer::Done { tag: tag.to_owned(), commit })
-    }
-
-    /// Refuses columns that no part can hold: the store would stop at the first one it writes.
-    fn check_storable(&self, statement: &Statement) -> Result<(), EngineError> {
-        let columns = |columns: &[yeoul_sql::Column]| {
-            columns.iter().map(|column| Arc::clone(&column.field)).collect::<Vec<FieldRef>>()
-        };
-        let fields = match statement {
-            Statement::CreateStream(create) => columns(&create.columns),
-            Statement::CreateTable(create) => columns(&create.columns),
-            Statement::CreateView(create) => {
-                let world = self.shared.world.load_full();
-                // What cannot be planned is refused by whoever creates it.
-                match self.shared.planning.view(create, &world.catalog) {
-                    Ok(plan) => plan.schema.fields().to_vec(),
-                    Err(_) => return Ok(()),
-                }
-            }
-            _ => return Ok(()),
-        };
-        let Some(field) = fields.iter().find(|field| has_interval(field.data_type())) else {
-            return Ok(());
-        };
-        let message = format!("column \"{}\" of type interval cannot be stored", field.name());
-        Err(EngineError::new(ErrorKind::Input, message)
-            .with_sqlstate("0A000")
-            .with_hint("keep its seconds in a double precision: extract(epoch FROM x)"))
     }
 
     async fn drop_relations(&self, drop: &yeoul_sql::Drop) -> Result<Answer, EngineError> {
@@ -357,13 +329,6 @@ impl Session {
             yeoul_sql::ObjectKind::View => "DROP MATERIALIZED VIEW",
         };
         Ok(Answer::Done { tag: tag.to_owned(), commit })
-    }
-}
-
-fn has_interval(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::List(item) => has_interval(item.data_type()),
-        other => matches!(other, DataType::Interval(_)),
     }
 }
 

@@ -6,6 +6,7 @@ mod ahead;
 mod books;
 mod depth;
 mod faults;
+mod intervals;
 mod late;
 mod law;
 mod lookup;

@@ -168,23 +168,3 @@ fn bytes_are_compared_with_the_text_that_writes_them() {
     assert_eq!(run(&engine, "SELECT k / (k - 1) FROM t").expect_err("zero").sqlstate, "22012");
     assert_eq!(run(&engine, "SELECT 1 / 0").expect_err("zero").sqlstate, "22012");
 }
-
-#[test]
-fn an_interval_is_computed_and_not_stored() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let engine = open(dir.path());
-    ok(&engine, "CREATE STREAM s (a TIMESTAMPTZ, b TIMESTAMPTZ)");
-    for statement in [
-        "CREATE STREAM t (i INTERVAL)",
-        "CREATE TABLE t (k BIGINT PRIMARY KEY, i INTERVAL[])",
-        "CREATE MATERIALIZED VIEW t AS SELECT b - a AS i FROM s",
-        "CREATE MATERIALIZED VIEW t AS SELECT max(b - a) AS i FROM s",
-    ] {
-        let error = run(&engine, statement).expect_err(statement);
-        assert_eq!(error.sqlstate, "0A000", "{statement}: {error}");
-        assert!(error.message.contains("\"i\""), "{error}");
-    }
-    ok(&engine, "INSERT INTO s VALUES ('2026-01-01 00:00:00', '2026-01-01 00:01:00')");
-    assert_eq!(ok(&engine, "SELECT extract(epoch FROM b - a) FROM s"), ["60.0"]);
-    engine.shutdown().expect("a checkpoint");
-}

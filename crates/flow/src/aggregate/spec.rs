@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Field, FieldRef, TimeUnit,
+    DECIMAL128_MAX_PRECISION, DECIMAL128_MAX_SCALE, DataType, Field, FieldRef, IntervalUnit,
+    TimeUnit,
 };
 use yeoul_batch::ExprRef;
 
@@ -227,6 +228,7 @@ pub(crate) fn orderable(data_type: &DataType) -> bool {
             | DataType::Time64(_)
             | DataType::Timestamp(..)
             | DataType::Duration(TimeUnit::Microsecond)
+            | DataType::Interval(IntervalUnit::MonthDayNano)
     ) || number(data_type)
 }
 

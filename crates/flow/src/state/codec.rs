@@ -5,6 +5,7 @@
 //! | type | bytes |
 //! |---|---|
 //! | Boolean, integers, dates, times, Decimal128 | big endian, sign bit flipped |
+//! | intervals | months (4 bytes), days (4), nanoseconds (8), each as an integer |
 //! | floats | big endian, all bits flipped if negative, else the sign bit (total order) |
 //! | FixedSizeBinary(n) | n bytes |
 //! | strings, Binary, last field and ascending | as they are |
@@ -17,10 +18,14 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, Decimal128Array, FixedSizeBinaryBuilder, Float32Array,
-    Float64Array, Int64Array, StringBuilder, StringViewBuilder, UInt64Array,
+    Float64Array, Int64Array, IntervalMonthDayNanoArray, StringBuilder, StringViewBuilder,
+    UInt64Array,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Float32Type, Float64Type};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Float32Type, Float64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit,
+};
 
 use super::blob::damaged;
 use super::extreme::Direction;
@@ -77,6 +82,7 @@ enum Values<'a> {
     Float32(&'a [f32]),
     Float64(&'a [f64]),
     Decimal(&'a [i128]),
+    Interval(&'a [IntervalMonthDayNano]),
     View(&'a arrow::array::StringViewArray),
     Text(&'a arrow::array::StringArray),
     Binary(&'a arrow::array::BinaryArray),
@@ -91,6 +97,9 @@ impl<'a> Values<'a> {
             DataType::Float64 => Self::Float64(column.as_primitive::<Float64Type>().values()),
             DataType::Decimal128(..) => {
                 Self::Decimal(column.as_primitive::<Decimal128Type>().values())
+            }
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                Self::Interval(column.as_primitive::<IntervalMonthDayNanoType>().values())
             }
             DataType::Utf8View => Self::View(column.as_string_view()),
             DataType::Utf8 => Self::Text(column.as_string::<i32>()),
@@ -129,6 +138,7 @@ impl<'a> Values<'a> {
                 let bits = values[row].cast_unsigned() ^ (1 << 127);
                 out.extend_from_slice(&bits.to_be_bytes());
             }
+            Self::Interval(values) => out.extend_from_slice(&interval_bytes(values[row])),
             Self::View(values) => write_bytes(values.value(row).as_bytes(), escaped, out),
             Self::Text(values) => write_bytes(values.value(row).as_bytes(), escaped, out),
             Self::Binary(values) => write_bytes(values.value(row), escaped, out),
@@ -253,6 +263,7 @@ enum Decoder {
     Float32(Vec<Option<f32>>),
     Float64(Vec<Option<f64>>),
     Decimal(Vec<Option<i128>>),
+    Interval(Vec<Option<IntervalMonthDayNano>>),
     View(StringViewBuilder),
     Text(StringBuilder),
     Binary(BinaryBuilder),
@@ -265,6 +276,7 @@ impl Decoder {
             DataType::Float32 => Self::Float32(Vec::new()),
             DataType::Float64 => Self::Float64(Vec::new()),
             DataType::Decimal128(..) => Self::Decimal(Vec::new()),
+            DataType::Interval(IntervalUnit::MonthDayNano) => Self::Interval(Vec::new()),
             DataType::Utf8View => Self::View(StringViewBuilder::new()),
             DataType::Utf8 => Self::Text(StringBuilder::new()),
             DataType::Binary => Self::Binary(BinaryBuilder::new()),
@@ -291,6 +303,7 @@ impl Decoder {
                 };
                 values.push(bytes.map(decimal).transpose()?);
             }
+            Self::Interval(values) => values.push(bytes.map(interval).transpose()?),
             Self::View(builder) => match bytes {
                 Some(bytes) => builder.append_value(str::from_utf8(bytes).map_err(|_| damaged())?),
                 None => builder.append_null(),
@@ -319,6 +332,7 @@ impl Decoder {
             Self::Decimal(values) => {
                 Arc::new(Decimal128Array::from(values).with_data_type(data_type.clone()))
             }
+            Self::Interval(values) => Arc::new(IntervalMonthDayNanoArray::from(values)),
             Self::View(mut builder) => Arc::new(builder.finish()),
             Self::Text(mut builder) => Arc::new(builder.finish()),
             Self::Binary(mut builder) => Arc::new(builder.finish()),
@@ -342,6 +356,31 @@ fn integer(bytes: &[u8], unsigned: bool) -> Result<i64, FlowError> {
     let flipped = bits ^ (1 << (width * 8 - 1));
     let up = 64 - width * 8;
     Ok((flipped << up).cast_signed() >> up)
+}
+
+fn interval_bytes(value: IntervalMonthDayNano) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&value.months.to_be_bytes());
+    bytes[4..8].copy_from_slice(&value.days.to_be_bytes());
+    bytes[8..].copy_from_slice(&value.nanoseconds.to_be_bytes());
+    flip_signs(&mut bytes);
+    bytes
+}
+
+fn interval(bytes: &[u8]) -> Result<IntervalMonthDayNano, FlowError> {
+    let mut bytes: [u8; 16] = bytes.try_into().map_err(|_| damaged())?;
+    flip_signs(&mut bytes);
+    let [m0, m1, m2, m3, d0, d1, d2, d3, nanos @ ..] = bytes;
+    let months = i32::from_be_bytes([m0, m1, m2, m3]);
+    let days = i32::from_be_bytes([d0, d1, d2, d3]);
+    Ok(IntervalMonthDayNano::new(months, days, i64::from_be_bytes(nanos)))
+}
+
+/// Of the three numbers of an interval.
+fn flip_signs(bytes: &mut [u8; 16]) {
+    for at in [0, 4, 8] {
+        bytes[at] ^= 0x80;
+    }
 }
 
 fn float32(bytes: &[u8]) -> Result<f32, FlowError> {
@@ -396,6 +435,12 @@ mod tests {
                     .with_precision_and_scale(38, 4)
                     .unwrap(),
             ),
+            Arc::new(IntervalMonthDayNanoArray::from(vec![
+                Some(IntervalMonthDayNano::new(-1, 31, 0)),
+                Some(IntervalMonthDayNano::new(0, -1, i64::MAX)),
+                None,
+                Some(IntervalMonthDayNano::new(0, -1, -5)),
+            ])),
             Arc::new(StringViewArray::from(vec![
                 Some("a\0b"),
                 Some("a"),

@@ -117,6 +117,7 @@ fn messages_of_decoders_name_types_as_sql_does() {
         "time",
         "timestamp",
         "timestamptz",
+        "interval",
         "uuid",
         "bytea",
         "bigint[]",

@@ -8,6 +8,7 @@ mod http_ingest;
 mod http_letters;
 mod http_options;
 mod http_sql;
+mod intervals;
 mod pg_catalogs;
 mod pg_copy;
 mod pg_query;

@@ -104,7 +104,7 @@ impl Shared {
         let mut sources = Vec::with_capacity(plan.parts.len());
         for part in &plan.parts {
             ranges.include_values(&part.key_values()?);
-            sources.push(Source::part(part)?);
+            sources.push(Source::part(part, &spec.schema)?);
         }
         let order = Arc::new(KeyOrder::new(spec, &ranges)?);
         let mut merge = Merge::new(spec, &order, sources, self.cover(plan)?, WRITE_ROWS)?;

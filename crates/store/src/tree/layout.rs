@@ -15,6 +15,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 use yeoul_batch::hash64;
 
+use super::stored::stored_type;
 use super::write::PartCompression;
 use crate::{Rule, StoreError, TreeSpec};
 
@@ -46,7 +47,8 @@ pub(crate) fn properties(
     };
     let (group_rows, page_rows) =
         if keyed { (KEYED_GROUP_ROWS, KEYED_PAGE_ROWS) } else { (KEEP_GROUP_ROWS, PAGE_ROWS) };
-    let sorting = spec.key.iter().map(|&column| {
+    let sorted = |column: &&usize| stored_type(spec.schema.field(**column).data_type()).is_none();
+    let sorting = spec.key.iter().take_while(sorted).map(|&column| {
         i32::try_from(column).map(|column_idx| SortingColumn {
             column_idx,
             descending: false,
@@ -68,9 +70,10 @@ pub(crate) fn properties(
         let path = ColumnPath::new(vec![field.name().clone()]);
         let leading = spec.key.first() == Some(&column);
         builder = encode(builder, path.clone(), sample.column(column), leading, compression)?;
-        if field.data_type().is_floating() {
-            // Parquet leaves NaN out of a page's least and greatest value. NaN is greater than every
-            // number, so a reader that went by them would pass over rows of `x > 1`.
+        // Parquet leaves NaN out of a page's least and greatest value. NaN is greater than every
+        // number, so a reader that went by them would pass over rows of `x > 1`. The bytes of an
+        // interval have another order than intervals.
+        if field.data_type().is_floating() || stored_type(field.data_type()).is_some() {
             builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
         }
         if keyed && spec.key.contains(&column) && !field.data_type().is_nested() {

@@ -15,7 +15,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::{
-    DataType, Date32Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit,
+    TimestampMicrosecondType,
 };
 use arrow::row::Rows;
 use hashbrown::HashTable;
@@ -30,6 +31,7 @@ use super::merge::Marks;
 use super::part::Part;
 use super::scan::{ScanOptions, scan};
 use super::snapshot::TreeSnapshot;
+use super::stored::{FromStored, PartRows, interval_bytes};
 use crate::{Rule, StoreError, TreeSpec};
 
 /// The merged rows of those of `keys` that the tree holds, one per key, in no particular order.
@@ -231,7 +233,9 @@ impl<'a> Wanted<'a> {
             .iter()
             .map(|c| sorted_key.iter().position(|s| s == c).unwrap_or(0))
             .collect();
+        let from = FromStored::new(&self.spec.schema, Some(&sorted_key))?;
         let predicate = ArrowPredicateFn::new(keys, move |rows: RecordBatch| {
+            let rows = from.batch(rows)?;
             let columns: Vec<ArrayRef> =
                 places.iter().map(|&p| Arc::clone(rows.column(p))).collect();
             let found = hash64(&columns, rows.num_rows())?;
@@ -246,7 +250,8 @@ impl<'a> Wanted<'a> {
             .with_row_selection(RowSelection::from_consecutive_ranges(selectors.into_iter(), base))
             .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
             .build()?;
-        for batch in reader {
+        let from = FromStored::new(&self.spec.schema, None)?;
+        for batch in PartRows::new(reader, from) {
             let batch = batch?;
             let rows = u32::try_from(batch.num_rows()).expect("fewer than 2^32 rows in a batch");
             self.confirm(&batch, (0..rows).collect(), found)?;
@@ -309,6 +314,10 @@ impl<'a> Wanted<'a> {
             DataType::Date32 => bloom.check(&column.as_primitive::<Date32Type>().value(row)),
             DataType::Utf8View => bloom.check(column.as_string_view().value(row)),
             DataType::FixedSizeBinary(_) => bloom.check(column.as_fixed_size_binary().value(row)),
+            DataType::Interval(IntervalUnit::MonthDayNano) => {
+                let value = column.as_primitive::<IntervalMonthDayNanoType>().value(row);
+                bloom.check(interval_bytes(value).as_slice())
+            }
             _ => true,
         }
     }

@@ -24,6 +24,7 @@ mod slices;
 mod snapshot;
 mod source;
 mod sparse;
+mod stored;
 mod write;
 
 pub use lookup::get_many;
@@ -32,6 +33,7 @@ pub use part::Part;
 pub use scan::{Scan, ScanOptions, scan};
 pub use slices::Slices;
 pub use snapshot::{Snapshot, TreeSnapshot};
+pub use stored::{from_stored, stored_schema, stored_type};
 pub use write::PartCompression;
 
 pub(crate) use memory::{merge_batches, tiering};

@@ -28,6 +28,7 @@ use yeoul_batch::TreeId;
 
 use super::order::{Known, ordered, packs};
 use super::sparse::SparseKeys;
+use super::stored::stored_schema;
 use crate::media::Media;
 use crate::{PartMeta, StoreError, TreeSpec};
 
@@ -120,7 +121,9 @@ impl Part {
             )));
         }
         super::format::check_version(loaded.metadata(), &self.path)?;
-        let (found, wanted) = (loaded.schema().fields(), self.spec.schema.fields());
+        let stored = stored_schema(&self.spec.schema);
+        let wanted = stored.as_ref().unwrap_or(&self.spec.schema).fields();
+        let found = loaded.schema().fields();
         let same = found.len() == wanted.len()
             && found
                 .iter()
@@ -141,7 +144,7 @@ impl Part {
         }
     }
 
-    /// A reader of the file, to be narrowed and built.
+    /// A reader of the file, to be narrowed and built. Its columns are as in the file, see `stored`.
     pub(crate) fn reader(&self) -> Result<ParquetRecordBatchReaderBuilder<PartInput>, StoreError> {
         let metadata = self.reader_metadata()?.clone();
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(self.input(), metadata))

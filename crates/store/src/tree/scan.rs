@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
+use parquet::arrow::arrow_reader::RowSelection;
 use yeoul_batch::KeyCodec;
 
 use super::merge::{Cover, Merge};
@@ -21,6 +21,7 @@ use super::part::Part;
 use super::partition::{partitions_of, rows_by_partition};
 use super::snapshot::TreeSnapshot;
 use super::source::{CHUNK_ROWS, SortedRows, Source, keys_of};
+use super::stored::{FromStored, PartRows};
 use crate::{Rule, StoreError, TreeSpec};
 
 /// Which rows and columns to read.
@@ -60,7 +61,7 @@ enum Step {
 enum Active {
     /// Whole rows, or only the columns asked for.
     Part {
-        reader: ParquetRecordBatchReader,
+        reader: PartRows,
         whole: bool,
     },
     Merge(Box<Merge>),
@@ -180,7 +181,7 @@ impl Scan {
     /// the columns are wanted in another order than the file's.
     fn open(&self, part: &Part) -> Result<Active, StoreError> {
         let mut reader = part.reader()?.with_batch_size(self.options.batch_rows.max(1));
-        let mut whole = true;
+        let mut narrowed = None;
         if let Some(keys) = &self.options.keys {
             let rows = part.sparse_keys()?.rows_between(keys.start(), keys.end());
             let total = usize::try_from(part.meta().rows).unwrap_or(usize::MAX);
@@ -192,15 +193,17 @@ impl Scan {
         {
             let mask = ProjectionMask::roots(reader.parquet_schema(), columns.iter().copied());
             reader = reader.with_projection(mask);
-            whole = false;
+            narrowed = Some(columns.as_slice());
         }
-        Ok(Active::Part { reader: reader.build()?, whole })
+        let from = FromStored::new(&self.spec.schema, narrowed)?;
+        let reader = PartRows::new(reader.build()?, from);
+        Ok(Active::Part { reader, whole: narrowed.is_none() })
     }
 
     fn merge(&self, parts: &[Arc<Part>], rows: Vec<Address>) -> Result<Merge, StoreError> {
         let mut sources = Vec::with_capacity(parts.len() + 1);
         for part in parts {
-            sources.push(Source::part(part)?);
+            sources.push(Source::part(part, &self.spec.schema)?);
         }
         if !rows.is_empty() {
             sources.push(Source::Memory(SortedRows::new(

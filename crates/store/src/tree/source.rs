@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::gather::gather;
 use super::order::{Address, KeyOrder, Keys, sort_rows};
 use super::part::Part;
+use super::stored::{FromStored, PartRows};
 use crate::StoreError;
 
 /// Rows of a chunk: small enough that a merge of many parts holds few of each.
@@ -70,13 +70,14 @@ pub(crate) enum Source {
     /// From memory.
     Memory(SortedRows),
     /// From a file.
-    Part(ParquetRecordBatchReader),
+    Part(PartRows),
 }
 
 impl Source {
-    /// All rows of a part.
-    pub(crate) fn part(part: &Part) -> Result<Self, StoreError> {
-        Ok(Self::Part(part.reader()?.with_batch_size(CHUNK_ROWS).build()?))
+    /// All rows of a part of a tree with the columns `schema`.
+    pub(crate) fn part(part: &Part, schema: &SchemaRef) -> Result<Self, StoreError> {
+        let reader = part.reader()?.with_batch_size(CHUNK_ROWS).build()?;
+        Ok(Self::Part(PartRows::new(reader, FromStored::new(schema, None)?)))
     }
 
     /// The next rows with their keys.

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::file::metadata::KeyValue;
 use yeoul_batch::KeyCodec;
@@ -20,6 +21,7 @@ use super::format::{
 use super::layout::properties;
 use super::part::{PARTS_DIR, Part, part_path};
 use super::sparse::{BLOCK_ROWS, SparseKeys};
+use super::stored::{batch_to_stored, stored_schema};
 use crate::media::{Media, MediaFile};
 use crate::{PartMeta, RuleKind, StoreError, TreeSpec};
 
@@ -76,6 +78,8 @@ pub(crate) struct PartWriter {
     label: PartLabel,
     number: u64,
     writer: ArrowWriter<Sink>,
+    /// The columns of the file, when they are others than those of the tree.
+    stored: Option<SchemaRef>,
     codec: KeyCodec,
     keys: SparseKeys,
     rows: usize,
@@ -103,7 +107,9 @@ impl PartWriter {
         let file = media.create(&path)?;
         let sink = Sink { file, buffer: Vec::with_capacity(SINK_BYTES) };
         let properties = properties(spec, compression, sample)?;
-        let writer = ArrowWriter::try_new(sink, Arc::clone(&spec.schema), Some(properties))?;
+        let stored = stored_schema(&spec.schema);
+        let schema = Arc::clone(stored.as_ref().unwrap_or(&spec.schema));
+        let writer = ArrowWriter::try_new(sink, schema, Some(properties))?;
         Ok(Self {
             codec: KeyCodec::new(&spec.schema, &spec.key)?,
             spec: Arc::clone(spec),
@@ -111,6 +117,7 @@ impl PartWriter {
             label,
             number,
             writer,
+            stored,
             keys: SparseKeys::new(),
             rows: 0,
             first_key: Vec::new(),
@@ -148,7 +155,11 @@ impl PartWriter {
             self.last_key = last.as_ref().to_vec();
         }
         self.rows += rows;
-        Ok(self.writer.write(batch)?)
+        match &self.stored {
+            None => self.writer.write(batch)?,
+            Some(stored) => self.writer.write(&batch_to_stored(batch, stored)?)?,
+        }
+        Ok(())
     }
 
     /// About how long the file would be if it ended here.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use yeoul_batch::KeyCodec;
-use yeoul_store::{Media, Part, Rule, Slices, Snapshot, TreeSnapshot, TrialMedia, get_many};
+use yeoul_store::{
+    Media, Part, Rule, Slices, Snapshot, TreeSnapshot, TrialMedia, from_stored, get_many,
+};
 
 use crate::world::{
     Engine, Model, Rng, check, content, random_changes, row_text, rows, small, texts,
@@ -189,7 +191,13 @@ fn check_slices(slices: &Slices, tree: &TreeSnapshot, part: &Part) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("a footer");
     let mut row = 0;
     for batch in reader.build().expect("reads") {
-        for key in codec.encode(&batch.expect("rows")).expect("encodes").iter() {
+        let batch = batch.expect("rows");
+        let key = spec.key.iter().map(|&column| {
+            let data_type = spec.schema.field(column).data_type();
+            from_stored(batch.column(column), data_type).expect("as stored")
+        });
+        let keys = codec.encode_columns(&key.collect::<Vec<_>>()).expect("encodes");
+        for key in keys.iter() {
             let number = slices.number(key.as_ref());
             let rows = slices.rows_of(part, number).expect("the index is read");
             assert!(rows.contains(&row), "row {row} of {} not in {rows:?}", part.path());

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringViewArray,
-    TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, AsArray, BooleanArray, Int64Array, IntervalMonthDayNanoArray, RecordBatch,
+    StringViewArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, UInt64Type};
+use arrow::datatypes::{
+    DataType, Field, Int64Type, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef, TimeUnit,
+    UInt64Type,
+};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -106,7 +109,7 @@ fn ts_field(name: &str, nullable: bool) -> Field {
 }
 
 /// The kinds of trees that the world has; the kind of a tree is written in its log record.
-pub(crate) const KINDS: u32 = 7;
+pub(crate) const KINDS: u32 = 8;
 
 fn latest_fields(mut fields: Vec<Field>) -> SchemaRef {
     fields.push(Field::new("_version", DataType::UInt64, false));
@@ -139,7 +142,13 @@ pub(crate) fn spec(kind: u32, id: TreeId) -> TreeSpec {
         }
         4 => (sum(vec![ts_field("ts", true), int("id"), int("sum")], 2), day(0), None),
         5 => (sum(vec![text("name"), int("id"), int("sum")], 2), None, None),
-        _ => (sum(vec![int("sum")], 0), None, None),
+        6 => (sum(vec![int("sum")], 0), None, None),
+        // Parts hold intervals as other values than memory does.
+        _ => {
+            let length = DataType::Interval(IntervalUnit::MonthDayNano);
+            let fields = vec![Field::new("length", length, true), text("name"), int("id")];
+            ((latest_fields(fields), vec![2, 0], Rule::Latest), None, None)
+        }
     };
     let name = format!("kind {kind}");
     TreeSpec { id, name, schema, key, rule, partition, retention_us }
@@ -168,6 +177,15 @@ pub(crate) fn rows(
             })
         })
         .collect();
+    let lengths: Vec<Option<IntervalMonthDayNano>> = ids
+        .iter()
+        .map(|id| {
+            let months = i32::try_from((*id)?).expect("small");
+            let days = -months % 5
+                + i32::try_from(if kind == 7 { rng.below(2) } else { 0 }).expect("small");
+            Some(IntervalMonthDayNano::new(months % 3, days, (*id)? - 7))
+        })
+        .collect();
     // Versions rise with the commit, so that a tombstone is never older than what it removes; within
     // a commit they come in any order, and equal ones happen.
     let versions: Vec<u64> = (0..len).map(|_| commit.0 * 100 + rng.below(50)).collect();
@@ -184,6 +202,7 @@ pub(crate) fn rows(
                     Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC"))
                 }
                 "name" => Arc::new(StringViewArray::from_iter(names.clone())),
+                "length" => Arc::new(IntervalMonthDayNanoArray::from(lengths.clone())),
                 "_version" => Arc::new(UInt64Array::from(versions.clone())),
                 "_deleted" => Arc::new(BooleanArray::from(deleted.clone())),
                 _ => Arc::new(Int64Array::from(sums.clone())),

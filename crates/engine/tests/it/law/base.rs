@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, RecordBatch, StringViewArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, SchemaRef};
 use arrow::util::display::ArrayFormatter;
 
 use super::chance::Chance;
@@ -37,6 +38,8 @@ pub(super) enum Kind {
     Time,
     /// Days.
     Date,
+    /// Lengths of time.
+    Length,
     /// Values that are compared for equality at most.
     Opaque,
     /// Lists: read, never computed with.
@@ -66,7 +69,7 @@ pub(super) struct Base {
     next_id: i64,
 }
 
-const COLUMNS: [(&str, &str, Kind); 16] = [
+const COLUMNS: [(&str, &str, Kind); 17] = [
     ("id", "BIGINT", Kind::Int),
     ("ts", "", Kind::Time),
     ("k", "VARCHAR", Kind::Text),
@@ -83,6 +86,7 @@ const COLUMNS: [(&str, &str, Kind); 16] = [
     ("day", "DATE", Kind::Date),
     ("u", "UUID", Kind::Opaque),
     ("j", "JSONB", Kind::Opaque),
+    ("i", "INTERVAL", Kind::Length),
 ];
 
 const TEXTS: [&str; 10] =
@@ -241,6 +245,10 @@ impl Base {
             }
             "j" => Arc::new(StringViewArray::from_iter(each(c, rows, nulls, |c| {
                 format!(r#"{{"page":"p{}","n":{}}}"#, c.skewed(4), c.below(3))
+            }))),
+            "i" => Arc::new(IntervalMonthDayNanoArray::from(each(c, rows, nulls, |c| {
+                let (months, days) = *c.pick(&[(0, 0), (0, 1), (-3, 0), (14, -3)]);
+                IntervalMonthDayNano::new(months, days, c.between(-3, 3) * 1_500_000_000)
             }))),
             other => panic!("no values for the column {other}"),
         }

@@ -28,7 +28,7 @@ impl Scope<'_> {
         use Kind as K;
         let usual = [K::Int, K::Text, K::Time, K::Bool, K::Date];
         let all =
-            [K::Int, K::Text, K::Time, K::Bool, K::Date, K::Big, K::Float, K::Decimal, K::Opaque];
+            [usual.as_slice(), &[K::Big, K::Float, K::Decimal, K::Opaque, K::Length]].concat();
         let wanted: &[Kind] = if chance.once_in(4) { &all } else { &usual };
         let there = self.of(wanted);
         if there.is_empty() { K::Int } else { chance.pick(&there).kind }
@@ -66,6 +66,7 @@ impl Scope<'_> {
                 }
             }
             Kind::Decimal => format!("{c} + 1.5"),
+            Kind::Length => format!("{c} + INTERVAL '1 hour'"),
             _ => c,
         }
     }
@@ -95,6 +96,7 @@ impl Scope<'_> {
             Kind::Bool => "true".to_owned(),
             Kind::Time => null(self.time.0),
             Kind::Date => null("DATE"),
+            Kind::Length => null("INTERVAL"),
         }
     }
 
@@ -138,6 +140,7 @@ impl Scope<'_> {
                 self.time.0
             ),
             Kind::Date => format!("{c} {is} CAST('2025-11-09' AS DATE)"),
+            Kind::Length => format!("{c} {is} INTERVAL '1 day'"),
             Kind::Opaque | Kind::Approx | Kind::List => format!("{c} IS NOT NULL"),
         }
     }
@@ -164,6 +167,7 @@ impl Scope<'_> {
             K::Time,
             K::Date,
             K::Bool,
+            K::Length,
         ];
         let columns = self.of(&comparable);
         let any = if columns.is_empty() { None } else { Some(*chance.pick(&columns)) };
