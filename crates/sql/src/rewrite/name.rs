@@ -10,8 +10,8 @@ use crate::text::fold;
 /// What an expression without a name is called when nothing in it has one.
 pub(crate) const UNNAMED: &str = "?column?";
 
-/// Gives every unnamed item of a select list its name. Where two would have the same, the later
-/// one keeps the long name of the planner, because columns are told apart by name.
+/// Gives every unnamed item of a select list its name, with a mark behind it where it was there
+/// before: the planner tells columns apart by name.
 pub(super) struct Names;
 
 impl VisitorMut for Names {
@@ -19,13 +19,14 @@ impl VisitorMut for Names {
 
     fn post_visit_select(&mut self, select: &mut sql::Select) -> ControlFlow<()> {
         let mut taken: HashSet<String> = select.projection.iter().filter_map(given).collect();
-        for item in &mut select.projection {
+        for (place, item) in select.projection.iter_mut().enumerate() {
             let sql::SelectItem::UnnamedExpr(expr) = item else { continue };
-            let Some(name) = derived(expr) else { continue };
-            if taken.insert(name.clone()) {
-                let alias = sql::Ident::with_quote('"', name);
-                *item = sql::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            let Some(mut name) = derived(expr) else { continue };
+            if !taken.insert(name.clone()) {
+                name = format!("{name}{APART}{place}");
             }
+            let alias = sql::Ident::with_quote('"', name);
+            *item = sql::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
         ControlFlow::Continue(())
     }
@@ -68,6 +69,7 @@ fn apart(select: &mut sql::Select) {
             _ => continue,
         };
         if !taken.insert(name.clone()) || (star && column) {
+            let name = shown(&name);
             let alias = sql::Ident::with_quote('"', format!("{name}{APART}{place}"));
             *item = ExprWithAlias { expr: expr.clone(), alias };
         }
