@@ -20,7 +20,7 @@ use crate::catalog::{
 };
 use crate::commit::{
     Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, SourceKey, Sources,
-    State, StreamState, ViewState, add_late_rows, as_written, stopped_source, without,
+    State, StreamState, ViewState, add_late_rows, as_written, by_minute, stopped_source, without,
     written_schema,
 };
 use crate::duplicates::Duplicates;
@@ -263,7 +263,7 @@ fn replay_delivery(
                     stream: relation.name.clone(),
                     source: delivery.source.as_str().into(),
                     partition: delivery.partition.as_str().into(),
-                    rows: too_late,
+                    minutes: by_minute(&too_late),
                     received_us: at_us,
                 });
             }

@@ -1,6 +1,7 @@
 //! The stream `yeoul.late_rows`: which rows came later than the `lateness` of their stream allows.
 //!
-//! It tells of rows, it does not hold them: they are in their stream, and in every view.
+//! It tells of rows, it does not hold them: they are in their stream, and in every view. A row tells of all
+//! late ones of a delivery whose event times are in the same minute.
 //!
 //! Limits: kept for [`KEPT_US`].
 
@@ -22,7 +23,7 @@ const DAY_US: i64 = 86_400_000_000;
 /// How long it is told of a row.
 const KEPT_US: i64 = 7 * DAY_US;
 /// The position of the column `received_at`, by which they are dropped.
-const RECEIVED_AT: usize = 5;
+const RECEIVED_AT: usize = 6;
 
 /// The stream over the tree `tree`.
 pub(crate) fn late_rows(tree: TreeId) -> Relation {
@@ -37,6 +38,7 @@ pub(crate) fn late_rows(tree: TreeId) -> Relation {
         text("partition"),
         time("event_time"),
         time("watermark"),
+        Field::new("rows", DataType::Int64, false),
         time("received_at"),
         Field::new("commit", DataType::Int64, false),
     ]));

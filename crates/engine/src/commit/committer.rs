@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use yeoul_batch::CommitId;
 use yeoul_store::StoreError;
 
-use super::late::Late;
+use super::late::{Late, by_minute};
 use super::letters::Arrived;
 use super::prepare::Prepared;
 use super::queue::{Job, Queued, Reply, WriteOutcome};
@@ -259,7 +259,7 @@ impl Committer {
                 stream: delivery.relation.name.clone(),
                 source: key.source.clone(),
                 partition: key.partition.clone(),
-                rows: too_late,
+                minutes: by_minute(&too_late),
                 received_us: now_us,
             });
         }

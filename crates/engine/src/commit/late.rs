@@ -1,8 +1,12 @@
-//! Rows that came later than is allowed, on their way into `yeoul.late_rows`.
+//! Rows that came later than is allowed, on their way into `yeoul.late_rows`: those of a delivery and a
+//! minute are one row there, so that a file out of order does not double what is written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{
+    Array, ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+};
 use yeoul_batch::{CommitId, EventTime, TreeId};
 use yeoul_flow::TooLate;
 
@@ -11,13 +15,37 @@ use crate::catalog::{LATE_ROWS, Relation, late_rows};
 use crate::error::EngineError;
 use crate::record::CommitRecord;
 
+const MINUTE_US: i64 = 60_000_000;
+
 /// Rows of one delivery.
 pub(crate) struct Late {
     pub stream: String,
     pub source: Arc<str>,
     pub partition: Arc<str>,
-    pub rows: Vec<TooLate>,
+    pub minutes: Vec<Minute>,
     pub received_us: i64,
+}
+
+/// Late rows whose event times are in the same minute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Minute {
+    earliest: EventTime,
+    /// The greatest watermark that one of them met.
+    watermark: EventTime,
+    rows: i64,
+}
+
+/// The rows by minute.
+pub(crate) fn by_minute(rows: &[TooLate]) -> Vec<Minute> {
+    let mut minutes: BTreeMap<i64, Minute> = BTreeMap::new();
+    for row in rows {
+        let none = Minute { earliest: row.time, watermark: row.watermark, rows: 0 };
+        let minute = minutes.entry(row.time.0.div_euclid(MINUTE_US)).or_insert(none);
+        minute.earliest = minute.earliest.min(row.time);
+        minute.watermark = minute.watermark.max(row.watermark);
+        minute.rows += 1;
+    }
+    minutes.into_values().collect()
 }
 
 /// The rows of the stream for what a commit brings.
@@ -27,21 +55,24 @@ pub(super) fn stored(
     late: &[Late],
 ) -> Result<RecordBatch, EngineError> {
     let text = |of: fn(&Late) -> &str| -> ArrayRef {
-        let texts = late.iter().flat_map(|l| std::iter::repeat_n(of(l), l.rows.len()));
+        let texts = late.iter().flat_map(|l| std::iter::repeat_n(of(l), l.minutes.len()));
         Arc::new(texts.map(Some).collect::<StringViewArray>())
     };
-    let time = |of: &dyn Fn(&Late, &TooLate) -> EventTime| -> ArrayRef {
-        let times = late.iter().flat_map(|l| l.rows.iter().map(move |row| of(l, row).0));
+    let time = |of: &dyn Fn(&Late, &Minute) -> EventTime| -> ArrayRef {
+        let times = late.iter().flat_map(|l| l.minutes.iter().map(move |row| of(l, row).0));
         Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
     };
-    let rows: usize = late.iter().map(|l| l.rows.len()).sum();
+    let counts = late.iter().flat_map(|l| l.minutes.iter().map(|minute| minute.rows));
+    let counts = Int64Array::from_iter_values(counts);
+    let rows = counts.len();
     let commit = i64::try_from(commit.0).unwrap_or(i64::MAX);
     let columns = vec![
         text(|l| &l.stream),
         text(|l| &l.source),
         text(|l| &l.partition),
-        time(&|_, row| row.time),
-        time(&|_, row| row.watermark),
+        time(&|_, minute| minute.earliest),
+        time(&|_, minute| minute.watermark),
+        Arc::new(counts),
         time(&|l, _| EventTime(l.received_us)),
         Arc::new(Int64Array::from(vec![commit; rows])),
     ];

@@ -38,9 +38,11 @@ pub(crate) struct MergeRows(pub usize);
 impl MergeRows {
     /// How many stored rows a range has, of `rows` that `threads` share.
     fn of_a_range(&self, rows: usize, threads: usize, filtered: bool) -> usize {
-        // What a predicate leaves is little as a rule, and every range costs opening the parts.
-        let most = if filtered { self.0.saturating_mul(8) } else { self.0 };
-        (rows / threads).clamp(most / 8, most)
+        if filtered {
+            // What a predicate leaves is little as a rule, and every range costs opening the parts.
+            return self.0.saturating_mul(16);
+        }
+        (rows / threads).clamp(self.0 / 8, self.0)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{ok, open};
 
-const LISTED: &str = "SELECT stream, source, CAST(event_time AS VARCHAR), CAST(watermark AS VARCHAR) \
+const LISTED: &str = "SELECT stream, source, CAST(event_time AS VARCHAR), CAST(watermark AS VARCHAR), rows \
                       FROM yeoul.late_rows ORDER BY commit, event_time";
 
 #[test]
@@ -30,8 +30,8 @@ fn rows_later_than_is_allowed_are_listed_and_count_all_the_same() {
     insert(&engine, 8, "12:08:59.999999");
     insert(&engine, 16, "12:00:30");
     let listed = [
-        "s|sql|2026-01-01T12:08:59.999999Z|2026-01-01T12:10:00Z",
-        "s|sql|2026-01-01T12:00:30Z|2026-01-01T12:10:00Z",
+        "s|sql|2026-01-01T12:08:59.999999Z|2026-01-01T12:10:00Z|1",
+        "s|sql|2026-01-01T12:00:30Z|2026-01-01T12:10:00Z|1",
     ];
     let totals = [
         "2026-01-01T12:00:00Z|17",
@@ -44,7 +44,7 @@ fn rows_later_than_is_allowed_are_listed_and_count_all_the_same() {
         assert_eq!(ok(&engine, LISTED), listed, "step {step}");
         let view = "SELECT window_start, total FROM v ORDER BY window_start";
         assert_eq!(ok(&engine, view), totals, "step {step}");
-        assert_eq!(ok(&engine, "SELECT late FROM yeoul.sources"), [(3 + step).to_string()]);
+        assert_eq!(ok(&engine, "SELECT late FROM yeoul.sources"), [(3 + 2 * step).to_string()]);
         assert_eq!(engine.audit().expect("reads").problems, Vec::<String>::new());
         // Replayed from the log, then read from parts.
         if step == 1 {
@@ -53,8 +53,11 @@ fn rows_later_than_is_allowed_are_listed_and_count_all_the_same() {
         engine.shutdown().expect("stops");
         drop(engine);
         engine = open(dir.path());
-        insert(&engine, 0, "12:00:59");
-        listed.push("s|sql|2026-01-01T12:00:59Z|2026-01-01T12:10:00Z".to_owned());
+        ok(
+            &engine,
+            "INSERT INTO s VALUES (0, '2026-01-01T12:00:59Z'), (0, '2026-01-01T12:00:07Z')",
+        );
+        listed.push("s|sql|2026-01-01T12:00:07Z|2026-01-01T12:10:00Z|2".to_owned());
     }
     engine.shutdown().expect("stops");
 }
