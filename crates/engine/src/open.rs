@@ -20,7 +20,7 @@ use crate::catalog::{
 };
 use crate::commit::{
     Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, SourceKey, Sources,
-    State, StreamState, ViewState, add_late_rows, as_written, by_minute, stopped_source, without,
+    State, StreamState, ViewState, add_late_rows, as_written, stopped_source, without,
     written_schema,
 };
 use crate::duplicates::Duplicates;
@@ -251,6 +251,11 @@ fn replay_delivery(
 ) -> Result<(), EngineError> {
     let id = RelationId(delivery.relation);
     let relation = relation(state, id)?;
+    let key = SourceKey {
+        relation: id,
+        source: delivery.source.as_str().into(),
+        partition: delivery.partition.as_str().into(),
+    };
     let mut stored = 0;
     if let Some(encoded) = &delivery.rows {
         let all = decode_batch(&relation.schema, encoded.clone())?;
@@ -258,15 +263,7 @@ fn replay_delivery(
         stored = accepted.num_rows() as u64;
         if let Some(stream) = state.streams.get_mut(&id) {
             let too_late = stream.replay(&relation, &accepted, at_us)?;
-            if !too_late.is_empty() {
-                rows.late.push(Late {
-                    stream: relation.name.clone(),
-                    source: delivery.source.as_str().into(),
-                    partition: delivery.partition.as_str().into(),
-                    minutes: by_minute(&too_late),
-                    received_us: at_us,
-                });
-            }
+            rows.late.extend(Late::of(&relation, &key.source, &key.partition, &too_late, at_us));
         }
         match &relation.body {
             Body::Table(_) => rows.tables.push((id, as_written(&accepted, &relation)?)),
@@ -290,11 +287,6 @@ fn replay_delivery(
         duplicates: u64::from(delivery.received) - stored,
         dead_letters,
         late: u64::from(delivery.late),
-    };
-    let key = SourceKey {
-        relation: id,
-        source: delivery.source.as_str().into(),
-        partition: delivery.partition.as_str().into(),
     };
     Arc::make_mut(&mut state.sources).note(key, delivery.position, counts);
     if let (Some(key), Some(duplicates)) = (delivery.idempotency, &state.duplicates) {

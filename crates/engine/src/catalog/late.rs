@@ -8,12 +8,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use yeoul_batch::{CommitId, DecodeOptions, TreeId};
-use yeoul_sql::{Connector, OnError, RelationKind};
+use yeoul_batch::TreeId;
 use yeoul_store::{PartitionBy, Rule, TreeSpec};
 
-use super::{Body, Relation, RelationId, StreamBody};
-use crate::scan::TreeView;
+use super::letters::system_stream;
+use super::{Relation, RelationId};
 
 /// Its number: relations of users are numbered from 1 on and never get there.
 pub(crate) const LATE_ROWS: RelationId = RelationId(u32::MAX - 1);
@@ -51,26 +50,5 @@ pub(crate) fn late_rows(tree: TreeId) -> Relation {
         partition: Some(PartitionBy { column: RECEIVED_AT, width_us: DAY_US }),
         retention_us: Some(KEPT_US),
     };
-    let body = StreamBody {
-        event_time: Some(RECEIVED_AT),
-        delay_us: 0,
-        lateness_us: 0,
-        unique: None,
-        on_error: OnError::DeadLetter,
-        decode: DecodeOptions::default(),
-        future_skew: None,
-        connector: Connector::Http,
-        keeps_rows: true,
-    };
-    Relation {
-        id: LATE_ROWS,
-        name: NAME.to_owned(),
-        kind: RelationKind::System,
-        sql: String::new(),
-        created: CommitId(0),
-        schema,
-        trees: vec![spec],
-        view: TreeView::Keep,
-        body: Body::Stream(body),
-    }
+    system_stream(LATE_ROWS, schema, spec, RECEIVED_AT)
 }

@@ -106,8 +106,18 @@ pub(crate) fn dead_letters_without_key(id: RelationId, tree: TreeId) -> Relation
         partition: None,
         retention_us: None,
     };
+    system_stream(id, schema, spec, 4)
+}
+
+/// A stream that the engine writes, over the tree of `spec`.
+pub(super) fn system_stream(
+    id: RelationId,
+    schema: SchemaRef,
+    spec: TreeSpec,
+    event_time: usize,
+) -> Relation {
     let body = StreamBody {
-        event_time: Some(4),
+        event_time: Some(event_time),
         delay_us: 0,
         lateness_us: 0,
         unique: None,
@@ -129,7 +139,7 @@ fn relation(
 ) -> Relation {
     Relation {
         id,
-        name: NAME.to_owned(),
+        name: spec.name.clone(),
         kind: RelationKind::System,
         sql: String::new(),
         created: CommitId(0),

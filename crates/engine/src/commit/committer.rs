@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use yeoul_batch::CommitId;
 use yeoul_store::StoreError;
 
-use super::late::{Late, by_minute};
+use super::late::Late;
 use super::letters::Arrived;
 use super::prepare::Prepared;
 use super::queue::{Job, Queued, Reply, WriteOutcome};
@@ -254,15 +254,9 @@ impl Committer {
             Some(stream) if accepted.num_rows() > 0 => stream.observe(&accepted)?,
             _ => (0, Vec::new()),
         };
-        if !too_late.is_empty() {
-            draft.rows.late.push(Late {
-                stream: delivery.relation.name.clone(),
-                source: key.source.clone(),
-                partition: key.partition.clone(),
-                minutes: by_minute(&too_late),
-                received_us: now_us,
-            });
-        }
+        let late_rows =
+            Late::of(&delivery.relation, &key.source, &key.partition, &too_late, now_us);
+        draft.rows.late.extend(late_rows);
         let stored = accepted.num_rows() as u64;
         let dead = delivery.dead.as_ref().filter(|_| !repeated);
         let dead_letters = dead.map_or(0, |(batch, _)| batch.num_rows() as u64);

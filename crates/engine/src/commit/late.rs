@@ -17,16 +17,35 @@ const MINUTE_US: i64 = 60_000_000;
 
 /// Rows of one delivery.
 pub(crate) struct Late {
-    pub stream: String,
-    pub source: Arc<str>,
-    pub partition: Arc<str>,
-    pub minutes: Vec<Minute>,
-    pub received_us: i64,
+    stream: String,
+    source: Arc<str>,
+    partition: Arc<str>,
+    minutes: Vec<Minute>,
+    received_us: i64,
+}
+
+impl Late {
+    /// What there is to tell of a delivery to `stream`: nothing when no row of it was too late.
+    pub(crate) fn of(
+        stream: &Relation,
+        source: &Arc<str>,
+        partition: &Arc<str>,
+        rows: &[TooLate],
+        received_us: i64,
+    ) -> Option<Self> {
+        (!rows.is_empty()).then(|| Self {
+            stream: stream.name.clone(),
+            source: Arc::clone(source),
+            partition: Arc::clone(partition),
+            minutes: by_minute(rows),
+            received_us,
+        })
+    }
 }
 
 /// Late rows whose event times are in the same minute.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Minute {
+struct Minute {
     earliest: EventTime,
     /// The greatest watermark that one of them met.
     watermark: EventTime,
@@ -34,7 +53,7 @@ pub(crate) struct Minute {
 }
 
 /// The rows by minute.
-pub(crate) fn by_minute(rows: &[TooLate]) -> Vec<Minute> {
+fn by_minute(rows: &[TooLate]) -> Vec<Minute> {
     let mut minutes: BTreeMap<i64, Minute> = BTreeMap::new();
     for row in rows {
         let none = Minute { earliest: row.time, watermark: row.watermark, rows: 0 };

@@ -26,7 +26,7 @@ mod views;
 pub(crate) use committer::Committer;
 pub(crate) use define::Definition;
 pub(crate) use keys::Keys;
-pub(crate) use late::{Late, add_late_rows, by_minute};
+pub(crate) use late::{Late, add_late_rows};
 pub(crate) use letters::{Arrived, Returned, is_outdated};
 pub(crate) use prepare::{Prepared, encode, prepare};
 pub(crate) use queue::{Job, Queue, Queued, Reply, WriteOutcome};
