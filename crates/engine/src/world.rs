@@ -16,6 +16,8 @@ pub(crate) struct World {
     pub catalog: Arc<Catalog>,
     pub snapshot: Arc<Snapshot>,
     pub sources: Arc<Sources>,
+    /// Whether nothing is written, so that no view is built either.
+    pub read_only: bool,
     /// Views that are not complete.
     pub unready: HashMap<RelationId, Build>,
     /// Watermarks of streams, in microseconds.
@@ -44,6 +46,14 @@ impl World {
         let name = &relation.name;
         Err(match build {
             Build::Ready => return Ok(()),
+            Build::Running(_) | Build::Waiting(_) if self.read_only => {
+                EngineError::new(ErrorKind::Unavailable, format!("view \"{name}\" is not complete"))
+                    .with_sqlstate("55000")
+                    .with_detail(
+                        "it was still being built, or had stopped, when the instance ended",
+                    )
+                    .with_hint("yeoul run builds it from the stored rows")
+            }
             Build::Running(status) | Build::Waiting(status) => {
                 let (done, total) =
                     (status.done.load(Ordering::Relaxed), status.total.load(Ordering::Relaxed));

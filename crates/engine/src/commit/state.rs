@@ -237,6 +237,7 @@ impl State {
             catalog: Arc::clone(&self.catalog),
             snapshot,
             sources: Arc::clone(&self.sources),
+            read_only: self.duplicates.is_none(),
             unready,
             watermarks,
         }

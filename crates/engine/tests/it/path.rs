@@ -323,6 +323,11 @@ fn a_view_stops_with_the_view_that_it_reads() {
         assert_eq!(late.message, "a view cannot read view \"v\", which has stopped");
         engine.shutdown().expect("stops");
         drop(engine);
+        let clock = Arc::new(TestClock::default());
+        let still = Engine::open_read_only(dir.path(), clock, options());
+        let error = run(&still.expect("opens"), "SELECT total FROM w").expect_err("is not built");
+        assert_eq!(error.message, "view \"w\" is not complete");
+        assert_eq!(error.hint.as_deref(), Some("yeoul run builds it from the stored rows"));
         engine = open(dir.path());
     }
     engine.shutdown().expect("stops");
