@@ -194,7 +194,6 @@ impl Engine {
             world: ArcSwap::from_pointee(world),
             metrics: Metrics::default(),
             reports: Default::default(),
-            catalog_context: std::sync::OnceLock::new(),
             fixed_catalogs: std::sync::OnceLock::new(),
             read_only,
         });

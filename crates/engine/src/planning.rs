@@ -8,13 +8,14 @@ use std::sync::Arc;
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::TableSource;
+use datafusion::logical_expr::{ScalarUDF, TableSource};
 use yeoul_sql::{CreateView, Planner, RelationKind, Statement, ViewPlan};
 
 use crate::catalog::{Body, Catalog, Relation};
 use crate::error::{EngineError, ErrorKind};
 use crate::options::Secrets;
 use crate::scan::TreeProvider;
+use crate::session::Asker;
 use crate::system;
 use crate::world::World;
 
@@ -99,6 +100,7 @@ impl yeoul_sql::Catalog for Definitions<'_> {
 pub(crate) struct Readable<'a> {
     world: &'a Arc<World>,
     shared: &'a crate::shared::Shared,
+    asker: Asker,
     /// One provider per relation, so that a query that names it twice reads it once planned.
     made: RefCell<HashMap<String, Arc<dyn TableSource>>>,
     /// Why a named relation cannot be read.
@@ -106,9 +108,13 @@ pub(crate) struct Readable<'a> {
 }
 
 impl<'a> Readable<'a> {
-    /// The names of `world`.
-    pub(crate) fn new(world: &'a Arc<World>, shared: &'a crate::shared::Shared) -> Self {
-        Self { world, shared, made: RefCell::default(), refused: RefCell::default() }
+    /// The names of `world` for one who asks.
+    pub(crate) fn new(
+        world: &'a Arc<World>,
+        shared: &'a crate::shared::Shared,
+        asker: Asker,
+    ) -> Self {
+        Self { world, shared, asker, made: RefCell::default(), refused: RefCell::default() }
     }
 
     /// Why a relation that planning asked for cannot be read, if one cannot.
@@ -131,7 +137,10 @@ impl<'a> Readable<'a> {
                 }
                 provider_as_source(Arc::new(provider(self.world, relation)?))
             }
-            None => provider_as_source(system::table(&full, self.world, self.shared)?),
+            None => {
+                let system = system::table(&full, self.world, self.shared);
+                provider_as_source(system.or_else(|| self.asker.table(name))?)
+            }
         };
         self.made.borrow_mut().insert(full, Arc::clone(&source));
         Some(source)
@@ -160,5 +169,9 @@ impl yeoul_sql::Catalog for Readable<'_> {
 
     fn source(&self, name: &TableReference) -> Option<Arc<dyn TableSource>> {
         self.provider(name)
+    }
+
+    fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.asker.function(name)
     }
 }

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
 use datafusion::execution::SessionState;
-use datafusion::prelude::SessionContext;
 use parking_lot::Mutex;
 use yeoul_batch::Clock;
 use yeoul_reflect::Fixed;
@@ -38,8 +37,6 @@ pub(crate) struct Shared {
     pub metrics: Metrics,
     /// What sources say of themselves.
     pub reports: Reports,
-    /// Where queries about the catalogs of PostgreSQL run; made with the first of them.
-    pub catalog_context: OnceLock<SessionContext>,
     /// Catalogs of PostgreSQL that never change, read when they are first asked for.
     pub fixed_catalogs: OnceLock<Arc<Fixed>>,
     /// Opened for reading only: nothing is taken.

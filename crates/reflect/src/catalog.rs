@@ -135,10 +135,6 @@ impl<'a> Catalog<'a> {
         self.table(None, name)
     }
 
-    pub(super) fn keywords(&self) -> Vec<Value> {
-        self.fixed.keywords()
-    }
-
     /// Our relation of this number, or the one whose index or constraint it is.
     pub(super) fn shown(&self, oid: i64) -> Option<&Shown> {
         self.relations.iter().find(|r| (r.oid..r.oid + 4).contains(&oid))

@@ -5,7 +5,7 @@ use super::kind::Kind;
 use super::node::Eval;
 use super::run::Run;
 use super::value::Value;
-use super::{cast, object};
+use super::{cast, fixed, object};
 
 /// A function.
 pub(super) struct Known {
@@ -40,6 +40,7 @@ pub(super) fn known(name: &str) -> Option<Known> {
     texts(name)
         .or_else(|| more_texts(name))
         .or_else(|| arrays(name))
+        .or_else(|| object::times(name))
         .or_else(|| object::session(name))
         .or_else(|| object::definitions(name))
         .or_else(|| object::sizes(name))
@@ -321,7 +322,7 @@ pub(super) fn several(name: &str) -> Option<Eval> {
             |_, v| Ok(Value::list(text(v, 0).split(&text(v, 1)).map(Value::text)))
         }
         "pg_partition_ancestors" => |_, v| Ok(Value::list(v.first().cloned())),
-        "pg_get_keywords" => |run, _| Ok(Value::list(run.catalog.keywords())),
+        "pg_get_keywords" => |_, _| Ok(Value::list(fixed::keywords())),
         "pg_options_to_table" => |_, v| {
             let options = v.first().and_then(Value::items).cloned();
             let pairs = options.iter().flat_map(|items| items.iter()).map(|item| {

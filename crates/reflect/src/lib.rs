@@ -19,7 +19,7 @@
 //! Limits: the constants of `run` and `execute`.
 //!
 //! Not here: queries that read streams, tables or views of ours, also when they ask for `current_user` too. Those
-//! are the batch engine's ([`Failure::elsewhere`]).
+//! are the batch engine's ([`Failure::elsewhere`]), which asks here for each function and catalog in them.
 
 mod call;
 mod cast;
@@ -146,6 +146,12 @@ pub struct Question {
     pub values: Option<Vec<ScalarValue>>,
     /// Set when nobody waits for the answer any more.
     pub stop: Arc<AtomicBool>,
+}
+
+/// Whether a function of this name asks about catalogs or the session.
+#[must_use]
+pub fn is_function(name: &str) -> bool {
+    object::is_function(name)
 }
 
 /// Answers a question.

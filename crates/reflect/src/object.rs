@@ -42,6 +42,22 @@ fn never(_: &Run<'_>, _: &[Value]) -> Result<Value, Failure> {
     Ok(Value::Bool(false))
 }
 
+/// Whether a function of this name is here, and asks about more than its values.
+pub(super) fn is_function(name: &str) -> bool {
+    let all = [session, definitions, sizes, rights];
+    all.into_iter().any(|known| known(name).is_some())
+}
+
+/// The time.
+pub(super) fn times(name: &str) -> Option<Known> {
+    Some(match name {
+        "now" | "clock_timestamp" | "statement_timestamp" | "transaction_timestamp" => {
+            Known::new(NONE, Kind::TIMESTAMPTZ, |run, _| Ok(Value::Int(run.catalog.now_us)))
+        }
+        _ => return None,
+    })
+}
+
 /// The session, its user and its settings.
 pub(super) fn session(name: &str) -> Option<Known> {
     Some(match name {
@@ -79,9 +95,6 @@ pub(super) fn session(name: &str) -> Option<Known> {
         }
         "pg_backend_pid" => {
             Known::new(NONE, Kind::INT4, |run, _| Ok(Value::Int(i64::from(run.client.pid()))))
-        }
-        "now" | "clock_timestamp" | "statement_timestamp" | "transaction_timestamp" => {
-            Known::new(NONE, Kind::TIMESTAMPTZ, |run, _| Ok(Value::Int(run.catalog.now_us)))
         }
         "inet_server_addr" | "inet_client_addr" => Known::lenient(NONE, Kind::TEXT, nothing),
         "inet_server_port" | "inet_client_port" => Known::lenient(NONE, Kind::INT4, nothing),

@@ -162,24 +162,24 @@ fn braces(items: &[Value]) -> String {
     out
 }
 
-/// The items of `{a,"b c",NULL}`, or of `[1, 2]` as the exported catalogs write them.
+/// The items of `{a,"b c",NULL}`.
 pub(super) fn items_of(text: &str, item: Kind) -> Result<Value, Failure> {
     let inner = text.trim();
-    let inner = inner.strip_prefix(['{', '[']).unwrap_or(inner);
-    let inner = inner.strip_suffix(['}', ']']).unwrap_or(inner);
+    let inner = inner.strip_prefix('{').unwrap_or(inner);
+    let inner = inner.strip_suffix('}').unwrap_or(inner);
     let mut items = Vec::new();
     let mut chars = inner.chars().peekable();
     while chars.peek().is_some() {
         let (mut piece, mut quoted) = (String::new(), false);
         while let Some(c) = chars.next() {
             match c {
-                '"' | '\'' if piece.trim().is_empty() && !quoted => {
+                '"' if piece.trim().is_empty() && !quoted => {
                     quoted = true;
                     piece.clear();
                     while let Some(inside) = chars.next() {
                         match inside {
                             '\\' => piece.extend(chars.next()),
-                            end if end == c => break,
+                            '"' => break,
                             other => piece.push(other),
                         }
                     }
@@ -190,7 +190,7 @@ pub(super) fn items_of(text: &str, item: Kind) -> Result<Value, Failure> {
             }
         }
         let piece = if quoted { piece.as_str() } else { piece.trim() };
-        let null = !quoted && (piece.eq_ignore_ascii_case("null") || piece == "None");
+        let null = !quoted && piece.eq_ignore_ascii_case("null");
         items.push(if null { Value::Null } else { parse(piece, item)? });
     }
     Ok(Value::list(items))
@@ -229,8 +229,7 @@ mod tests {
             let value = items_of(text, Kind::TEXT).unwrap();
             assert_eq!(value.shown(), text);
         }
-        assert_eq!(items_of("[1, 2]", Kind::INT2).unwrap().shown(), "{1,2}");
-        assert_eq!(items_of("['a', 'b']", Kind::TEXT).unwrap().shown(), "{a,b}");
+        assert_eq!(items_of("{ 1, 2 }", Kind::INT2).unwrap().shown(), "{1,2}");
         assert_eq!(parse("1 2", Kind::INT2VECTOR).unwrap().shown(), "{1,2}");
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::TableReference;
-use datafusion::logical_expr::TableSource;
+use datafusion::logical_expr::{ScalarUDF, TableSource};
 
 /// The kinds of relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +60,11 @@ pub trait Catalog {
     ///
     /// Called with the name as it was written, so that `pg_catalog.pg_class` can be answered too.
     fn source(&self, name: &TableReference) -> Option<Arc<dyn TableSource>>;
+
+    /// A function that only queries have, since its answer is not of the rows: `current_user`.
+    fn function(&self, _name: &str) -> Option<Arc<ScalarUDF>> {
+        None
+    }
 }
 
 /// The schemas in which plain relations are found, so that `public.orders` is `orders`.

@@ -337,7 +337,9 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.planner.state.scalar_functions().get(name).cloned()
+        let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
+        let of_queries = self.catalog.function(name);
+        of_queries.or_else(|| self.planner.state.scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {

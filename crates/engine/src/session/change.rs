@@ -195,7 +195,7 @@ impl Session {
         text: &Text,
         plan: impl FnOnce(&Planner, &dyn Catalog) -> Result<ChangePlan, SqlError>,
     ) -> Result<ChangePlan, EngineError> {
-        let readable = Readable::new(world, &self.shared);
+        let readable = Readable::new(world, &self.shared, self.asker());
         let planned = plan(&self.shared.planning.planner, &readable);
         readable.refusal()?;
         planned.map_err(|e| EngineError::sql(&e, text.as_str()))

@@ -6,12 +6,14 @@
 //!                             └─ definition ─────────────────▶ commit thread ─▶ done
 //! ```
 
+mod asker;
 mod catalog_query;
 mod change;
 mod facts;
 mod query;
 mod show;
 
+pub(crate) use asker::Asker;
 pub use query::renamed;
 
 use std::pin::Pin;
@@ -27,6 +29,7 @@ use yeoul_batch::{CommitId, TimeLimit};
 use yeoul_reflect::Client;
 use yeoul_sql::{CopyFormat, Name, Spanned, Statement, Transaction};
 
+use self::catalog_query::instead_of;
 use crate::catalog::Relation;
 use crate::commit::Job;
 use crate::error::{EngineError, ErrorKind};
@@ -163,16 +166,25 @@ impl Session {
     /// Runs every statement of `sql` in order and stops at the first error. Each statement sees the
     /// newest commit at its start.
     pub async fn execute(&self, sql: &str) -> Vec<Result<Answer, EngineError>> {
+        let mut failure = None;
         if catalog_query::is_one(sql) {
-            return vec![self.catalog_query(sql, Vec::new()).await];
+            match self.catalog_query(sql, Vec::new()).await {
+                Ok(Ok(answer)) => return vec![Ok(answer)],
+                Ok(Err(elsewhere)) => failure = Some(elsewhere),
+                Err(error) => return vec![Err(error)],
+            }
         }
+        let mut known = |error| match failure.take() {
+            Some(failure) => instead_of(failure, error),
+            None => error,
+        };
         let statements = match self.parse(sql) {
             Ok(statements) => statements,
-            Err(error) => return vec![Err(error)],
+            Err(error) => return vec![Err(known(error))],
         };
         let mut answers = Vec::with_capacity(statements.len());
         for statement in &statements {
-            let answer = self.statement(statement, Vec::new()).await;
+            let answer = self.statement(statement, Vec::new()).await.map_err(&mut known);
             let failed = answer.is_err();
             answers.push(answer);
             if failed {
@@ -194,8 +206,21 @@ impl Session {
         types: &[Option<DataType>],
     ) -> Result<Prepared, EngineError> {
         if catalog_query::is_one(sql) {
-            return self.prepare_catalog_query(sql, types).await;
+            return match self.prepare_catalog_query(sql, types).await? {
+                Ok(prepared) => Ok(prepared),
+                Err(failure) => {
+                    self.prepare_statement(sql, types).map_err(|e| instead_of(failure, e))
+                }
+            };
         }
+        self.prepare_statement(sql, types)
+    }
+
+    fn prepare_statement(
+        &self,
+        sql: &str,
+        types: &[Option<DataType>],
+    ) -> Result<Prepared, EngineError> {
         let mut statements = self.parse(sql)?;
         if statements.len() > 1 {
             return Err(EngineError::new(
@@ -229,7 +254,10 @@ impl Session {
         parameters: Vec<ScalarValue>,
     ) -> Result<Answer, EngineError> {
         if let Some(text) = &prepared.catalog_text {
-            return self.catalog_query(text, parameters).await;
+            return match self.catalog_query(text, parameters).await? {
+                Ok(answer) => Ok(answer),
+                Err(failure) => Err(failure.into()),
+            };
         }
         match &prepared.statement {
             Some(statement) => self.statement(statement, parameters).await,

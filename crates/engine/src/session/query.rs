@@ -29,7 +29,7 @@ impl Session {
         world: &Arc<World>,
         types: &[Option<DataType>],
     ) -> Result<QueryPlan, EngineError> {
-        let readable = Readable::new(world, &self.shared);
+        let readable = Readable::new(world, &self.shared, self.asker());
         let planned = self.shared.planning.planner.query(query, &readable, types);
         readable.refusal()?;
         planned.map_err(|e| EngineError::sql(&e, query.text.as_str()))

@@ -83,6 +83,48 @@ fn what_queries_of_catalogs_mean() {
 }
 
 #[test]
+fn catalogs_are_read_beside_relations() {
+    let fixture = Fixture::new();
+    fixture.runtime.block_on(async {
+        let client = ready(&fixture).await;
+        let rows = "INSERT INTO pairs VALUES (1, 'me', 1), (2, 'you', 20), (3, current_user, 1043)";
+        client.batch_execute(rows).await.unwrap();
+        for (sql, expected) in [
+            ("SELECT count(*), current_user FROM pairs", "3|me"),
+            ("SELECT a FROM pairs WHERE b = current_user ORDER BY a", "1, 1043"),
+            ("SELECT a, format_type(a, NULL) FROM pairs WHERE a > 1 ORDER BY a", "20|bigint, 1043|character varying"),
+            ("SELECT t.typname, p.c FROM pg_catalog.pg_type t JOIN pairs p ON p.a = t.oid ORDER BY 1", "int8|2, varchar|3"),
+            ("SELECT p.b FROM pairs p WHERE EXISTS (SELECT 1 FROM pg_type WHERE oid = p.a AND typlen = 8)", "you"),
+            ("SELECT count(*), (SELECT count(*) FROM information_schema.tables WHERE table_name = 'pairs') FROM pairs",
+             "3|1"),
+            ("SELECT max(a), current_setting('server_version_num')::int >= 160000, current_database() FROM pairs",
+             "1043|t|yeoul"),
+            ("SELECT DISTINCT pg_typeof(a), pg_typeof(b), pg_typeof(now()) FROM pairs",
+             "bigint|character varying|timestamp with time zone"),
+            ("SELECT pg_catalog.version() LIKE 'PostgreSQL%' FROM pairs LIMIT 1", "t"),
+            ("SELECT current_user; SELECT b FROM pairs WHERE a = 20", "me, you"),
+        ] {
+            assert_eq!(answer(&client, sql).await, expected, "{sql}");
+        }
+        let sql = "SELECT c, current_schema() FROM pairs WHERE a = $1 AND b = current_user";
+        let rows = client.query(sql, &[&1_i64]).await.unwrap();
+        assert_eq!((rows[0].get::<_, f64>(0), rows[0].get::<_, &str>(1)), (1.0, "public"));
+        for (sql, state, message) in [
+            ("SELECT * FROM pairs, pg_nothing", SqlState::UNDEFINED_TABLE, "\"pg_nothing\" does not exist"),
+            ("SELECT no_such_function(a), current_user FROM pairs", SqlState::UNDEFINED_FUNCTION, "no_such_function"),
+            ("SELECT a, current_setting('no.such') FROM pairs", SqlState::UNDEFINED_OBJECT, "no.such"),
+            ("CREATE MATERIALIZED VIEW mine AS SELECT a FROM pairs WHERE b = current_user",
+             SqlState::FEATURE_NOT_SUPPORTED, "a view cannot call \"current_user\""),
+        ] {
+            let error = client.simple_query(sql).await.unwrap_err();
+            let told = error.as_db_error().unwrap_or_else(|| panic!("{sql}: {error:?}"));
+            assert_eq!(told.code(), &state, "{sql}: {error:?}");
+            assert!(told.message().contains(message), "{sql}: {error:?}");
+        }
+    });
+}
+
+#[test]
 fn settings_are_those_of_the_connection() {
     let fixture = Fixture::new();
     fixture.runtime.block_on(async {

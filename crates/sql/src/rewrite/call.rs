@@ -18,6 +18,10 @@ const OTHER_NAMES: [(&str, &str); 4] = [
     ("approx_count_distinct", "approx_distinct"),
 ];
 
+/// Functions whose answer is not the same for all.
+const OF_WHO_ASKS: [&str; 6] =
+    ["user", "current_user", "session_user", "current_role", "current_setting", "pg_backend_pid"];
+
 impl Words<'_> {
     pub(super) fn call(&self, function: &mut sql::Function) -> Result<(), SqlError> {
         let [sql::ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice() else {
@@ -44,6 +48,16 @@ impl Words<'_> {
         }
         if self.functions.contains(&name) || PLANNED.contains(&name.as_str()) {
             return Ok(());
+        }
+        if self.catalog.function(&name).is_some() {
+            return Ok(());
+        }
+        if OF_WHO_ASKS.contains(&name.as_str()) {
+            let message = format!("a view cannot call \"{name}\"");
+            return Err(SqlError::new(ErrorKind::NotSupported, message)
+                .detail("its answer depends on who asks, and a view has one for all")
+                .hint("call it in the query that reads the view")
+                .at(span));
         }
         let known = self.functions.iter().map(String::as_str).chain(["approx_percentile"]);
         let mut e = SqlError::new(

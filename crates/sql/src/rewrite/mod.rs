@@ -25,6 +25,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
 
+use crate::catalog::Catalog;
 use crate::error::{Span, SqlError};
 use crate::planner::Context;
 use crate::text::Text;
@@ -36,7 +37,12 @@ pub(crate) fn query(
     text: &Text,
     within: Span,
 ) -> Result<(), SqlError> {
-    let mut words = Words { functions: &context.planner.function_names, text, within };
+    let mut words = Words {
+        functions: &context.planner.function_names,
+        catalog: context.catalog,
+        text,
+        within,
+    };
     if let ControlFlow::Break(e) = query.visit(&mut words) {
         return Err(*e);
     }
@@ -52,6 +58,7 @@ pub(crate) fn query(
 /// The first pass: everything that needs no schema.
 struct Words<'a> {
     functions: &'a HashSet<String>,
+    catalog: &'a dyn Catalog,
     text: &'a Text,
     within: Span,
 }
