@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What must hold: the async threads never decode more than [`INLINE_BYTES_MAX`]; the bytes of all
-//! requests in flight have a bound; a client that is gone stops its query.
+//! requests in flight have a bound; a client that is gone, or does not take its answer, stops its query.
 //!
 //! Limits: [`HttpOptions`].
 //!
@@ -19,6 +19,7 @@ mod error;
 mod ingest;
 mod letters;
 mod page;
+mod patience;
 mod sql;
 mod written;
 
@@ -40,6 +41,7 @@ use crate::decode::Decoding;
 use crate::listen::{ListenError, Place, Server, Shutdown, listen};
 use crate::slot::EngineSlot;
 use error::ApiError;
+use patience::Patience;
 
 /// Bodies up to this size are decoded where they arrive: handing them to a worker costs more.
 pub(crate) const INLINE_BYTES_MAX: usize = 8 << 10;
@@ -64,6 +66,8 @@ pub struct HttpOptions {
     pub header_timeout: Duration,
     /// How long a client may pause while it sends a body.
     pub body_timeout: Duration,
+    /// How long a client may leave what is sent to it untaken.
+    pub write_timeout: Duration,
     /// How long an ingest request waits for room in the queue before it is answered with 429.
     pub queue_timeout: Duration,
     /// How long running requests may go on after the shutdown began.
@@ -81,6 +85,7 @@ impl Default for HttpOptions {
             sql_bytes_max: 4 << 20,
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(300),
             queue_timeout: Duration::from_secs(2),
             grace: Duration::from_secs(10),
         }
@@ -120,7 +125,6 @@ pub async fn serve_http(
 ) -> Result<Server, ListenError> {
     let (connections_max, grace) = (options.connections_max, options.grace);
     let room = Arc::new(Semaphore::new(kib(options.bodies_bytes_max)));
-    let header_timeout = options.header_timeout;
     let shared = Arc::new(State {
         slot: engine.into(),
         options,
@@ -130,8 +134,7 @@ pub async fn serve_http(
     });
     let router = router(Arc::clone(&shared));
     listen("HTTP", address, connections_max, grace, shutdown, move |stream, peer, place| {
-        let (router, shutdown) = (router.clone(), shared.shutdown.clone());
-        connection(stream, peer, place, router, header_timeout, shutdown)
+        connection(stream, peer, place, router.clone(), Arc::clone(&shared))
     })
     .await
 }
@@ -171,8 +174,7 @@ async fn connection(
     peer: SocketAddr,
     place: Option<Place>,
     router: Router,
-    header_timeout: Duration,
-    shutdown: Shutdown,
+    shared: Shared,
 ) {
     if place.is_none() {
         return full(stream).await;
@@ -180,15 +182,16 @@ async fn connection(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(shared.options.header_timeout)
         .max_headers(64)
         // The read buffer: large enough that a typical batch of events comes in a few pieces.
         .max_buf_size(256 << 10);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let stream = TokioIo::new(Patience::new(stream, shared.options.write_timeout));
+    let served = builder.serve_connection(stream, TowerToHyperService::new(router));
     tokio::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = shutdown.begun() => {
+        () = shared.shutdown.begun() => {
             served.as_mut().graceful_shutdown();
             served.await
         }

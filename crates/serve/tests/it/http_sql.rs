@@ -1,8 +1,13 @@
 //! `POST /v1/sql` and the pages beside it.
 
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::Duration;
+
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use serde_json::json;
+use yeoul_serve::{HttpOptions, PgOptions};
 
 use crate::fixture::Fixture;
 
@@ -135,4 +140,20 @@ fn an_address_that_says_something_else_is_refused_as_json() {
         assert_eq!(answer.status, 400, "{address}: {}", answer.text());
         assert_eq!(answer.json()["error"]["message"], message, "{address}");
     }
+}
+
+#[test]
+fn a_client_that_does_not_take_its_answer_is_cut_off() {
+    let options =
+        HttpOptions { write_timeout: Duration::from_millis(300), ..HttpOptions::default() };
+    let fixture = Fixture::with(options, PgOptions::default());
+    let mut stream = TcpStream::connect(fixture.http).unwrap();
+    let query = "SELECT * FROM generate_series(1, 50000000)";
+    let length = query.len();
+    let request =
+        format!("POST /v1/sql HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{query}");
+    stream.write_all(request.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    // Nobody is busy any more, so that the end waits for nobody.
+    assert!(fixture.stop() < Duration::from_secs(2));
 }
