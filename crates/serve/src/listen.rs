@@ -3,15 +3,27 @@
 //! ```text
 //!   Shutdown::begin ─▶ no new connections ─▶ running requests finish, for `grace` at most ─▶ the rest is cut
 //! ```
+//!
+//! What must hold: clients cannot take the file descriptors that the store needs, however many connect.
+//!
+//! Limits: the connections allowed, and [`TURNED_AWAY_MAX`] that are being told that there are too many.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
+
+/// Clients beyond the allowed connections that are told so at once; further ones are closed without a
+/// word.
+const TURNED_AWAY_MAX: usize = 64;
+
+/// Connections that the system keeps until they are accepted.
+const BACKLOG: u32 = 1_024;
 
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +34,7 @@ pub struct ListenError {
     /// Where.
     pub address: SocketAddr,
     /// What the system said.
-    pub reason: std::io::Error,
+    pub reason: io::Error,
 }
 
 /// The switch that ends servers. One for all of them.
@@ -87,6 +99,16 @@ impl Server {
 /// A place among the connections that may be open at once.
 pub(crate) type Place = OwnedSemaphorePermit;
 
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The port is free again as soon as the server before has ended.
+    socket.set_reuseaddr(true)?;
+    // What is accepted inherits it: a client whose machine is gone would keep its place for ever.
+    socket.set_keepalive(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Opens a listener and accepts until `shutdown`. A connection is handed to `serve` with its place,
 /// or with none when all are taken: then it is to be told and closed.
 pub(crate) async fn listen<F, Fut>(
@@ -102,9 +124,10 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     let failed = |reason| ListenError { protocol, address, reason };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = bind(address).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let places = Arc::new(Semaphore::new(connections_max));
+    let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
     let task = tokio::spawn(async move {
         let mut running = JoinSet::new();
         loop {
@@ -118,7 +141,18 @@ where
                     // Answers are small and awaited: never hold one back to fill a packet.
                     let _ = stream.set_nodelay(true);
                     let place = Arc::clone(&places).try_acquire_owned().ok();
-                    running.spawn(serve(stream, peer, place));
+                    let told = match &place {
+                        Some(_) => None,
+                        None => match Arc::clone(&turned_away).try_acquire_owned() {
+                            Ok(told) => Some(told),
+                            Err(_) => continue,
+                        },
+                    };
+                    let served = serve(stream, peer, place);
+                    running.spawn(async move {
+                        served.await;
+                        drop(told);
+                    });
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: closing connections frees them.
