@@ -91,10 +91,7 @@ impl Connection {
             };
             match message {
                 Frontend::Terminate => return Ok(()),
-                Frontend::Query(sql) => {
-                    self.skipping = false;
-                    self.simple(&sql).await?;
-                }
+                Frontend::Query(sql) if !self.skipping => self.simple(&sql).await?,
                 Frontend::Sync => self.sync().await?,
                 Frontend::Flush => self.wire.flush().await?,
                 // What is left of a COPY that failed.

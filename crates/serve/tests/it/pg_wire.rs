@@ -84,6 +84,23 @@ fn after_an_error_everything_up_to_sync_is_passed_over() {
 }
 
 #[test]
+fn after_an_error_a_simple_query_is_passed_over_too() {
+    let fixture = Fixture::with_events();
+    let mut stream = start(&fixture);
+    until(&mut stream, b'Z');
+    let group = [
+        message(b"P", b"\0SELECT wrong\0\0\0"),
+        message(b"Q", b"INSERT INTO events (event_id) VALUES ('x')\0"),
+        message(b"S", b""),
+        message(b"Q", b"SELECT count(*) FROM events\0"),
+    ];
+    stream.write_all(&group.concat()).unwrap();
+    assert_eq!(tags(&until(&mut stream, b'Z')), "EZ");
+    assert_eq!(tags(&until(&mut stream, b'Z')), "TDCZ");
+    assert_eq!(fixture.one("SELECT count(*) FROM events"), 0);
+}
+
+#[test]
 fn what_is_not_the_protocol_ends_the_connection_only() {
     let fixture = Fixture::new();
     for bytes in [
@@ -135,6 +152,39 @@ fn limits_of_a_connection() {
     stream.write_all(&message(b"Q", &long)).unwrap();
     let answer = until(&mut stream, b'E');
     assert!(String::from_utf8_lossy(&answer[0].1).contains("limit of 1000 bytes"));
+}
+
+#[test]
+fn those_who_are_told_that_there_are_too_many_are_not_too_many_themselves() {
+    let options = PgOptions { connections_max: 1, ..PgOptions::default() };
+    let fixture = Fixture::with(HttpOptions::default(), options);
+    // They say nothing and wait.
+    let mut streams: Vec<TcpStream> =
+        (0..80).map(|_| TcpStream::connect(fixture.pg).unwrap()).collect();
+    let last = streams.last_mut().unwrap();
+    last.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(last.read(&mut [0; 16]).unwrap(), 0);
+}
+
+/// Without it a client whose machine is gone holds its place for ever.
+#[test]
+fn the_system_looks_whether_a_silent_client_is_there() {
+    const ESTABLISHED: &str = "01";
+    const KEEPALIVE: &str = "02:";
+    let fixture = Fixture::new();
+    for address in [fixture.pg, fixture.http] {
+        let _silent = TcpStream::connect(address).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        let here = format!(":{:04X}", address.port());
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let timers: Vec<&str> = sockets
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|fields| fields[1].ends_with(&here) && fields[3] == ESTABLISHED)
+            .map(|fields| fields[5])
+            .collect();
+        assert!(timers.len() == 1 && timers[0].starts_with(KEEPALIVE), "{timers:?} for {address}");
+    }
 }
 
 #[test]
