@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -28,6 +28,19 @@ impl Identity {
             Err(e) => Err(e),
         }
     }
+}
+
+/// Whether a record may end at the byte `position` of the file: where none does, it is another file than
+/// the one that was read up to there. Objects of `json` may stand on one line.
+pub(super) fn may_end_at(path: &Path, position: u64, json: bool) -> io::Result<bool> {
+    let Some(before) = position.checked_sub(1) else { return Ok(true) };
+    let mut around = [0; 2];
+    let count = File::open(path)?.read_at(&mut around, before)?;
+    let parts = |byte: &u8| b" \t\r,[]}".contains(byte);
+    Ok(match &around[..count] {
+        [b'\n', ..] => true,
+        around => json && around.iter().any(parts),
+    })
 }
 
 /// An open text file.
@@ -64,6 +77,16 @@ impl Input {
             Self::Gzip(file) => file.by_ref().take(limit).read_to_end(buffer),
             Self::Zstd(file) => file.by_ref().take(limit).read_to_end(buffer),
         }
+    }
+
+    /// Whether the file still has a name: who has it open may go on writing to it.
+    pub(super) fn is_named(&self) -> io::Result<bool> {
+        let file = match self {
+            Self::Plain(file) => file,
+            Self::Gzip(file) => file.get_ref().get_ref(),
+            Self::Zstd(file) => file.get_ref().get_ref(),
+        };
+        Ok(file.metadata()?.nlink() > 0)
     }
 
     /// Goes to the byte `offset` at once, if it can.

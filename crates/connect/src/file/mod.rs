@@ -12,8 +12,9 @@
 //! read under a new name: `path#1`, `path#2`, …
 //!
 //! Limits: a followed file that is replaced by a longer one while the program does not run is taken
-//! for the old one, grown. Compressed and Parquet files are read once when they appear, also when
-//! followed. A replay holds one block of every file.
+//! for the old one, grown, if a record of it happens to end where the old one was left; what was written
+//! to the old one meanwhile is not read. Compressed and Parquet files are read once when they appear,
+//! also when followed. A replay holds one block of every file.
 
 mod bulk;
 mod deliver;

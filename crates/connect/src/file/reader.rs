@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use yeoul_engine::StreamHandle;
-use yeoul_format::{Decoded, Decoder};
+use yeoul_format::{Decoded, Decoder, Format};
 
 use super::deliver::SOURCE;
-use super::input::Identity;
+use super::input::{Identity, may_end_at};
 use super::parquet::{ParquetFileError, ParquetReader};
 use super::plan::{FileName, Kind, Packing, Plan};
 use super::text::{TextError, TextOptions, TextReader};
@@ -166,7 +166,7 @@ impl<'a> Opener<'a> {
     }
 
     /// The newest generation of `file` that delivered; the next one if the file is shorter than that
-    /// read.
+    /// read, or has no end of a record where that stopped.
     pub(super) fn generation(&self, file: &FileName) -> Result<u32, ReadError> {
         if !self.plan.follow {
             return Ok(0);
@@ -177,7 +177,10 @@ impl<'a> Opener<'a> {
             return Ok(newest);
         }
         let len = Identity::at(&file.path)?.map_or(0, |(_, len)| len);
-        Ok(newest + u32::from(len < self.position(&name_of(file, newest))))
+        let position = self.position(&name_of(file, newest));
+        let json = matches!(self.plan.decode.format, None | Some(Format::Json));
+        let same = len >= position && may_end_at(&file.path, position, json)?;
+        Ok(newest + u32::from(!same))
     }
 }
 

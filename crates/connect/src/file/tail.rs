@@ -5,11 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::plan::{FileName, Kind, Packing, Plan};
 use super::reader::{Opener, Reader, Step};
+use super::text::Fate;
 use crate::error::ConnectError;
 use crate::source::Context;
 
 /// How often the folder is looked at for new files.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long a file that was moved away is still read: a program that writes to it is told to open the
+/// new one only after that (`logrotate`), and ends a record or two first.
+const MOVED_WAIT: Duration = Duration::from_secs(5);
 
 /// A file and how far its reading is.
 pub(super) struct Tailed {
@@ -21,6 +26,8 @@ pub(super) struct Tailed {
     ended: bool,
     /// Whether anything was read under the name of this generation.
     has_records: bool,
+    /// When all of it was read and it was found moved away.
+    moved: Option<Instant>,
 }
 
 /// The files of a source, opened as they come.
@@ -51,8 +58,8 @@ impl<'a> Files<'a> {
                 let failed = |e| self.plan.failed(&file, e);
                 let generation = self.opener.generation(&file).map_err(failed)?;
                 let has_records = self.opener.is_stored(&file, generation);
-                let tailed = Tailed { file, generation, reader: None, ended: false, has_records };
-                self.files.push(tailed);
+                let (reader, ended, moved) = (None, false, None);
+                self.files.push(Tailed { file, generation, reader, ended, has_records, moved });
             }
         }
         for at in 0..self.files.len() {
@@ -92,15 +99,17 @@ impl<'a> Files<'a> {
         let failed = |e| self.plan.failed(&known.file, e);
         match reader.next().map_err(failed)? {
             Step::Pending => {
-                if let Reader::Text(text) = reader
-                    && text.is_replaced().map_err(|e| self.plan.failed(&known.file, e))?
-                {
-                    text.end_tail();
+                let Reader::Text(text) = reader else { return Ok(Step::Pending) };
+                match text.fate().map_err(|e| self.plan.failed(&known.file, e))? {
+                    Fate::There => known.moved = None,
+                    Fate::Moved
+                        if known.moved.get_or_insert_with(Instant::now).elapsed() < MOVED_WAIT => {}
+                    Fate::Moved | Fate::Over => text.end_tail(),
                 }
                 Ok(Step::Pending)
             }
             Step::End => {
-                known.reader = None;
+                (known.reader, known.moved) = (None, None);
                 let grows = self.plan.kind(&known.file) == Kind::Text(Packing::Plain);
                 known.ended = !(self.plan.follow && grows);
                 if known.ended {

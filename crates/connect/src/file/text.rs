@@ -33,6 +33,17 @@ pub(super) enum TextError {
     Header(usize),
 }
 
+/// What became of an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is where it was, and may grow.
+    There,
+    /// It has another name now. Who has it open may write to it for a while.
+    Moved,
+    /// It was cut or removed.
+    Over,
+}
+
 /// How a text is read.
 #[derive(Clone)]
 pub(super) struct TextOptions {
@@ -91,12 +102,14 @@ impl TextReader {
         })
     }
 
-    /// Whether the file was cut, moved away or replaced since it was opened.
-    pub(super) fn is_replaced(&self) -> io::Result<bool> {
+    /// What became of the file since it was opened.
+    pub(super) fn fate(&self) -> io::Result<Fate> {
         let read = self.offset + self.buffer.len() as u64;
         Ok(match Identity::at(&self.partition.path)? {
-            None => true,
-            Some((identity, len)) => identity != self.identity || len < read,
+            Some((identity, len)) if identity == self.identity && len >= read => Fate::There,
+            Some((identity, _)) if identity == self.identity => Fate::Over,
+            _ if self.input.is_named()? => Fate::Moved,
+            _ => Fate::Over,
         })
     }
 

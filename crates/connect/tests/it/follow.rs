@@ -1,5 +1,7 @@
 //! Files that grow, come, are cut and are replaced.
 
+use std::io::Write as _;
+
 use crate::shop::{Shop, line};
 
 fn lines(ids: std::ops::Range<usize>) -> String {
@@ -90,5 +92,63 @@ fn csv_header_may_come_later() {
     shop.append("e.csv", "2\n");
     shop.wait_for(2);
     assert_eq!(shop.rows("SELECT name, id FROM events ORDER BY id"), ["x|1", "y|2"]);
+    sources.stop();
+}
+
+/// `logrotate` moves a file away and only then tells the program that writes to it.
+#[test]
+fn what_is_written_to_a_file_that_was_moved_away_is_read() {
+    let shop = Shop::new();
+    shop.write("a.json", lines(0..3));
+    let writer = std::fs::OpenOptions::new().append(true).open(shop.path("a.json"));
+    shop.create("path = 'a.json', follow = 'true'");
+    let sources = shop.start().expect("starts");
+    shop.wait_for(3);
+    std::fs::rename(shop.path("a.json"), shop.path("a.json.1")).expect("moves");
+    shop.write("a.json", lines(10..12));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    writer.expect("opens").write_all(lines(3..5).as_bytes()).expect("writes");
+    shop.wait_for(7);
+    assert_eq!(shop.rows("SELECT count(DISTINCT id) FROM events"), ["7"]);
+    sources.stop();
+}
+
+#[test]
+fn a_longer_file_in_its_place_while_nobody_looks() {
+    let mut shop = Shop::new();
+    shop.write("a.json", lines(0..3));
+    shop.write("b.csv", "id,name\n100,a\n101,b\n");
+    shop.create("path = '*.json', follow = 'true'");
+    shop.run(
+        "CREATE STREAM sheet (id BIGINT, name VARCHAR) \
+         WITH (connector = 'file', path = '*.csv', follow = 'true')",
+    );
+    let sources = shop.start().expect("starts");
+    shop.wait_for(3);
+    sources.stop();
+
+    shop.write("a.json", lines(1_000..1_010));
+    shop.write("b.csv", "id,name\n100000,longer\n100001,longer\n");
+    shop.restart();
+    let sources = shop.start().expect("starts");
+    shop.wait_for(13);
+    sources.stop();
+    assert_eq!(shop.rows("SELECT count(*) FROM yeoul.dead_letters"), ["0"]);
+    assert_eq!(shop.rows("SELECT count(*) FROM sheet"), ["4"]);
+}
+
+/// Where a piece of a list of objects ends is no line's end, and the file is the same all the same.
+#[test]
+fn a_list_of_objects_grows_while_nobody_looks() {
+    let mut shop = Shop::new();
+    shop.write("a.json", "[\n{\"id\":1}, {\"id\":2}, {\"i");
+    shop.create("path = '*.json', follow = 'true'");
+    let sources = shop.start().expect("starts");
+    shop.wait_for(2);
+    sources.stop();
+    shop.append("a.json", "d\":3}\n, {\"id\":4}]");
+    shop.restart();
+    let sources = shop.start().expect("starts");
+    shop.wait_for(4);
     sources.stop();
 }
