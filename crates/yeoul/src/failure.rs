@@ -108,6 +108,10 @@ impl From<yeoul_connect::ConnectError> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            // Who read the answer has read enough: `yeoul sql … | head -1`.
+            return Self::with(Exit::Success, "");
+        }
         Self::new(error.to_string())
     }
 }

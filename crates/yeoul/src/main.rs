@@ -9,8 +9,6 @@
 //!
 //! Not here: anything that a library could do. This crate wires and talks to people.
 
-#![expect(clippy::print_stdout, reason = "a command line program talks to people")]
-
 mod allocator;
 mod arguments;
 mod bench;
@@ -24,6 +22,7 @@ mod listeners;
 mod nearest;
 mod progress;
 mod project;
+mod say;
 mod secrets;
 mod shell;
 

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::arguments::{BenchArguments, Workload};
 use crate::demo::screen::grouped;
 use crate::failure::{Exit, Failure};
+use crate::say::say;
 
 /// What was measured. Fields that a workload does not have are left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -134,7 +135,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
         Workload::W9 => served::w9(&place)?,
         Workload::Idle => served::idle(&place)?,
         Workload::Events => {
-            println!("{}", events::shop_file(&place.dir, place.seed, place.events)?.display());
+            say!("{}", events::shop_file(&place.dir, place.seed, place.events)?.display());
             return Ok(Exit::Success);
         }
     };
@@ -144,7 +145,7 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
         show(&theirs, arguments.json)?;
         if !arguments.json {
             for line in peer::compare(&ours, &theirs) {
-                println!("{line}");
+                say!("{line}");
             }
         }
     }
@@ -154,9 +155,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
 fn show(figures: &Figures, json: bool) -> Result<(), Failure> {
     if json {
         let text = serde_json::to_string(figures).map_err(|e| Failure::new(e.to_string()))?;
-        println!("{text}");
+        say!("{text}");
     } else {
-        println!("{}", figures.line());
+        say!("{}", figures.line());
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use yeoul_engine::{Audit, AuditedStream};
 
 use crate::demo::screen::grouped;
 use crate::failure::{Exit, Failure};
+use crate::say::say;
 use crate::shell::{Column, Kind, open_stopped, table};
 
 /// Runs the command.
@@ -14,7 +15,7 @@ pub(crate) fn run(data: &Path) -> Result<Exit, Failure> {
     let audit = open_stopped(data)?.audit()?;
     show(&audit);
     if audit.problems.is_empty() {
-        println!("every source balances: received = stored + duplicates + dead letters");
+        say!("every source balances: received = stored + duplicates + dead letters");
         return Ok(Exit::Success);
     }
     let count = audit.problems.len();
@@ -57,7 +58,7 @@ fn show(audit: &Audit) {
         1,
     );
     for note in &audit.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
 }
 
@@ -83,5 +84,5 @@ fn print(names: &[&str], rows: &[Vec<String>], texts: usize) {
     let columns: Vec<Column> = columns
         .map(|(at, name)| Column { name: (*name).to_owned(), kind: kind(at, name) })
         .collect();
-    println!("{}", table(&columns, rows));
+    say!("{}", table(&columns, rows));
 }

@@ -12,6 +12,7 @@ use crate::clock::SystemClock;
 use crate::failure::{Exit, Failure};
 use crate::instance;
 use crate::project::Project;
+use crate::say::say;
 
 /// Runs the command.
 pub(crate) fn run(dir: &Path) -> Result<Exit, Failure> {
@@ -24,7 +25,7 @@ pub(crate) fn run(dir: &Path) -> Result<Exit, Failure> {
     engine.shutdown()?;
     outcome?;
     let count = project.files.len();
-    println!(
+    say!(
         "{}: {count} file{} checked, nothing wrong",
         dir.display(),
         if count == 1 { "" } else { "s" }

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::arguments::{DeadLettersArguments, LetterAction};
 use crate::demo::screen::grouped;
 use crate::failure::{Exit, Failure};
+use crate::say::say;
 use crate::shell::{Column, Kind, table};
 
 /// Letters that `list` shows.
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &DeadLettersArguments) -> Result<Exit, Failure> {
             };
             if arguments.file.is_some() && lines.trim_ascii().is_empty() {
                 // An empty request would try all letters.
-                println!("there are no dead letters in the file: nothing is put back");
+                say!("there are no dead letters in the file: nothing is put back");
                 return Ok(Exit::Success);
             }
             replay(&agent, &format!("{url}/replay"), &lines)
@@ -169,13 +170,13 @@ fn list(agent: &ureq::Agent, url: &str) -> Result<Exit, Failure> {
         }
     }
     if count == 0 {
-        println!("there are no dead letters that nobody has put back");
+        say!("there are no dead letters that nobody has put back");
         return Ok(Exit::Success);
     }
     let names = ["id", "source", "position", "reason", "raw"];
     let columns = names.map(|name| Column { name: name.to_owned(), kind: Kind::Text });
-    println!("{}", table(&columns, &rows));
-    println!("({} dead letters, {} shown)", grouped(count), grouped(rows.len() as u64));
+    say!("{}", table(&columns, &rows));
+    say!("({} dead letters, {} shown)", grouped(count), grouped(rows.len() as u64));
     Ok(Exit::Success)
 }
 
@@ -193,7 +194,7 @@ fn export(agent: &ureq::Agent, url: &str, file: Option<&Path>) -> Result<Exit, F
             let mut file = BufWriter::new(file);
             io::copy(&mut lines, &mut file).map_err(failed)?;
             file.flush().map_err(failed)?;
-            println!("written to {}: mend \"raw\" and replay the file", path.display());
+            say!("written to {}: mend \"raw\" and replay the file", path.display());
         }
     }
     Ok(Exit::Success)
@@ -214,7 +215,7 @@ fn replay(agent: &ureq::Agent, url: &str, lines: &[u8]) -> Result<Exit, Failure>
     let text = answer.into_body().read_to_string().map_err(|e| Failure::new(e.to_string()))?;
     let outcome: Outcome = serde_json::from_str(&text)
         .map_err(|e| Failure::new(format!("cannot read the answer {text}: {e}")))?;
-    println!(
+    say!(
         "{} put back: {} stored, {} duplicates; {} had been put back before; {} still dead; commit {}",
         grouped(outcome.replayed),
         grouped(outcome.accepted),
@@ -225,13 +226,13 @@ fn replay(agent: &ureq::Agent, url: &str, lines: &[u8]) -> Result<Exit, Failure>
     );
     for failed in &outcome.failed {
         match failed.line {
-            Some(line) => println!("line {line}: {}: {}", failed.id, failed.reason),
-            None => println!("{}: {}", failed.id, failed.reason),
+            Some(line) => say!("line {line}: {}: {}", failed.id, failed.reason),
+            None => say!("{}: {}", failed.id, failed.reason),
         }
     }
     let more = outcome.dead_letters.saturating_sub(outcome.failed.len() as u64);
     if more > 0 {
-        println!("and {} more", grouped(more));
+        say!("and {} more", grouped(more));
     }
     Ok(if outcome.dead_letters > 0 { Exit::RefusedRows } else { Exit::Success })
 }

@@ -10,6 +10,7 @@ use yeoul_store::{DiskMedia, Manifest, SegmentEnd, SegmentReport, inspect};
 
 use crate::demo::screen::grouped;
 use crate::failure::{Exit, Failure};
+use crate::say::say;
 use crate::shell::{Column, Kind, table};
 
 /// Records at each end of a segment that are listed one by one.
@@ -51,7 +52,7 @@ fn folder(dir: &Path) -> Result<Exit, Failure> {
     let media = DiskMedia::read_only(dir).map_err(|e| Failure::new(e.to_string()))?;
     match Manifest::load(&media).map_err(damaged)? {
         Some(manifest) => show_manifest(&manifest),
-        None => println!("no manifest: nothing has been written to parts yet"),
+        None => say!("no manifest: nothing has been written to parts yet"),
     }
     let mut segments: Vec<_> = fs::read_dir(dir.join("log"))
         .into_iter()
@@ -96,7 +97,7 @@ fn folder(dir: &Path) -> Result<Exit, Failure> {
 }
 
 fn show_manifest(manifest: &Manifest) {
-    println!(
+    say!(
         "manifest: commit {}, next tree {}, next part {}, {} bytes of the engine's own",
         manifest.commit,
         manifest.next_tree,
@@ -133,7 +134,7 @@ fn show_manifest(manifest: &Manifest) {
     if !manifest.seen_runs.is_empty() {
         let keys: u64 = manifest.seen_runs.iter().map(|run| run.keys).sum();
         let bytes: u64 = manifest.seen_runs.iter().map(|run| run.bytes).sum();
-        println!(
+        say!(
             "duplicate index: {} runs, {} keys, {} bytes",
             manifest.seen_runs.len(),
             grouped(keys),
@@ -144,8 +145,8 @@ fn show_manifest(manifest: &Manifest) {
 
 fn show_segment(report: &SegmentReport) {
     match &report.first {
-        Ok(commit) => println!("log segment from commit {commit}"),
-        Err(reason) => println!("log segment with a damaged head: {reason}"),
+        Ok(commit) => say!("log segment from commit {commit}"),
+        Err(reason) => say!("log segment with a damaged head: {reason}"),
     }
     let count = report.records.len();
     let mut rows = Vec::new();
@@ -174,9 +175,9 @@ fn show_segment(report: &SegmentReport) {
         &rows,
     );
     if count > 2 * RECORDS_SHOWN {
-        println!("({} records, the first and last {RECORDS_SHOWN} shown)", grouped(count as u64));
+        say!("({} records, the first and last {RECORDS_SHOWN} shown)", grouped(count as u64));
     }
-    println!("end: {}", end_in_words(&report.end));
+    say!("end: {}", end_in_words(&report.end));
 }
 
 fn end_in_words(end: &SegmentEnd) -> String {
@@ -202,7 +203,7 @@ fn part(path: &Path) -> Result<Exit, Failure> {
     let file = File::open(path).map_err(|e| Failure::file("read", path, &e))?;
     let reader = SerializedFileReader::new(file).map_err(damaged)?;
     let file = reader.metadata().file_metadata();
-    println!(
+    say!(
         "part: {} rows in {} row groups, written by {}",
         file.num_rows(),
         reader.metadata().num_row_groups(),
@@ -210,7 +211,7 @@ fn part(path: &Path) -> Result<Exit, Failure> {
     );
     for entry in file.key_value_metadata().into_iter().flatten() {
         if entry.key != "ARROW:schema" {
-            println!("{}: {}", entry.key, entry.value.as_deref().unwrap_or("nothing"));
+            say!("{}: {}", entry.key, entry.value.as_deref().unwrap_or("nothing"));
         }
     }
     let columns = file.schema_descr().columns().iter().enumerate();
@@ -246,5 +247,5 @@ fn print_table(columns: &[(&str, bool)], rows: &[Vec<String>]) {
             kind: if *number { Kind::Number } else { Kind::Text },
         })
         .collect();
-    println!("{}", table(&columns, rows));
+    say!("{}", table(&columns, rows));
 }

@@ -22,6 +22,7 @@ use crate::config::listen_address;
 use crate::failure::{Exit, Failure};
 use crate::instance::{self, Ending, Instance};
 use crate::project::Project;
+use crate::say::say;
 use crate::shell::{self, Kind};
 
 use load::{Load, Tally};
@@ -84,13 +85,13 @@ async fn play(
     }
     doors(arguments, http);
     if !std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-        println!(
+        say!(
             "\nopening the shop for {} s: {} events/s, ten times that in bursts\n",
             arguments.seconds,
             grouped(arguments.rate)
         );
     } else {
-        println!(
+        say!(
             "\nthe shop opens in 3 s: {} events/s for {} s, ten times that in bursts",
             grouped(arguments.rate),
             arguments.seconds
@@ -100,7 +101,7 @@ async fn play(
     let ending = live(arguments, instance, &session, http).await?;
     doors(arguments, http);
     if ending == Ending::Drained && !arguments.exit {
-        println!("\nserving until Ctrl-C; the data is in {}", data.display());
+        say!("\nserving until Ctrl-C; the data is in {}", data.display());
         instance.asked_to_stop().await;
     }
     Ok(())
@@ -108,30 +109,30 @@ async fn play(
 
 /// Replays the project's files at full speed and shows the totals.
 async fn replay(instance: &mut Instance, session: &Session) -> Result<Ending, Failure> {
-    println!("replaying the Open Bandit sample (real ad traffic of a fashion shop) …");
+    say!("replaying the Open Bandit sample (real ad traffic of a fashion shop) …");
     let begun = Instant::now();
     instance.start_sources()?;
     let ending = instance.drained_or_asked().await?;
     let took = begun.elapsed();
     let rows = shell::ask(session, TOTALS).await?;
     let events: u64 = rows.iter().filter_map(|row| row.get(2)?.parse::<u64>().ok()).sum();
-    println!(
+    say!(
         "{} impressions in {:.2} s, kept raw and rolled up by minute, item and position:\n",
         grouped(events),
         took.as_secs_f64()
     );
-    println!("{}\n", screen::table(&TOTAL_COLUMNS, &rows));
+    say!("{}\n", screen::table(&TOTAL_COLUMNS, &rows));
     Ok(ending)
 }
 
 /// How to look at it from outside.
 fn doors(arguments: &DemoArguments, http: &str) {
     let (host, port) = arguments.pg.rsplit_once(':').unwrap_or(("127.0.0.1", "5433"));
-    println!("look at it from another terminal:");
-    println!(
+    say!("look at it from another terminal:");
+    say!(
         "  psql -h {host} -p {port} -U yeoul yeoul -c 'SELECT * FROM shop_10s ORDER BY window_start DESC LIMIT 5'"
     );
-    println!("  curl -s http://{http}/v1/sql --data 'SELECT * FROM ads_totals'");
+    say!("  curl -s http://{http}/v1/sql --data 'SELECT * FROM ads_totals'");
 }
 
 /// Opens the shop and shows it until its time is over or somebody asks to stop.
@@ -174,7 +175,7 @@ async fn balance(engine: &Engine, session: &Session, tally: &Tally) -> Result<()
     let number = |at: usize| rows.first().and_then(|row| row.get(at)?.parse::<u64>().ok());
     let (stored, distinct) = (number(0).unwrap_or_default(), number(1).unwrap_or_default());
     let received = tally.accepted + tally.duplicates + tally.dead_letters;
-    println!(
+    say!(
         "books: sent {} = stored {} + duplicates {} + dead letters {}; {} were sent twice; {} distinct ids in the stream; commit {}",
         grouped(tally.sent),
         grouped(tally.accepted),

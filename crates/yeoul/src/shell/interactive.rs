@@ -13,6 +13,7 @@ use tokio::runtime::Runtime;
 use super::complete::{Names, WordCompleter};
 use super::{Next, Shell, script};
 use crate::failure::Failure;
+use crate::say::say;
 
 /// How many lines are remembered.
 const HISTORY_LINES_MAX: usize = 10_000;
@@ -67,7 +68,7 @@ pub(crate) fn interact(shell: &mut Shell, runtime: &Runtime) -> Result<(), Failu
         place => format!(" ({place})"),
     };
     let prompt = ShellPrompt { place };
-    println!("Yeoul {}. \\? for help, \\q to leave.", env!("CARGO_PKG_VERSION"));
+    say!("Yeoul {}. \\? for help, \\q to leave.", env!("CARGO_PKG_VERSION"));
     loop {
         let line = editor.read_line(&prompt).map_err(|e| Failure::new(e.to_string()))?;
         match line {

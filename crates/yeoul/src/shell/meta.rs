@@ -2,6 +2,7 @@
 
 use super::{Next, Printer, Shell};
 use crate::failure::Failure;
+use crate::say::say;
 
 const HELP: &str = "\
   \\d          the streams, tables and views there are
@@ -22,10 +23,10 @@ impl Shell {
         let argument = words.next();
         match (command, argument) {
             ("q" | "quit", _) => return Ok(Next::Quit),
-            ("?" | "h" | "help", _) => println!("{HELP}"),
+            ("?" | "h" | "help", _) => say!("{HELP}"),
             ("timing", wish) => {
                 self.timing = wish.map_or(!self.timing, |wish| wish == "on");
-                println!("timing is {}", if self.timing { "on" } else { "off" });
+                say!("timing is {}", if self.timing { "on" } else { "off" });
             }
             ("d", None) => self.print(RELATIONS).await?,
             ("d", Some(name)) => self.print(&columns_of(name)).await?,

@@ -24,6 +24,7 @@ use std::time::Instant;
 
 use crate::arguments::Format;
 use crate::failure::Failure;
+use crate::say::say;
 
 /// The shell without its line editor.
 pub(crate) struct Shell {
@@ -67,7 +68,7 @@ impl Shell {
                 printer.flush()?;
                 outcome?;
                 if self.timing {
-                    println!("time: {:.3} ms", begun.elapsed().as_secs_f64() * 1e3);
+                    say!("time: {:.3} ms", begun.elapsed().as_secs_f64() * 1e3);
                 }
                 Ok(Next::Continue)
             }

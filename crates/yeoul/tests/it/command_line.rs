@@ -1,8 +1,9 @@
 //! Exit codes and messages.
 
 use std::fs;
+use std::process::Stdio;
 
-use crate::program::{good, project, rows, text, yeoul};
+use crate::program::{command, good, project, rows, text, yeoul};
 
 const CLICKS: &str = "CREATE STREAM clicks (item INT NOT NULL, at TIMESTAMPTZ) \
     WITH (connector = 'file', path = 'clicks.csv', format = 'csv');\n\
@@ -71,6 +72,30 @@ fn formats_of_answers() {
     assert!(ask("table", "\\d clicks").contains("item"));
     // Two statements, one after the other.
     assert_eq!(ask("csv", "SELECT 1 AS a; SELECT 2 AS b"), "a\n1\nb\n2\n");
+}
+
+#[test]
+fn a_reader_that_has_read_enough_is_no_failure() {
+    let dir = project(CLICKS);
+    let clicks: String = (0..20_000).map(|n| format!("{n},\n")).collect();
+    fs::write(dir.path().join("clicks.csv"), format!("item,at\n{clicks}")).expect("writes");
+    let data = dir.path().join("data");
+    let path = text(&data);
+    good(&["run", text(dir.path()), "--data", path, "--until-drained"]);
+    for arguments in [
+        &["inspect", path][..],
+        &["audit", "--data", path],
+        &["sql", "--data", path, "-c", "SELECT * FROM clicks"],
+        &["sql", "--data", path, "--format", "csv", "-c", "SELECT * FROM clicks"],
+        &["sql", "--data", path, "-c", "\\?"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let run = command(arguments).stdout(writer).stderr(Stdio::piped()).output();
+        let run = run.expect("the program starts");
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!((run.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+    }
 }
 
 #[test]
