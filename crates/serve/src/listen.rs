@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Clients beyond the allowed connections that are told so at once; further ones are closed without a
 /// word.
-const TURNED_AWAY_MAX: usize = 64;
+const TURNED_AWAY_MAX: usize = 16;
 
 /// Connections that the system keeps until they are accepted.
 const BACKLOG: u32 = 1_024;

@@ -7,6 +7,7 @@ use yeoul_engine::{Engine, Recovery};
 use yeoul_serve::{EngineSlot, HttpOptions, PgOptions, Server, Shutdown, serve_http, serve_pg};
 
 use crate::config::Settings;
+use crate::descriptors;
 use crate::failure::Failure;
 
 /// Listeners that listen.
@@ -46,12 +47,13 @@ impl Listeners {
     }
 
     async fn add(&mut self, settings: &Settings) -> Result<(), Failure> {
+        let (http_max, postgres_max) = connections(settings);
         let fail = |e: yeoul_serve::ListenError| {
             Failure::new(format!("{e}\nhint: choose another address, or \"off\""))
         };
         if let Some(text) = &settings.http {
             let options = HttpOptions {
-                connections_max: settings.http_connections_max,
+                connections_max: http_max,
                 body_bytes_max: settings.http_body_bytes_max,
                 bodies_bytes_max: settings
                     .http_body_bytes_max
@@ -66,10 +68,7 @@ impl Listeners {
             self.servers.push(server);
         }
         if let Some(text) = &settings.postgres {
-            let options = PgOptions {
-                connections_max: settings.postgres_connections_max,
-                ..PgOptions::default()
-            };
+            let options = PgOptions { connections_max: postgres_max, ..PgOptions::default() };
             let (slot, shutdown) = (self.slot.clone(), self.shutdown.clone());
             let server = serve_pg(slot, address(text)?, options, shutdown).await.map_err(fail)?;
             self.places.push(format!("Postgres on postgres://yeoul@{}/yeoul", server.address()));
@@ -85,6 +84,24 @@ impl Listeners {
             server.finished().await;
         }
     }
+}
+
+/// How many connections HTTP and the Postgres wire may have: what the settings say, unless the system does not
+/// let so many files be open.
+fn connections(settings: &Settings) -> (usize, usize) {
+    let wanted = (
+        settings.http.as_ref().map_or(0, |_| settings.http_connections_max),
+        settings.postgres.as_ref().map_or(0, |_| settings.postgres_connections_max),
+    );
+    let Some(files) = descriptors::limit() else { return wanted };
+    let (http, postgres) = descriptors::shares(files, wanted.0, wanted.1);
+    if http < wanted.0 || postgres < wanted.1 {
+        tracing::info!(
+            "the system lets {files} files be open: {http} connections of HTTP and {postgres} of Postgres at most; \
+             `ulimit -n`, or LimitNOFILE of systemd, allows more"
+        );
+    }
+    (http, postgres)
 }
 
 fn address(text: &str) -> Result<SocketAddr, Failure> {

@@ -16,6 +16,7 @@ mod clock;
 mod commands;
 mod config;
 mod demo;
+mod descriptors;
 mod failure;
 mod instance;
 mod listeners;

@@ -18,23 +18,26 @@ pub(crate) struct Running {
     postgres: String,
 }
 
+fn arguments<'a>(dir: &'a Path, data: &'a Path) -> [&'a str; 9] {
+    let any = "127.0.0.1:0";
+    ["--log=info", "run", text(dir), "--data", text(data), "--http", any, "--pg", any]
+}
+
 impl Running {
     pub(crate) fn start(dir: &Path, data: &Path) -> Self {
-        let mut child = command(&[
-            "--log",
-            "info",
-            "run",
-            text(dir),
-            "--data",
-            text(data),
-            "--http",
-            "127.0.0.1:0",
-            "--pg",
-            "127.0.0.1:0",
-        ])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+        Self::of(command(&arguments(dir, data)))
+    }
+
+    /// One that may have `files` open.
+    fn start_with_files(dir: &Path, data: &Path, files: u32) -> Self {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_yeoul")).args(arguments(dir, data));
+        Self::of(shell)
+    }
+
+    fn of(mut command: std::process::Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
         // The addresses are in the log.
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         let (mut http, mut postgres) = (None, None);
@@ -132,4 +135,17 @@ fn what_was_acknowledged_survives_a_sudden_end() {
     );
     assert_eq!(instance.terminate(), Some(0));
     good(&["audit", "--data", text(&data)]);
+}
+
+#[test]
+fn connections_leave_files_to_the_store() {
+    let dir = project(SHOP);
+    let instance = Running::start_with_files(dir.path(), &dir.path().join("data"), 128);
+    let address = instance.http.strip_prefix("http://").expect("an address");
+    let connect = |_| std::net::TcpStream::connect(address).expect("connects");
+    let _held: Vec<_> = (0..150).map(connect).collect();
+    std::thread::sleep(Duration::from_millis(1_500));
+    let open = std::fs::read_dir(format!("/proc/{}/fd", instance.child.id())).expect("a process");
+    let open = open.count();
+    assert!(open < 100, "{open} of 128 files are open");
 }
