@@ -1,7 +1,7 @@
 //! Blocks of JSON into rows and bad rows.
 
 use super::cursor::Cursor;
-use super::keys::{START, Target};
+use super::keys::{Keys, START, Target};
 use super::{Broken, Failure, JsonDecoder, JsonLayout, value};
 use crate::decoded::{Decoded, Progress, Refusal, count_lines, too_long};
 use crate::error::FormatError;
@@ -10,6 +10,10 @@ impl JsonDecoder {
     /// Decodes whole records. Text that comes in pieces is cut with [`JsonDecoder::split`] first.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, FormatError> {
         let (mark, layout) = self.beginning(bytes);
+        if self.learned == JsonLayout::Elements && layout != self.learned {
+            self.keys.iter_mut().for_each(Keys::forget_gaps);
+        }
+        self.learned = layout;
         let mut progress = Progress::default();
         let mut rest = &bytes[mark..];
         loop {

@@ -135,6 +135,11 @@ impl Keys {
         }
     }
 
+    /// Forgets what stands between keys: a text of another layout follows.
+    pub(super) fn forget_gaps(&mut self) {
+        self.keys.iter_mut().for_each(|key| key.next = [Guess::NONE; 2]);
+    }
+
     fn remember(&mut self, name: &str, target: Target) -> usize {
         if let Some(&key) = self.by_name.get(name) {
             return key;

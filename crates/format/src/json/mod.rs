@@ -85,6 +85,8 @@ pub struct JsonDecoder {
     sheet: Sheet,
     scratch: String,
     layout: JsonLayout,
+    /// The layout of the text that was decoded last: of a list it learns gaps with line ends in them.
+    learned: JsonLayout,
     mapping: Vec<(String, FieldPath)>,
     row_bytes_max: usize,
 }
@@ -103,6 +105,7 @@ impl JsonDecoder {
             sheet,
             scratch: String::new(),
             layout: JsonLayout::Auto,
+            learned: JsonLayout::Auto,
             mapping: options.mapping.clone(),
             row_bytes_max: options.row_bytes_max,
         })

@@ -262,3 +262,21 @@ fn long_and_broken_lines_stand_alone() {
     assert_eq!(&decoded.bad[1].raw[..], b"{\"a\":\"\xff\"}");
     assert_eq!(decoded.bad.iter().map(|b| b.line).collect::<Vec<_>>(), [1, 2, 4]);
 }
+
+/// A server decodes the texts of many senders with one decoder.
+#[test]
+fn what_was_learned_of_a_list_does_not_reach_into_lines() {
+    let schema = columns(&[("a", DataType::Int64), ("b", DataType::Int64)]);
+    let list = b"[{\"a\":1,\n \"b\":1}]";
+    let lines = b"{\"a\":2}\n{\"a\":3,\n \"b\":3}\n{\"a\":4}\n";
+    let said = |json: &mut yeoul_format::Decoder| {
+        json.begin(lines, true).expect("has a layout");
+        let decoded = json.decode(lines).expect("decodes");
+        (shown(&decoded.rows), decoded.bad.len(), decoded.lines)
+    };
+    let options = DecodeOptions::new(Format::Json);
+    let mut used = decoder(&schema, &options);
+    used.begin(list, true).expect("has a layout");
+    assert_eq!(used.decode(list).expect("decodes").rows.num_rows(), 1);
+    assert_eq!(said(&mut used), said(&mut decoder(&schema, &options)));
+}
