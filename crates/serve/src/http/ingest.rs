@@ -11,14 +11,14 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use tokio::sync::OwnedSemaphorePermit;
 use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Receipt, StreamHandle};
 use yeoul_format::{BadKind, DecodeOptions, Decoded, Decoder, TimeLimit};
 
 use super::body::{self, Coding, Source};
 use super::error::{self, ApiError};
+use super::room::{Share, shrink};
 use super::written::{decode_options, name, parameters};
-use super::{INLINE_BYTES_MAX, Shared, kib, page};
+use super::{INLINE_BYTES_MAX, Shared, page};
 use crate::decode::{HEAD_BYTES, refused, sqlstate};
 
 /// The longest key of a delivery.
@@ -58,7 +58,7 @@ struct Wish {
     key: Option<String>,
     length: Option<usize>,
     /// Its share of the memory for bodies, until it is answered.
-    room: OwnedSemaphorePermit,
+    room: Share,
 }
 
 async fn check(
@@ -74,33 +74,8 @@ async fn check(
     let coding = Coding::of(headers)?;
     let key = key(headers)?;
     let length = body::length(headers);
-    let room = room(shared, length, coding).await?;
+    let room = shared.room.body(length).await?;
     Ok(Wish { stream, decode, own, coding, key, length, room })
-}
-
-/// Room in memory for a body, until it is dropped. Without a length the longest is reckoned with; an
-/// uncompressed piece is at most as long as the body itself, or one delivery.
-pub(super) async fn room(
-    shared: &Shared,
-    length: Option<usize>,
-    coding: Coding,
-) -> Result<OwnedSemaphorePermit, ApiError> {
-    let limit = shared.options.body_bytes_max;
-    let bytes = length.unwrap_or(limit).min(limit);
-    let bytes = kib(if coding == Coding::Plain { bytes } else { 2 * bytes });
-    let bytes = bytes.min(kib(shared.options.bodies_bytes_max));
-    let room = std::sync::Arc::clone(&shared.room);
-    let room = tokio::time::timeout(
-        shared.options.queue_timeout,
-        room.acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)),
-    );
-    match room.await {
-        Ok(Ok(room)) => Ok(room),
-        _ => {
-            let after = std::time::Duration::from_secs(1);
-            Err(ApiError::busy("too many bytes of requests are in flight", after))
-        }
-    }
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -123,6 +98,11 @@ impl Wish {
         let options = &shared.options;
         let bytes =
             body::read(body, self.length, options.body_bytes_max, options.body_timeout).await?;
+        // A piece that waits for its commit, and the next one.
+        let mut unpacked = match self.coding {
+            Coding::Plain => None,
+            _ => Some(shared.room.unpacking(2 * options.delivery_bytes_max).await?),
+        };
         let decoder = shared.decoding.take(&self.stream, &self.decode, self.own);
         let decoder = decoder.map_err(|e| refused(&e))?;
         let small = self.coding == Coding::Plain && bytes.len() <= INLINE_BYTES_MAX;
@@ -163,11 +143,15 @@ impl Wish {
             {
                 return Err(blame(refused_row(letter, kind), &total, pieces));
             }
+            let bytes = piece.bytes;
             waiting = self.delivery(piece, pieces);
             pieces += 1;
             match rest {
                 Step::More(next) => job = *next,
                 Step::End(decoder) => {
+                    if let Some(unpacked) = &mut unpacked {
+                        shrink(unpacked, bytes);
+                    }
                     if self.own {
                         shared.decoding.give(&self.stream, decoder);
                     }
@@ -181,7 +165,7 @@ impl Wish {
         if total.commit.0 == 0 {
             total.commit = shared.engine()?.health().commit;
         }
-        drop(self.room);
+        drop((self.room, unpacked));
         Ok(total)
     }
 
@@ -249,6 +233,8 @@ fn encoded((piece, rest): (Piece, Step), stream: &StreamHandle) -> Result<(Piece
 
 /// The rows of one delivery.
 struct Piece {
+    /// How long its text was.
+    bytes: usize,
     rows: DeliveryRows,
     dead_letters: Vec<DeadLetter>,
     /// What is wrong with the first of them.
@@ -358,7 +344,7 @@ impl Job {
             })
             .collect();
         self.lines += lines;
-        Ok(Piece { rows: rows.into(), dead_letters, format, first_kind })
+        Ok(Piece { bytes: text.len(), rows: rows.into(), dead_letters, format, first_kind })
     }
 }
 

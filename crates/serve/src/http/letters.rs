@@ -26,7 +26,7 @@ use yeoul_engine::{LetterId, StreamHandle};
 use super::body::{self, Coding, Source};
 use super::error::ApiError;
 use super::written::name;
-use super::{Shared, ingest, page};
+use super::{Shared, page};
 use answer::Outcome;
 use lines::Line;
 use mend::{Mended, mend};
@@ -109,10 +109,14 @@ async fn put_back(
     length: Option<usize>,
     body: Body,
 ) -> Result<Outcome, ApiError> {
-    let room = ingest::room(shared, length, coding).await?;
+    let room = shared.room.body(length).await?;
     let options = &shared.options;
     let text = body::read(body, length, options.body_bytes_max, options.body_timeout).await?;
     let (limit, engine) = (options.body_bytes_max, shared.engine()?.clone());
+    let unpacked_room = match coding {
+        Coding::Plain => None,
+        _ => Some(shared.room.unpacking(limit).await?),
+    };
     let name = stream.name().to_owned();
     let read = move || -> Result<_, ApiError> {
         let lines = lines::read(&unpacked(text, coding, limit)?)?;
@@ -125,7 +129,7 @@ async fn put_back(
         Some(lines) => these(shared, &stream, lines, &mut outcome).await,
         None => all(shared, &stream, &mut outcome).await,
     };
-    drop(room);
+    drop((room, unpacked_room));
     done.map_err(|error| outcome.blame(error))?;
     if outcome.receipt.commit.0 == 0 {
         outcome.receipt.commit = shared.engine()?.health().commit;

@@ -20,6 +20,7 @@ mod ingest;
 mod letters;
 mod page;
 mod patience;
+mod room;
 mod sql;
 mod written;
 
@@ -34,7 +35,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use yeoul_engine::{Engine, EngineError};
 
 use crate::decode::Decoding;
@@ -42,6 +42,7 @@ use crate::listen::{ListenError, Place, Server, Shutdown, listen};
 use crate::slot::EngineSlot;
 use error::ApiError;
 use patience::Patience;
+use room::Room;
 
 /// Bodies up to this size are decoded where they arrive: handing them to a worker costs more.
 pub(crate) const INLINE_BYTES_MAX: usize = 8 << 10;
@@ -55,8 +56,8 @@ pub struct HttpOptions {
     pub body_bytes_max: usize,
     /// The longest body of an ingest request, uncompressed.
     pub unpacked_bytes_max: usize,
-    /// Bytes of ingest bodies in memory at once, for all requests together; beyond them clients get
-    /// 429. Must be at least `body_bytes_max`.
+    /// Bytes of ingest bodies in memory at once, for all requests together, and as many of what they are
+    /// uncompressed to; beyond them clients get 429. Must be at least `body_bytes_max`.
     pub bodies_bytes_max: usize,
     /// How much uncompressed text is decoded into one delivery; larger bodies become several.
     pub delivery_bytes_max: usize,
@@ -97,8 +98,7 @@ pub(crate) struct State {
     pub(crate) slot: EngineSlot,
     pub(crate) options: HttpOptions,
     pub(crate) decoding: Decoding,
-    /// Room for bodies, in KiB.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) room: Room,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -124,7 +124,7 @@ pub async fn serve_http(
     shutdown: Shutdown,
 ) -> Result<Server, ListenError> {
     let (connections_max, grace) = (options.connections_max, options.grace);
-    let room = Arc::new(Semaphore::new(kib(options.bodies_bytes_max)));
+    let room = Room::new(&options);
     let shared = Arc::new(State {
         slot: engine.into(),
         options,
@@ -137,11 +137,6 @@ pub async fn serve_http(
         connection(stream, peer, place, router.clone(), Arc::clone(&shared))
     })
     .await
-}
-
-/// Bytes as whole KiB, at least one.
-pub(crate) fn kib(bytes: usize) -> usize {
-    bytes.div_ceil(1 << 10).max(1)
 }
 
 fn router(shared: Shared) -> Router {

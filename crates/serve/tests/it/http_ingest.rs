@@ -146,6 +146,36 @@ fn too_much_in_flight_is_told_with_a_time() {
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 
+/// A few bytes become many: what they become has a bound too.
+#[test]
+fn too_much_unpacked_at_once_is_told_with_a_time() {
+    let options = HttpOptions {
+        bodies_bytes_max: 100_000,
+        delivery_bytes_max: 100_000,
+        queue_timeout: Duration::from_millis(20),
+        ..HttpOptions::default()
+    };
+    let fixture = Fixture::with(options, PgOptions::default());
+    fixture.create_events();
+    let send = |text: &[u8]| {
+        let packed = zstd::encode_all(text, 3).unwrap();
+        assert!(packed.len() < 40_000, "{}", packed.len());
+        fixture.post("/v1/ingest/events", &[("content-encoding", "zstd")], &packed)
+    };
+    std::thread::scope(|scope| {
+        // As many commits as pieces.
+        let long = scope.spawn(|| send(&b"{\"user_id\":\"u\"}\n".repeat(300_000)));
+        std::thread::sleep(Duration::from_millis(200));
+        let answer = send(&events(0..10));
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        assert_eq!(answer.retry_after.as_deref(), Some("1"));
+        let answer = long.join().unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    });
+    assert_eq!(send(&events(0..10)).status, 200);
+    assert_eq!(fixture.one("SELECT count(*) FROM events"), 300_010);
+}
+
 #[test]
 fn requests_follow_each_other_on_one_connection() {
     let fixture = Fixture::with_events();
