@@ -248,6 +248,15 @@ enum Step {
     End(Decoder),
 }
 
+/// How much text is added to a `tail` that holds no whole record. Each time all of it is looked through again, so a
+/// record that is longer than a delivery gets the rest of what it may have at once.
+fn more(tail: usize, delivery_bytes_max: usize) -> usize {
+    match delivery_bytes_max.saturating_sub(tail) {
+        0 => delivery_bytes_max.max(1),
+        missing => missing.max(1 << 16),
+    }
+}
+
 /// A body on its way into rows.
 struct Job {
     body: Bytes,
@@ -282,9 +291,9 @@ impl Job {
             None => Source::new(std::mem::take(&mut self.body), self.coding)?,
         };
         loop {
-            let room = self.delivery_bytes_max.saturating_sub(self.tail.len()).max(1 << 16);
             let before = self.tail.len();
-            let end = source.fill(&mut self.tail, room, self.coding)?;
+            let more = more(before, self.delivery_bytes_max);
+            let end = source.fill(&mut self.tail, more, self.coding)?;
             self.unpacked += self.tail.len() - before;
             if self.unpacked > self.unpacked_bytes_max {
                 let what = "the uncompressed request body";
@@ -439,6 +448,18 @@ mod tests {
         let sheet = format!("name,id\n{sheet}bad,x\n");
         let got = steps(job(sheet.as_bytes(), Coding::Plain, Format::Csv, 70_000)).unwrap();
         assert_eq!((got.0, got.2), (9_000, vec!["line 9002".to_owned()]));
+    }
+
+    #[test]
+    fn an_endless_record_is_looked_through_a_few_times() {
+        for delivery in [1, 1 << 10, (1 << 20) + 1, 16 << 20] {
+            let (mut tail, mut times) = (0, 0);
+            while tail < 2 * delivery {
+                tail += more(tail, delivery);
+                times += 1;
+            }
+            assert!(times <= 3, "{times} times for {delivery}");
+        }
     }
 
     #[test]
