@@ -75,8 +75,9 @@ pub(crate) struct RunArguments {
 /// `yeoul sql`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SqlArguments {
-    /// A running instance; without it and without --data, the one on this machine
-    #[arg(long, value_name = "URL", conflicts_with = "data", env = "YEOUL_URL")]
+    /// A running instance; without it and without --data, the one that YEOUL_URL names, or that on this
+    /// machine
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
     pub(crate) url: Option<String>,
 
     /// The data folder of a stopped instance, opened for reading

@@ -30,7 +30,7 @@ impl Project {
         }
         let path = dir.join("yeoul.toml");
         let settings = match fs::read_to_string(&path) {
-            Ok(text) => config::parse(&text).map_err(Failure::usage)?,
+            Ok(text) => config::parse(without_mark(&text)).map_err(Failure::usage)?,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Settings::default(),
             Err(e) => return Err(Failure::file("read", &path, &e)),
         };
@@ -57,13 +57,18 @@ fn sql_files(dir: &Path) -> Result<Vec<(String, String)>, Failure> {
         if path.extension().is_some_and(|e| e == "sql") && path.is_file() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let text = fs::read_to_string(&path).map_err(|e| Failure::file("read", &path, &e))?;
-            let text = filled_in(&text)
+            let text = filled_in(without_mark(&text))
                 .map_err(|e| Failure::usage(format!("{}: a text {e}", path.display())))?;
             files.push((name, text));
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// The text without the byte order mark that editors of Windows put in front.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// The SQL with `${NAME}` in its strings taken from the environment.

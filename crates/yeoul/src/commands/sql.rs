@@ -6,6 +6,8 @@ use crate::arguments::SqlArguments;
 use crate::config::POSTGRES_DEFAULT;
 use crate::failure::{Exit, Failure};
 use crate::instance;
+use crate::project::without_mark;
+use crate::secrets;
 use crate::shell::{Backend, Shell, interact};
 
 /// Runs the command.
@@ -16,14 +18,14 @@ pub(crate) fn run(arguments: &SqlArguments) -> Result<Exit, Failure> {
         Some(data) => Backend::open(data)?,
         None => {
             let here = format!("postgres://yeoul@{POSTGRES_DEFAULT}/yeoul");
-            let url = arguments.url.as_ref().unwrap_or(&here);
-            runtime.block_on(Backend::connect(url))?
+            let url = arguments.url.clone().or_else(|| secrets::environment("YEOUL_URL"));
+            runtime.block_on(Backend::connect(&url.unwrap_or(here)))?
         }
     };
     let mut shell = Shell::new(backend, arguments.format);
     match script {
         Some(script) => {
-            runtime.block_on(shell.run_script(&script))?;
+            runtime.block_on(shell.run_script(without_mark(&script)))?;
         }
         None => interact(&mut shell, &runtime)?,
     }
@@ -42,7 +44,9 @@ fn script(arguments: &SqlArguments) -> Result<Option<String>, Failure> {
         None if std::io::stdin().is_terminal() => Ok(None),
         _ => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text)?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|e| Failure::new(format!("cannot read standard input: {e}")))?;
             Ok(Some(text))
         }
     }

@@ -98,6 +98,23 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     }
 }
 
+/// Editors of Windows put a byte order mark in front of a text.
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_sql() {
+    let dir = project(&format!("\u{feff}{CLICKS}"));
+    fs::write(dir.path().join("clicks.csv"), "item,at\n7,\n").expect("writes");
+    fs::write(dir.path().join("yeoul.toml"), "\u{feff}data = 'd'\n").expect("writes");
+    let data = dir.path().join("d");
+    good(&["run", text(dir.path()), "--until-drained"]);
+    let script = dir.path().join("ask");
+    fs::write(&script, "\u{feff}SELECT item FROM clicks;").expect("writes");
+    let ask = ["sql", "--data", text(&data), "--format", "csv", "-f", text(&script)];
+    assert_eq!(good(&ask), "item\n7\n");
+    // An address that the environment has for every day is not one that was asked for.
+    let run = command(&ask).env("YEOUL_URL", "postgres://nobody@127.0.0.1:1/yeoul").output();
+    assert_eq!(run.expect("the program starts").stdout, b"item\n7\n");
+}
+
 #[test]
 fn reading_writes_nothing() {
     let dir = project(CLICKS);
