@@ -44,6 +44,7 @@ pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;
 pub use error::{ErrorKind, Span, SqlError};
 pub use functions::{register, scalars};
+pub use nearest::{did_you_mean, nearest};
 pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
 pub use parse::{Secrets, parse, parse_query, parse_stored, parse_with};
 pub use planner::{Planner, QueryPlan};

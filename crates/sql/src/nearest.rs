@@ -5,10 +5,8 @@ const LISTED_MAX: usize = 20;
 
 /// The candidate that a person most likely meant by `wrong`, if one is near enough: at most a
 /// third of its letters differ.
-pub(crate) fn nearest<'a>(
-    wrong: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wrong = wrong.to_lowercase();
     let length = wrong.chars().count();
     let bound = (length / 3).max(usize::from(length > 1));
@@ -21,7 +19,8 @@ pub(crate) fn nearest<'a>(
 }
 
 /// `did you mean "x"?`, if there is a near one.
-pub(crate) fn did_you_mean<'a>(
+#[must_use]
+pub fn did_you_mean<'a>(
     wrong: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {

@@ -8,9 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::{Table, Value};
-use yeoul_engine::{EngineOptions, SyncPolicy};
+use yeoul_engine::{EngineOptions, SyncPolicy, nearest};
 
-use crate::nearest::nearest;
 use crate::secrets;
 
 /// What a project says about how it wants to run.

@@ -20,7 +20,6 @@ mod descriptors;
 mod failure;
 mod instance;
 mod listeners;
-mod nearest;
 mod progress;
 mod project;
 mod say;

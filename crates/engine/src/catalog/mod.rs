@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use yeoul_batch::{CommitId, DecodeOptions, TimeLimit, TreeId};
 use yeoul_flow::{Graph, SourceIndex};
-use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan};
+use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan, did_you_mean, quoted};
 use yeoul_store::TreeSpec;
 
 pub(crate) use define::Definer;
@@ -249,12 +249,14 @@ impl Catalog {
                 } else {
                     format!("there are {}", names.join(", "))
                 };
+                let hint = did_you_mean(name, names)
+                    .unwrap_or_else(|| format!("CREATE STREAM {} (…) makes one", quoted(name)));
                 Err(EngineError::new(
                     ErrorKind::NotFound,
                     format!("stream or table \"{name}\" does not exist"),
                 )
                 .with_detail(known)
-                .with_hint(format!("CREATE STREAM {name} (…) makes one")))
+                .with_hint(hint))
             }
         }
     }

@@ -119,6 +119,12 @@ fn limits_are_told() {
     let answer = fixture.post("/v1/ingest/nothing", &[], b"{}");
     assert_eq!(answer.status, 404);
     assert!(answer.text().contains("events"), "{}", answer.text());
+    assert_eq!(answer.json()["error"]["hint"], "CREATE STREAM nothing (…) makes one");
+    // Names in an address are not folded.
+    for near in ["event", "EVENTS"] {
+        let answer = fixture.post(&format!("/v1/ingest/{near}"), &[], b"{}");
+        assert_eq!(answer.json()["error"]["hint"], "did you mean \"events\"?");
+    }
     assert_eq!(fixture.one("SELECT count(*) FROM events"), 0);
 }
 
