@@ -79,7 +79,12 @@ impl Wire {
     /// losing anything.
     pub(crate) async fn message(&mut self) -> Result<Frontend, WireError> {
         loop {
+            let before = self.input.len();
             if let Some(message) = take_message(&mut self.input, self.message_bytes_max)? {
+                if before - self.input.len() > PIPELINE_BYTES_MAX {
+                    // One long message must not keep its buffer for the life of the connection.
+                    self.input = BytesMut::from(&self.input[..]);
+                }
                 return Ok(message);
             }
             if !self.out.is_empty() {
@@ -146,5 +151,37 @@ impl Wire {
     pub(crate) async fn close(mut self) {
         let _ = self.flush().await;
         let _ = self.stream.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_long_message_does_not_keep_its_buffer() {
+        const LONG: usize = 4 << 20;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut wire = Wire::new(stream, 2 * LONG, Duration::from_secs(1));
+        let sending = tokio::spawn(async move {
+            let mut client = client;
+            for length in [LONG, 10, 10] {
+                let head = u32::try_from(length + 4).unwrap().to_be_bytes();
+                let body = vec![b'x'; length];
+                client.write_all(&[&b"d"[..], &head, &body].concat()).await.unwrap();
+            }
+            client
+        });
+        for length in [LONG, 10, 10] {
+            let Ok(Frontend::CopyData(data)) = wire.message().await else { unreachable!("data") };
+            assert_eq!(data.len(), length);
+        }
+        let _client = sending.await.unwrap();
+        // What is there is used again when more room is asked for.
+        wire.input.reserve(wire.input.capacity() + 1);
+        assert!(wire.input.capacity() < LONG, "{} bytes", wire.input.capacity());
     }
 }
