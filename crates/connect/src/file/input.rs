@@ -34,8 +34,13 @@ impl Identity {
 /// the one that was read up to there. Objects of `json` may stand on one line.
 pub(super) fn may_end_at(path: &Path, position: u64, json: bool) -> io::Result<bool> {
     let Some(before) = position.checked_sub(1) else { return Ok(true) };
+    let file = match File::open(path) {
+        // It went since it was found.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(true),
+        file => file?,
+    };
     let mut around = [0; 2];
-    let count = File::open(path)?.read_at(&mut around, before)?;
+    let count = file.read_at(&mut around, before)?;
     let parts = |byte: &u8| b" \t\r,[]}".contains(byte);
     Ok(match &around[..count] {
         [b'\n', ..] => true,

@@ -97,7 +97,9 @@ impl Plan {
             glob::glob(full).map_err(|e| wrong(format!("path \"{}\": {}", self.pattern, e.msg)))?;
         let absolute = Path::new(&self.pattern).is_absolute();
         let mut files = Vec::new();
-        for path in found {
+        // A folder that went while it was looked at has no files.
+        let gone = |e: &glob::GlobError| e.error().kind() == std::io::ErrorKind::NotFound;
+        for path in found.filter(|path| !path.as_ref().is_err_and(gone)) {
             let path = path
                 .map_err(|e| wrong(format!("cannot read {}: {}", e.path().display(), e.error())))?;
             if path.is_dir() {

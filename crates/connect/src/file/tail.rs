@@ -54,13 +54,22 @@ impl<'a> Files<'a> {
         }
         self.looked = Some(now);
         for file in self.plan.files()? {
-            if self.known.insert(file.clone()) {
-                let failed = |e| self.plan.failed(&file, e);
-                let generation = self.opener.generation(&file).map_err(failed)?;
-                let has_records = self.opener.is_stored(&file, generation);
-                let (reader, ended, moved) = (None, false, None);
-                self.files.push(Tailed { file, generation, reader, ended, has_records, moved });
+            if self.known.contains(&file) {
+                continue;
             }
+            let generation = match self.opener.generation(&file) {
+                Ok(generation) => generation,
+                // It is tried again, as it is when it cannot be opened.
+                Err(error) if !first => {
+                    self.context.note_error(Some(format!("{}: {error}", file.shown)));
+                    continue;
+                }
+                Err(error) => return Err(self.plan.failed(&file, error)),
+            };
+            self.known.insert(file.clone());
+            let has_records = self.opener.is_stored(&file, generation);
+            let (reader, ended, moved) = (None, false, None);
+            self.files.push(Tailed { file, generation, reader, ended, has_records, moved });
         }
         for at in 0..self.files.len() {
             let known = &self.files[at];
