@@ -18,7 +18,7 @@ use super::body::{self, Coding, Source};
 use super::error::{self, ApiError};
 use super::room::{Share, shrink};
 use super::written::{decode_options, name, parameters};
-use super::{INLINE_BYTES_MAX, Shared, page};
+use super::{HttpOptions, INLINE_BYTES_MAX, Shared, page};
 use crate::decode::{HEAD_BYTES, refused, sqlstate};
 
 /// The longest key of a delivery.
@@ -106,19 +106,7 @@ impl Wish {
         let decoder = shared.decoding.take(&self.stream, &self.decode, self.own);
         let decoder = decoder.map_err(|e| refused(&e))?;
         let small = self.coding == Coding::Plain && bytes.len() <= INLINE_BYTES_MAX;
-        let mut job = Job {
-            source: None,
-            coding: self.coding,
-            decoder,
-            limit: None,
-            tail: BytesMut::new(),
-            begun: false,
-            lines: 0,
-            unpacked: 0,
-            unpacked_bytes_max: options.unpacked_bytes_max,
-            delivery_bytes_max: options.delivery_bytes_max,
-            body: bytes,
-        };
+        let mut job = Job::new(bytes, self.coding, decoder, options);
         let mut total = Receipt::default();
         let mut pieces = 0_usize;
         let mut waiting: Option<Delivery> = None;
@@ -276,6 +264,22 @@ struct Job {
 }
 
 impl Job {
+    fn new(body: Bytes, coding: Coding, decoder: Decoder, options: &HttpOptions) -> Self {
+        Self {
+            body,
+            source: None,
+            coding,
+            decoder,
+            limit: None,
+            tail: BytesMut::new(),
+            begun: false,
+            lines: 0,
+            unpacked: 0,
+            unpacked_bytes_max: options.unpacked_bytes_max,
+            delivery_bytes_max: options.delivery_bytes_max,
+        }
+    }
+
     /// Decodes the next piece.
     fn step(mut self) -> Result<(Piece, Step), ApiError> {
         if self.coding == Coding::Plain && !self.begun && self.body.len() <= self.delivery_bytes_max
@@ -386,19 +390,13 @@ mod tests {
             Field::new("id", DataType::Int64, true),
             Field::new("name", DataType::Utf8View, true),
         ]));
-        Job {
-            body: Bytes::copy_from_slice(body),
-            source: None,
-            coding,
-            decoder: Decoder::new(schema, &DecodeOptions::new(format)).unwrap(),
-            limit: None,
-            tail: BytesMut::new(),
-            begun: false,
-            lines: 0,
-            unpacked: 0,
+        let decoder = Decoder::new(schema, &DecodeOptions::new(format)).unwrap();
+        let options = HttpOptions {
             unpacked_bytes_max: 1 << 20,
             delivery_bytes_max,
-        }
+            ..HttpOptions::default()
+        };
+        Job::new(Bytes::copy_from_slice(body), coding, decoder, &options)
     }
 
     fn steps(mut job: Job) -> Result<(usize, usize, Vec<String>), ApiError> {

@@ -103,8 +103,9 @@ impl Screen {
     /// Clears a terminal before the first page.
     pub(super) fn clear(&self) -> Result<(), Failure> {
         if self.terminal {
-            print!("\x1b[2J");
-            io::stdout().flush()?;
+            let mut out = io::stdout();
+            write!(out, "\x1b[2J")?;
+            out.flush()?;
         }
         Ok(())
     }
