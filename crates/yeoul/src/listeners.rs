@@ -52,14 +52,7 @@ impl Listeners {
             Failure::new(format!("{e}\nhint: choose another address, or \"off\""))
         };
         if let Some(text) = &settings.http {
-            let options = HttpOptions {
-                connections_max: http_max,
-                body_bytes_max: settings.http_body_bytes_max,
-                bodies_bytes_max: settings
-                    .http_body_bytes_max
-                    .max(HttpOptions::default().bodies_bytes_max),
-                ..HttpOptions::default()
-            };
+            let options = http_options(settings, http_max);
             let (slot, shutdown) = (self.slot.clone(), self.shutdown.clone());
             let server = serve_http(slot, address(text)?, options, shutdown).await.map_err(fail)?;
             let place = format!("http://{}", server.address());
@@ -83,6 +76,18 @@ impl Listeners {
         for server in self.servers {
             server.finished().await;
         }
+    }
+}
+
+fn http_options(settings: &Settings, connections_max: usize) -> HttpOptions {
+    let (body, default) = (settings.http_body_bytes_max, HttpOptions::default());
+    HttpOptions {
+        connections_max,
+        body_bytes_max: body,
+        // A body that may be sent is not too long uncompressed, nor alone in memory.
+        unpacked_bytes_max: body.max(default.unpacked_bytes_max),
+        bodies_bytes_max: body.max(default.bodies_bytes_max),
+        ..default
     }
 }
 
@@ -115,4 +120,18 @@ fn address(text: &str) -> Result<SocketAddr, Failure> {
         );
     }
     Ok(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_as_long_as_the_setting_says_is_taken() {
+        let settings = Settings { http_body_bytes_max: 4 << 30, ..Settings::default() };
+        let options = http_options(&settings, 1);
+        assert_eq!(options.body_bytes_max, 4 << 30);
+        assert!(options.unpacked_bytes_max >= options.body_bytes_max);
+        assert!(options.bodies_bytes_max >= options.body_bytes_max);
+    }
 }

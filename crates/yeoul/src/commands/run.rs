@@ -21,8 +21,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<Exit, Failure> {
         instance.serve().await?;
         instance.start_sources()?;
         if arguments.until_drained {
-            let ending = instance.drained_or_asked().await?;
-            if ending == Ending::Asked { Ok(Exit::Success) } else { refused(&instance).await }
+            match instance.drained_or_asked().await? {
+                Ending::Drained => refused(&instance).await,
+                Ending::Asked => Err(Failure::new(
+                    "stopped before every source was read to its end\n\
+                     hint: start it again: it goes on where it was",
+                )),
+            }
         } else {
             instance.until_asked().await.map(|()| Exit::Success)
         }

@@ -98,6 +98,25 @@ fn a_reader_that_has_read_enough_is_no_failure() {
     }
 }
 
+#[test]
+fn a_run_that_was_stopped_before_the_end_did_not_do_what_it_was_asked() {
+    let dir = project(
+        "CREATE STREAM clicks (at TIMESTAMPTZ, WATERMARK FOR at AS at) \
+         WITH (connector = 'file', path = 'clicks.csv', speed = '1x');",
+    );
+    // The second is due a year after the first.
+    fs::write(dir.path().join("clicks.csv"), "at\n2024-01-01\n2025-01-01\n").expect("writes");
+    let mut run = command(&["run", text(dir.path()), "--until-drained"]);
+    let run = run.stderr(Stdio::piped()).spawn().expect("the program starts");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let kill = std::process::Command::new("kill").args(["-TERM", &run.id().to_string()]).status();
+    assert!(kill.expect("kill is there").success());
+    let said = run.wait_with_output().expect("it ends");
+    let err = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert_eq!(said.status.code(), Some(1), "{err}");
+    assert!(err.contains("stopped before"), "{err}");
+}
+
 /// Editors of Windows put a byte order mark in front of a text.
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_sql() {
