@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Error, NoTls, SimpleQueryMessage};
 use crate::failure::Failure;
 
 use super::print::{Column, Kind, Printer};
+use super::script::first_word;
 
 /// A connection.
 pub(crate) struct Remote {
@@ -60,6 +61,12 @@ impl Remote {
 
     async fn print(&self, sql: &str, printer: &mut Printer) -> Result<(), Failure> {
         let fail = |e: Error| Failure::new(describe(sql, &e));
+        if first_word(sql) == "COPY" {
+            // The library has other calls for it, and cannot go on when it is answered here.
+            return Err(Failure::new(
+                "COPY is not possible here\nhint: psql does it over the wire; --format csv prints a query as CSV",
+            ));
+        }
         let kinds = self.kinds(sql).await;
         let mut rows_of_answer = false;
         let mut messages = pin!(self.client.simple_query_raw(sql).await.map_err(fail)?);
@@ -90,8 +97,7 @@ impl Remote {
 
     /// What the columns of a query's answer are. The simple protocol does not tell, so it is prepared first.
     async fn kinds(&self, sql: &str) -> Vec<Kind> {
-        let first = sql.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-        if !matches!(first.as_str(), "SELECT" | "WITH" | "VALUES" | "TABLE") {
+        if !matches!(first_word(sql).as_str(), "SELECT" | "WITH" | "VALUES" | "TABLE") {
             return Vec::new();
         }
         match self.client.prepare(sql).await {

@@ -71,6 +71,19 @@ pub(crate) fn map_strings<E>(
     Ok(out)
 }
 
+/// The word that a statement begins with, in capitals: behind comments and parentheses.
+pub(crate) fn first_word(statement: &str) -> String {
+    let mut rest = statement;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace() || c == '(');
+        if !rest.starts_with("--") && !rest.starts_with("/*") {
+            let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
+            return rest[..end].to_ascii_uppercase();
+        }
+        rest = &rest[skip(rest)..];
+    }
+}
+
 fn only_comments(text: &str) -> bool {
     let mut at = 0;
     while at < text.len() {
@@ -174,6 +187,16 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(split(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_statement_begins_with_a_word() {
+        for statement in ["select 1", " -- a\n/* b /* c */ */((SELECT 1))", "Select\n1", "select*"]
+        {
+            assert_eq!(first_word(statement), "SELECT", "{statement}");
+        }
+        assert_eq!(first_word("-- nothing"), "");
+        assert_eq!(first_word("'text'"), "");
     }
 
     #[test]

@@ -106,6 +106,17 @@ fn events_are_taken_kept_and_asked() {
     let json = ["sql", "--url", &instance.postgres, "--format", "json", "-c", items];
     assert!(good(&json).starts_with("{\"item\":0,\"n\":134}\n"));
 
+    // A number is one in JSON whatever stands before the query.
+    for sql in ["SELECT 1 AS x", "/* why */ SELECT 1 AS x", "(SELECT 1 AS x)"] {
+        let json = ["sql", "--url", &instance.postgres, "--format", "json", "-c", sql];
+        assert_eq!(good(&json), "{\"x\":1}\n", "{sql}");
+    }
+    for sql in ["COPY events FROM STDIN", "COPY events TO STDOUT"] {
+        let said = yeoul(&["sql", "--url", &instance.postgres, "-c", sql]);
+        assert_eq!(said.code, Some(1));
+        assert!(said.err.contains("COPY is not possible here"), "{}", said.err);
+    }
+
     // A second instance on the same data is refused.
     let said = yeoul(&["run", text(dir.path()), "--data", text(&data), "--until-drained"]);
     assert_eq!(said.code, Some(4), "{}", said.err);
