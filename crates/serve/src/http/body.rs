@@ -21,8 +21,9 @@ pub(crate) enum Coding {
 impl Coding {
     /// By the `Content-Encoding` header.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
-        let Some(value) = headers.get(header::CONTENT_ENCODING) else { return Ok(Self::Plain) };
-        match value.to_str().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+        let values = headers.get_all(header::CONTENT_ENCODING).iter();
+        let values: Vec<_> = values.map(|value| value.to_str().unwrap_or("?").trim()).collect();
+        match values.join(", ").to_ascii_lowercase().as_str() {
             "" | "identity" => Ok(Self::Plain),
             "gzip" | "x-gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
@@ -217,6 +218,10 @@ mod tests {
         headers.insert(header::CONTENT_ENCODING, "GZIP".parse().unwrap());
         assert_eq!(Coding::of(&headers).unwrap(), Coding::Gzip);
         headers.insert(header::CONTENT_ENCODING, "br".parse().unwrap());
+        assert_eq!(Coding::of(&headers).unwrap_err().status, 415);
+        // Two codings, one upon the other.
+        headers.insert(header::CONTENT_ENCODING, "identity".parse().unwrap());
+        headers.append(header::CONTENT_ENCODING, "gzip".parse().unwrap());
         assert_eq!(Coding::of(&headers).unwrap_err().status, 415);
     }
 }
