@@ -3,7 +3,8 @@
 //!
 //! 1. [`event_order`]: `first_value` and `last_value` without an order get the event time's.
 //! 2. [`prepare`]: `uuid` and `bytea` meet text.
-//! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type.
+//! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type. Keys
+//!    are told apart ([`crate::keys`]).
 //! 4. [`output`]: the result has only types of [`crate::datatype`].
 //!
 //! What must hold: no step changes the name of a column.
@@ -23,7 +24,7 @@ use datafusion::optimizer::Analyzer;
 
 use crate::error::{ErrorKind, SqlError};
 use crate::planner::Context;
-use crate::{assign, datatype, functions};
+use crate::{assign, datatype, functions, keys};
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -253,7 +254,8 @@ fn event_time(plan: &LogicalPlan, context: &Context<'_>) -> Option<Column> {
 
 /// DataFusion's own analysis: every expression gets its final type.
 pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
-    Analyzer::new().execute_and_check(plan, options, |_, _| {})
+    let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {})?;
+    keys::told_apart(plan)
 }
 
 /// Casts the columns of the result to the types of [`crate::datatype`].

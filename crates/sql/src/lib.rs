@@ -23,6 +23,7 @@ mod error;
 mod explain;
 mod functions;
 mod interval;
+mod keys;
 mod lower;
 mod nearest;
 mod number;
