@@ -4,6 +4,7 @@ use std::fmt;
 
 use arrow::error::ArrowError;
 use datafusion::common::DataFusionError;
+use yeoul_flow::FlowError;
 use yeoul_sql::SqlError;
 use yeoul_store::StoreError;
 
@@ -100,6 +101,14 @@ impl EngineError {
         self
     }
 
+    fn flow(error: &FlowError) -> Self {
+        let state = match error {
+            FlowError::Range { .. } => "22003",
+            _ => "22000",
+        };
+        Self::new(ErrorKind::Input, error.to_string()).with_sqlstate(state)
+    }
+
     pub(crate) fn stopped() -> Self {
         Self::new(ErrorKind::Unavailable, "the engine is stopping")
     }
@@ -131,6 +140,12 @@ impl EngineError {
 
 impl From<DataFusionError> for EngineError {
     fn from(error: DataFusionError) -> Self {
+        // Answers of views are made while a query runs.
+        if let DataFusionError::External(root) = error.find_root()
+            && let Some(error) = root.downcast_ref::<FlowError>()
+        {
+            return Self::flow(error);
+        }
         Self::sql(&yeoul_sql::execution_error(error), "")
     }
 }
@@ -161,9 +176,9 @@ impl From<StoreError> for EngineError {
     }
 }
 
-impl From<yeoul_flow::FlowError> for EngineError {
-    fn from(error: yeoul_flow::FlowError) -> Self {
-        Self::new(ErrorKind::Input, error.to_string())
+impl From<FlowError> for EngineError {
+    fn from(error: FlowError) -> Self {
+        Self::flow(&error)
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! 1. [`event_order`]: `first_value` and `last_value` without an order get the event time's.
 //! 2. [`prepare`]: `uuid` and `bytea` meet text.
-//! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type. Keys
-//!    are told apart ([`crate::keys`]).
+//! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type. Numbers
+//!    are made exact ([`crate::exact`]) and keys told apart ([`crate::keys`]).
 //! 4. [`output`]: the result has only types of [`crate::datatype`].
 //!
 //! What must hold: no step changes the name of a column.
@@ -24,7 +24,7 @@ use datafusion::optimizer::Analyzer;
 
 use crate::error::{ErrorKind, SqlError};
 use crate::planner::Context;
-use crate::{assign, datatype, functions, keys};
+use crate::{assign, datatype, exact, functions, keys};
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -40,7 +40,7 @@ fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
 }
 
 /// Rewrites every expression of a plan, subqueries included, and keeps the names of columns.
-fn rewrite(
+pub(crate) fn rewrite(
     plan: LogicalPlan,
     f: &mut dyn FnMut(Expr, &DFSchema) -> Result<Transformed<Expr>>,
 ) -> Result<LogicalPlan> {
@@ -252,10 +252,10 @@ fn event_time(plan: &LogicalPlan, context: &Context<'_>) -> Option<Column> {
     }
 }
 
-/// DataFusion's own analysis: every expression gets its final type.
+/// DataFusion's own analysis: every expression gets its final type, and means what PostgreSQL means.
 pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
     let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {})?;
-    keys::told_apart(plan)
+    keys::told_apart(exact::floats(exact::integers(plan)?)?)
 }
 
 /// Casts the columns of the result to the types of [`crate::datatype`].

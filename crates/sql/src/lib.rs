@@ -20,6 +20,7 @@ mod change;
 mod coerce;
 pub mod datatype;
 mod error;
+mod exact;
 mod explain;
 mod functions;
 mod interval;

@@ -16,6 +16,8 @@ use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::sql::sqlparser::ast as sql;
 
+use crate::datatype;
+
 /// The most digits that a number may have once its exponent is worked in; more fit into no column.
 const DIGITS_MAX: usize = 400;
 
@@ -35,6 +37,17 @@ pub(crate) fn exact(expr: &mut sql::Expr, field: &Field) {
     };
     if let Some(text) = text {
         *expr = sql::Expr::value(sql::Value::SingleQuotedString(text));
+    }
+}
+
+/// A cast of a number in the text to an integer: of the number as it is written, rounded. As an
+/// expression it would become a double first, of which the half goes to the even neighbour.
+pub(crate) fn exact_cast(expr: &mut sql::Expr) {
+    let sql::Expr::Cast { expr, data_type, .. } = expr else { return };
+    let is_integer = datatype::from_sql(data_type).is_ok_and(|f| f.data_type().is_integer());
+    let Some(text) = literal(expr).filter(|text| text.contains(['.', 'e', 'E'])) else { return };
+    if let Some(text) = rounded(&text, 0).filter(|text| is_integer && text.parse::<i64>().is_ok()) {
+        **expr = sql::Expr::value(sql::Value::Number(text, false));
     }
 }
 

@@ -103,12 +103,11 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
         DataFusionError::ArrowError(e, _) if matches!(*e, ArrowError::DivideByZero) => {
             SqlError::new(ErrorKind::DivisionByZero, "division by zero").at(within)
         }
-        DataFusionError::ArrowError(e, _) if matches!(*e, ArrowError::ArithmeticOverflow(_)) => {
-            SqlError::new(ErrorKind::OutOfRange, lower_first(&strip(&e.to_string()))).at(within)
-        }
-        DataFusionError::ArrowError(e, _) => {
-            SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&e.to_string()))).at(within)
-        }
+        DataFusionError::ArrowError(e, _) => match overflow(&e) {
+            Some(message) => SqlError::new(ErrorKind::OutOfRange, message).at(within),
+            None => SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&e.to_string())))
+                .at(within),
+        },
         DataFusionError::Execution(m) => {
             SqlError::new(ErrorKind::InvalidText, lower_first(&strip(&m))).at(within)
         }
@@ -123,6 +122,24 @@ pub(crate) fn planning(error: DataFusionError, text: &Text, within: Span) -> Sql
         other => {
             SqlError::new(ErrorKind::Execution, lower_first(&strip(&other.to_string()))).at(within)
         }
+    }
+}
+
+/// What is said when a number does not fit its type.
+fn overflow(error: &ArrowError) -> Option<String> {
+    match error {
+        ArrowError::ArithmeticOverflow(_) => Some(lower_first(&strip(&error.to_string()))),
+        // `abs` of the least integer.
+        ArrowError::ComputeError(m) => {
+            let (array, _) = m.split_once("Array overflow")?;
+            Some(readable_types(array) + " out of range")
+        }
+        // A cast to a smaller integer.
+        ArrowError::CastError(m) => {
+            let (_, to) = m.strip_prefix("Can't cast value ")?.split_once(" to type ")?;
+            to.starts_with("Int").then(|| readable_types(to) + " out of range")
+        }
+        _ => None,
     }
 }
 

@@ -7,8 +7,8 @@
 //!
 //! `YEOUL_LAW_SEED=S` runs one seed, `YEOUL_LAW_CASES=N` that many; else [`CASES`].
 //!
-//! Not here: sums that overflow (the view has the exact answer where it fits, the batch query
-//! wraps), retention, and answers that depend on the order of reading.
+//! Not here: numbers that do not fit, of which there is no answer to compare (`numbers.rs`),
+//! retention, and answers that depend on the order of reading.
 
 mod base;
 mod case;

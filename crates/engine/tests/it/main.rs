@@ -10,6 +10,7 @@ mod intervals;
 mod late;
 mod law;
 mod lookup;
+mod numbers;
 mod order;
 mod path;
 mod support;

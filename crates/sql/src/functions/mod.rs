@@ -5,10 +5,16 @@
 //! | `ctr`, `wilson_lower`, `wilson_upper` | kernels of `functions` |
 //! | `->`, `->>` | [`JsonOperators`] |
 //! | `window_*` | what TUMBLE, HOP and CUMULATE are rewritten to |
+//! | `sum`, `min`, `max` | DataFusion's, for bigints and floats in another type |
+//! | floats as keys | with one 0 and one NaN |
+//! | integers' `+`, `-`, `*` and casts to them | checked, rounded |
 //! | `percentile_cont`, `approx_percentile_cont` | DataFusion's, with accumulators of ours |
 //! | `date_trunc` | DataFusion's, fast in UTC |
 //! | `uuid_*` | between `uuid` and text |
 
+mod detour;
+pub(crate) mod float;
+pub(crate) mod integer;
 mod json;
 mod percentile;
 mod rate;
@@ -21,7 +27,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF};
 
 pub(crate) use json::JsonOperators;
 pub(crate) use uuid::{
@@ -29,6 +35,11 @@ pub(crate) use uuid::{
     to_text as uuid_to_text,
 };
 pub(crate) use window::{NOT_A_TIME, WINDOWS_MAX, WindowFunction, WindowUdf};
+
+/// What an expression that nobody wrote stands for.
+pub(crate) fn stands_for(expr: &Expr) -> Option<Expr> {
+    integer::stands_for(expr).or_else(|| float::stands_for(expr))
+}
 
 /// Every scalar function of ours.
 #[must_use]
@@ -49,7 +60,7 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     let distinct: AggregateUDF =
         approx_distinct_udaf().as_ref().clone().with_aliases(["approx_count_distinct"]);
     registry.register_udaf(Arc::new(distinct))?;
-    for function in percentile::all() {
+    for function in percentile::all().into_iter().chain(detour::all()) {
         registry.register_udaf(Arc::new(function))?;
     }
     Ok(())

@@ -12,9 +12,10 @@ use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, cast};
 use super::{Lowered, Lowering, renamed};
 use crate::datatype;
 use crate::error::SqlError;
+use crate::functions::float;
 use crate::lower::expr::Scope;
 use crate::nearest::{list, nearest};
-use crate::view::{AggregateCall, AggregateFunction, OrderBy, ViewNode};
+use crate::view::{AggregateCall, AggregateFunction, AggregateFunction as F, OrderBy, ViewNode};
 
 /// The functions that can be kept, by the name DataFusion gives them.
 const KEPT: [&str; 16] = [
@@ -159,12 +160,17 @@ impl Lowering<'_> {
         }
         let value = |e: &Expr| self.stored(e, scope);
         let args = match function {
-            AggregateFunction::Count
-                if params.args.iter().all(|e| never_null(e, scope)) && !params.distinct =>
-            {
+            F::Count if params.args.iter().all(|e| never_null(e, scope)) && !params.distinct => {
                 Vec::new()
             }
-            AggregateFunction::ApproxPercentile(_) => vec![value(&params.args[0])?],
+            F::ApproxPercentile(_) => vec![value(&params.args[0])?],
+            // States compare bits.
+            F::Min | F::Max if is_float(&params.args[0], scope) => {
+                vec![value(&float::one_nan(params.args[0].clone()))?]
+            }
+            F::ApproxDistinct if is_float(&params.args[0], scope) => {
+                vec![value(&float::one_form(params.args[0].clone()))?]
+            }
             _ => params.args.iter().map(value).collect::<Result<Vec<_>, _>>()?,
         };
         let plain = |e: &Expr| scope.expr(e, self.planner).map_err(|e| self.fail(e));
@@ -174,7 +180,12 @@ impl Lowering<'_> {
                 .iter()
                 .map(|s| {
                     let (descending, nulls_first) = (!s.asc, s.nulls_first);
-                    Ok(OrderBy { expr: value(&s.expr)?, descending, nulls_first })
+                    // The same object, so that it is known as the same value.
+                    let expr = match params.args.first() {
+                        Some(arg) if *arg == s.expr => Arc::clone(&args[0]),
+                        _ => value(&s.expr)?,
+                    };
+                    Ok(OrderBy { expr, descending, nulls_first })
                 })
                 .collect::<Result<Vec<_>, SqlError>>()?
         } else {
@@ -227,6 +238,10 @@ fn stored_field(field: &Field) -> Field {
     }
 }
 
+fn is_float(expr: &Expr, scope: &Scope) -> bool {
+    expr.get_type(scope.schema()).is_ok_and(|t| t.is_floating())
+}
+
 fn never_null(expr: &Expr, scope: &Scope) -> bool {
     match expr {
         Expr::Literal(value, _) => !value.is_null(),
@@ -235,7 +250,6 @@ fn never_null(expr: &Expr, scope: &Scope) -> bool {
 }
 
 fn function(name: &str, params: &AggregateFunctionParams) -> Option<AggregateFunction> {
-    use AggregateFunction as F;
     let one = params.args.len() == 1;
     Some(match name {
         "count" if one => F::Count,

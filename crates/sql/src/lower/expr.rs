@@ -16,6 +16,7 @@ use yeoul_batch::{ColumnExpr, Expr, ExprError, ExprRef};
 
 use super::fast;
 use crate::explain::tidy;
+use crate::functions;
 use crate::planner::Planner;
 use crate::translate;
 
@@ -175,7 +176,10 @@ fn text(expr: &LogicalExpr) -> String {
             LogicalExpr::Column(c) => {
                 Ok(Transformed::yes(LogicalExpr::Column(Column::new_unqualified(tidy(&c.name)))))
             }
-            other => Ok(Transformed::no(other)),
+            other => Ok(match functions::stands_for(&other) {
+                Some(written) => Transformed::yes(written),
+                None => Transformed::no(other),
+            }),
         })
         .data();
     plain

@@ -8,6 +8,7 @@
 //! | `count(*)` | `count(*) AS count`, as PostgreSQL names it |
 //! | columns of the answer with the same name | each with a mark behind it, which [`shown`] takes off |
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
+//! | `CAST(2.5 AS INTEGER)` | `CAST(3 AS INTEGER)` |
 //! | `TABLE t` | `SELECT * FROM t` |
 //!
 //! What must hold: DataFusion runs the result as it is, so a view and its batch twin are the
@@ -27,6 +28,7 @@ use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
 
 use crate::catalog::Catalog;
 use crate::error::{Span, SqlError};
+use crate::number;
 use crate::planner::Context;
 use crate::text::Text;
 
@@ -116,6 +118,7 @@ impl VisitorMut for Words<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
+        number::exact_cast(expr);
         let sql::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         match self.call(function) {
             Ok(()) => ControlFlow::Continue(()),

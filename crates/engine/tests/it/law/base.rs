@@ -21,10 +21,9 @@ pub(super) enum Kind {
     Big,
     /// Floats whose sums are exact in every order.
     Float,
-    /// Floats up to the ends of their type: compared, never added.
+    /// Floats up to the ends of their type, and both zeros: compared, never added.
     Wild,
-    /// The same with NaN among them. Not for `min` and `max`: those of DataFusion depend on whether NaN
-    /// comes first, so there is no batch answer to compare with.
+    /// The same with NaN among them.
     Nan,
     /// Floats that depend on the order of additions: compared with a tolerance only.
     Approx,
@@ -264,8 +263,7 @@ fn columns(never_null: &[&str], time: TimeType) -> Vec<String> {
     COLUMNS.iter().map(line).collect()
 }
 
-// Not -0.0: count(DISTINCT x) of a view takes it for another value than 0.0, the batch query does not.
-const WILD: [f64; 11] = [
+const WILD: [f64; 12] = [
     f64::MAX,
     f64::MIN,
     f64::MIN_POSITIVE,
@@ -273,6 +271,7 @@ const WILD: [f64; 11] = [
     -5e-324,
     1e300,
     0.0,
+    -0.0,
     1.5,
     -2.5,
     f64::INFINITY,

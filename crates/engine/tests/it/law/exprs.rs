@@ -27,8 +27,11 @@ impl Scope<'_> {
     pub(super) fn key_kind(&self, chance: &mut Chance) -> Kind {
         use Kind as K;
         let usual = [K::Int, K::Text, K::Time, K::Bool, K::Date];
-        let all =
-            [usual.as_slice(), &[K::Big, K::Float, K::Decimal, K::Opaque, K::Length]].concat();
+        let all = [
+            usual.as_slice(),
+            &[K::Big, K::Float, K::Wild, K::Nan, K::Decimal, K::Opaque, K::Length],
+        ]
+        .concat();
         let wanted: &[Kind] = if chance.once_in(4) { &all } else { &usual };
         let there = self.of(wanted);
         if there.is_empty() { K::Int } else { chance.pick(&there).kind }
@@ -43,10 +46,12 @@ impl Scope<'_> {
         let other = self.one(chance, kind).unwrap_or_else(|| c.clone());
         match kind {
             Kind::Int => self.int(chance, &c, &other),
-            Kind::Float => match chance.below(4) {
+            Kind::Float => match chance.below(5) {
                 0 => format!("{c} * 0.5"),
                 1 => format!("{c} + {other}"),
                 2 => format!("abs({c})"),
+                // Of 0 it is -0.
+                3 => format!("-{c}"),
                 _ => format!("CASE WHEN {} THEN {c} ELSE 0.25 END", self.condition(chance, 0)),
             },
             Kind::Text => match chance.below(6) {
@@ -72,7 +77,7 @@ impl Scope<'_> {
     }
 
     fn int(&self, chance: &mut Chance, c: &str, other: &str) -> String {
-        match chance.below(8) {
+        match chance.below(10) {
             0 => format!("{c} % 7"),
             1 => format!("{c} + {other}"),
             2 => format!("abs({c})"),
@@ -80,6 +85,9 @@ impl Scope<'_> {
             4 => format!("CASE WHEN {} THEN {c} ELSE -3 END", self.condition(chance, 0)),
             5 => format!("char_length({})", self.value(chance, Kind::Text)),
             6 => format!("{c} / 10"),
+            // Rounded: half of the values of `f` and `r` have a fraction, half of those are a half.
+            7 => format!("CAST({} AS BIGINT)", self.value(chance, Kind::Float)),
+            8 => format!("CAST({} AS BIGINT)", self.value(chance, Kind::Decimal)),
             _ => format!("nullif({c}, 1)"),
         }
     }
@@ -185,7 +193,7 @@ impl Scope<'_> {
             }
             (5 | 6, _) => self.sum(chance),
             (7, _) => self.average(chance),
-            (8 | 9, Some(c)) if c.kind != K::Bool && c.kind != K::Nan => {
+            (8 | 9, Some(c)) if c.kind != K::Bool => {
                 (format!("{}({})", chance.pick(&["min", "max"]), c.name), c.kind)
             }
             (10 | 11, Some(c)) => {

@@ -209,6 +209,13 @@ impl Writer<'_> {
         for _ in 0..more {
             let kind = scope.key_kind(self.chance);
             keys.push((scope.value(self.chance, kind), kind));
+            // A cast, which the planner calls as it calls the column.
+            if self.chance.once_in(8)
+                && let Some(column) = from.columns.iter().find(|c| c.name == keys[keys.len() - 1].0)
+                && matches!(column.kind, Kind::Int | Kind::Big | Kind::Date)
+            {
+                keys.push((format!("CAST({} AS VARCHAR)", column.name), Kind::Text));
+            }
         }
         let calls: Vec<(String, Kind)> = (0..1 + self.chance.below(4))
             .map(|_| scope.aggregate(self.chance, from.event_time))
