@@ -1,12 +1,16 @@
 //! Building filters: slots packed one after the other, segments peeled key by key.
 
+use bytes::Bytes;
+
 use super::filter::{
-    ALL, BITS_MAX, Filter, PAD, SLOTS, SLOTS_PER_KEY, Segment, fingerprint, halves, mask, mix,
-    segment_of, slots_len,
+    ALL, BITS_MAX, Filter, PAD, PART_BITS_MAX, Part, SLOTS, SLOTS_PER_KEY, Segment, fingerprint,
+    halves, mask, mix, segment_of, slots_len,
 };
 
 /// A run is divided until segments have at most twice this many keys on average.
-const SEGMENT_KEYS: u64 = 1 << 17;
+pub(super) const SEGMENT_KEYS: u64 = 1 << 16;
+/// Segments are multiples of this many slots (2³), so that at every width they end with a whole byte.
+const BLOCK_LOG2_MIN: u32 = 3;
 /// Seeds tried before equal keys are looked for, and before a segment goes without a filter.
 const SEEDS_PLAIN: u64 = 16;
 const SEEDS_MAX: u64 = 64;
@@ -30,31 +34,36 @@ impl Slots {
     pub(super) fn push(&mut self, value: u64) {
         self.pending |= (value & mask(self.bits)) << self.pending_bits;
         self.pending_bits += self.bits;
-        while self.pending_bits >= 8 {
-            self.bytes.push(self.pending.to_le_bytes()[0]);
-            self.pending >>= 8;
-            self.pending_bits -= 8;
+        if self.pending_bits >= 32 {
+            self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..4]);
+            self.pending >>= 32;
+            self.pending_bits -= 32;
         }
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Bytes {
         if self.bits == 0 {
-            return Vec::new();
+            return Bytes::new();
         }
-        if self.pending_bits > 0 {
-            self.bytes.push(self.pending.to_le_bytes()[0]);
-        }
+        let rest = self.pending_bits.div_ceil(8) as usize;
+        self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..rest]);
         self.bytes.extend_from_slice(&[0; PAD]);
         self.bytes.shrink_to_fit();
-        self.bytes
+        self.bytes.into()
     }
 }
 
 /// Builds the filter of a run from its keys in ascending order.
 #[derive(Debug)]
 pub(super) struct FilterBuilder {
+    bits: u32,
     prefix_bits: u32,
+    part_bits: u32,
+    /// The keys that a part is expected to have.
+    part_keys: u64,
     segments: Vec<Segment>,
+    /// The parts that are closed, and the one being filled.
+    parts: Vec<Part>,
     slots: Slots,
     slot_count: u64,
     /// The segment being gathered, and the low halves of its keys.
@@ -64,17 +73,21 @@ pub(super) struct FilterBuilder {
 }
 
 impl FilterBuilder {
-    /// A builder for about `keys` keys; the number only sets how the run is divided.
-    pub(super) fn new(keys: u64, bits: u32) -> Self {
+    /// A builder for about `keys` keys in segments of about `segment_keys`; the numbers only set how
+    /// the run is divided.
+    pub(super) fn new(keys: u64, bits: u32, segment_keys: u64) -> Self {
         let bits = bits.min(BITS_MAX);
-        let prefix_bits = (keys / SEGMENT_KEYS).checked_ilog2().unwrap_or(0).min(32);
-        #[expect(clippy::cast_precision_loss, reason = "a capacity need not be exact")]
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as above")]
-        let expected = (keys as f64 * SLOTS_PER_KEY) as u64;
+        let prefix_bits = (keys / segment_keys).checked_ilog2().unwrap_or(0).min(32);
+        let part_bits = prefix_bits.min(PART_BITS_MAX);
+        let part_keys = keys >> part_bits;
         Self {
+            bits,
             prefix_bits,
+            part_bits,
+            part_keys,
             segments: vec![Segment::EMPTY; 1 << prefix_bits],
-            slots: Slots::with_capacity(bits, expected),
+            parts: Vec::with_capacity(1 << part_bits),
+            slots: part_slots(bits, part_keys),
             slot_count: 0,
             current: 0,
             keys: Vec::new(),
@@ -85,26 +98,45 @@ impl FilterBuilder {
     /// Adds the next key.
     #[inline]
     pub(super) fn push(&mut self, key: u128) {
-        if self.slots.bits == 0 {
+        if self.bits == 0 {
             return;
         }
         let (high, low) = halves(key);
         let segment = segment_of(high, self.prefix_bits);
         if segment != self.current {
             self.close_segment();
+            while self.parts.len() < segment_of(high, self.part_bits) {
+                self.close_part();
+            }
             self.current = segment;
         }
         self.keys.push(low);
     }
 
+    /// How many parts are closed, of how many; none when there is only one.
+    pub(super) fn parts(&self) -> (usize, usize) {
+        (self.parts.len(), if self.part_bits == 0 { 0 } else { 1 << self.part_bits })
+    }
+
+    /// What of the filter is closed. The other parts are there and know nothing.
+    pub(super) fn so_far(&self) -> Filter {
+        let mut parts = self.parts.clone();
+        parts.resize(1 << self.part_bits, Part::EMPTY);
+        let (prefix_bits, part_bits) = (self.prefix_bits, self.part_bits);
+        Filter { prefix_bits, segments: self.segments.clone(), part_bits, parts }
+    }
+
     /// The filter.
     pub(super) fn finish(mut self) -> Filter {
         self.close_segment();
+        while self.parts.len() < 1 << self.part_bits {
+            self.close_part();
+        }
         Filter {
-            bits: self.slots.bits,
             prefix_bits: self.prefix_bits,
             segments: self.segments,
-            slots: self.slots.finish(),
+            part_bits: self.part_bits,
+            parts: self.parts,
         }
     }
 
@@ -121,6 +153,23 @@ impl FilterBuilder {
         }
         self.segments[self.current] = segment;
     }
+
+    fn close_part(&mut self) {
+        let count = std::mem::take(&mut self.slot_count);
+        // The last part needs no room for another.
+        let more = if self.parts.len() + 1 < 1 << self.part_bits { self.part_keys } else { 0 };
+        let slots = std::mem::replace(&mut self.slots, part_slots(self.bits, more));
+        let slots = if count == 0 { Bytes::new() } else { slots.finish() };
+        self.parts.push(Part { bits: self.bits, count, slots });
+    }
+}
+
+/// Room for the slots of a part.
+fn part_slots(bits: u32, keys: u64) -> Slots {
+    #[expect(clippy::cast_precision_loss, reason = "a capacity need not be exact")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as above")]
+    let expected = (keys as f64 * SLOTS_PER_KEY) as u64;
+    Slots::with_capacity(bits, expected)
 }
 
 /// Room for building one segment, used again for the next.
@@ -208,7 +257,8 @@ impl Scratch {
     }
 }
 
-/// The number and the blocks of slots for `keys` keys, as in the paper's reference code.
+/// The number and the blocks of slots for `keys` keys, as in the paper's reference code; blocks are not
+/// smaller than [`BLOCK_LOG2_MIN`] says.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -217,7 +267,7 @@ impl Scratch {
 )]
 fn shape(keys: usize) -> Segment {
     let n = (keys as f64).max(2.0);
-    let block_log2 = ((n.ln() / 3.33f64.ln() + 2.25).floor() as u32).min(18);
+    let block_log2 = ((n.ln() / 3.33f64.ln() + 2.25).floor() as u32).clamp(BLOCK_LOG2_MIN, 18);
     let factor = (0.875 + 0.25 * 1e6f64.ln() / n.ln()).max(1.125);
     let blocks = ((n * factor).round() as u64).div_ceil(1 << block_log2).max(3);
     let first_slots = u32::try_from((blocks - 2) << block_log2).unwrap_or(u32::MAX);

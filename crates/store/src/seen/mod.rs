@@ -22,6 +22,9 @@
 //! rows were dropped, so keys are put in without being asked for ([`Seen::insert`]), and putting in
 //! one that is there already changes nothing.
 //!
+//! While runs are merged, what of the new run is there is asked instead of the old ones, whose filters
+//! are given back part by part: a large merge needs no second copy of its filters.
+//!
 //! Limits: memory as in [`SeenOptions::memory_bytes`]; when keys outgrow it filters become narrower and
 //! probes slower, down to reading a page of every run per key.
 //!
@@ -38,6 +41,7 @@ mod table;
 mod tend;
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -70,7 +74,10 @@ const GROUP: usize = 128;
 /// Batches from this size on are worth sorting.
 const SORT_MIN: usize = 1024;
 /// So many full tables may wait to be written before the commit thread waits for them.
-const FROZEN_MAX: usize = 2;
+const FROZEN_MAX: usize = 1;
+/// A run's filter is divided until segments have at most twice this many keys on average; tests have small
+/// runs, whose filters are to have several parts too.
+const SEGMENT_KEYS: u64 = if cfg!(test) { 64 } else { build::SEGMENT_KEYS };
 
 /// The settings of one stream's index.
 #[derive(Clone, Debug)]
@@ -79,8 +86,9 @@ pub struct SeenOptions {
     pub stream: u32,
     /// The horizon in microseconds, rounded up to milliseconds; at least one.
     pub within_us: i64,
-    /// The memory to use for tables, filters and fences together. 360 million keys take 600 MB:
-    /// three tables of 28 MB, and 11 bits per key. Merging takes a twelfth more for a while.
+    /// The memory to use: for tables, for filters and fences, and for flushes and merges.
+    /// 360 million keys take 600 MB: two tables of 28 MB, 135 MB for work, and 8 bits for each key
+    /// of the 405 million that are there before the oldest run is dropped.
     pub memory_bytes: usize,
     /// The keys of the table in memory when it is written as a run. It grows up to this.
     pub table_keys: usize,
@@ -109,7 +117,16 @@ struct Live {
     /// The last of the tables it came from.
     order: u64,
     run: Arc<Run>,
-    filter: Arc<Filter>,
+    filter: Filter,
+    /// It is asked about keys whose high half is in here. All, but of what is being merged: what of
+    /// the merged run is there answers instead of the inputs.
+    asked: RangeInclusive<u64>,
+}
+
+impl Live {
+    fn new(order: u64, run: Run, filter: Filter) -> Self {
+        Self { order, run: Arc::new(run), filter, asked: 0..=u64::MAX }
+    }
 }
 
 /// A checkpoint that has begun.
@@ -139,6 +156,10 @@ pub struct Seen {
     tending: bool,
     /// Runs that are being merged.
     busy: HashSet<u64>,
+    /// What of the merged run is there already.
+    rising: Option<Live>,
+    /// An empty table of full size.
+    spare: Option<Table>,
     sender: Sender<Result<Done, StoreError>>,
     receiver: Receiver<Result<Done, StoreError>>,
     checkpoint: Option<Checkpoint>,
@@ -169,7 +190,7 @@ pub struct SeenStats {
     pub memory_bytes: usize,
     /// Bytes of the run files.
     pub disk_bytes: u64,
-    /// The narrowest filter in bits per fingerprint; 0 when there is none.
+    /// The narrowest filter in bits per fingerprint, taken at its widest part; 0 when there is none.
     pub filter_bits: u32,
     /// Pages read by probes since it was opened.
     pub pages_read: u64,
@@ -194,7 +215,7 @@ impl Seen {
         let mut runs = Vec::with_capacity(named.len());
         for (order, meta) in (1u64..).zip(named) {
             let (run, filter) = Run::open(&folder.media, meta, options.stream)?;
-            runs.push(Live { order, run: Arc::new(run), filter: Arc::new(filter) });
+            runs.push(Live::new(order, run, filter));
         }
         let clock_ms = named.iter().map(|r| r.to_us.div_euclid(1000)).max().unwrap_or(i64::MIN / 4);
         let (sender, receiver) = unbounded();
@@ -213,6 +234,8 @@ impl Seen {
             flushing: false,
             tending: false,
             busy: HashSet::new(),
+            rising: None,
+            spare: None,
             sender,
             receiver,
             checkpoint: None,
@@ -293,6 +316,7 @@ impl Seen {
     #[must_use]
     pub fn stats(&self) -> SeenStats {
         let tables = self.frozen.iter().map(|f| f.table.as_ref()).chain([&self.active]);
+        let tables = tables.chain(&self.spare);
         let (memory_keys, table_bytes) =
             tables.fold((0, 0), |(k, b), t| (k + t.len() as u64, b + t.bytes()));
         SeenStats {
@@ -362,20 +386,22 @@ impl Seen {
     ) -> Result<(), StoreError> {
         let horizon_ms = self.horizon_ms();
         let mut passed = [0u32; GROUP];
-        for live in self.runs.iter().rev() {
+        let mut within = [0u32; GROUP];
+        for live in self.runs.iter().rev().chain(&self.rising) {
             if live.run.meta.to_us.div_euclid(1000) <= horizon_ms {
                 continue;
             }
-            // No branch depends on an answer, so that the reads of many keys are under way
-            // together.
-            let mut count = 0;
-            for &at in undecided.iter() {
-                passed[count] = at;
-                count += usize::from(live.filter.passes(keys[at as usize]));
-            }
-            if count == 0 {
-                continue;
-            }
+            let asked = if live.asked == (0..=u64::MAX) {
+                undecided.as_slice()
+            } else {
+                let mut count = 0;
+                for &at in undecided.iter() {
+                    within[count] = at;
+                    count += usize::from(live.asked.contains(&halves(keys[at as usize]).0));
+                }
+                &within[..count]
+            };
+            let count = live.filter.pass(keys, asked, &mut passed);
             let mut found = false;
             for &at in &passed[..count] {
                 self.pages_read += 1;

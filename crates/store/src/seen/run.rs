@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::SEGMENT_KEYS;
 use super::build::FilterBuilder;
 use super::filter::{Filter, halves};
 use super::format::{FOOT_LEN, Foot, Head, PAGE_KEYS, PAGE_LEN, Page, PageBuilder, damaged, path};
@@ -103,8 +104,9 @@ impl Run {
     pub(super) fn time_ms(&self, key: u128, page: &mut Vec<u8>) -> Result<Option<i64>, StoreError> {
         let (high, _) = halves(key);
         // Keys with the fence's own high half may also end the page before it.
-        let first = self.fences.partition_point(|&f| f < high).saturating_sub(1);
-        let last = self.fences.partition_point(|&f| f <= high);
+        let not_before = self.fences.partition_point(|&f| f < high);
+        let equal = self.fences[not_before..].iter().take_while(|&&f| f == high).count();
+        let (first, last) = (not_before.saturating_sub(1), not_before + equal);
         for number in first..last {
             self.read_pages(number as u64, 1, page)?;
             if let Some(time) = self.page(number as u64, page)?.find(key) {
@@ -249,7 +251,18 @@ pub(super) struct RunWriter {
     pages: Vec<u8>,
     fences: Vec<u64>,
     filter: FilterBuilder,
+    /// The closed parts of the filter that were handed over.
+    handed: usize,
     last: Option<u128>,
+}
+
+/// What of a run can be asked while the rest is being written.
+#[derive(Debug)]
+pub(super) struct Rising {
+    pub(super) run: Run,
+    pub(super) filter: Filter,
+    /// It has the keys whose high half is below this.
+    pub(super) below: u64,
 }
 
 impl RunWriter {
@@ -275,7 +288,8 @@ impl RunWriter {
             page: PageBuilder::new(),
             pages: Vec::with_capacity(PAGES_AT_A_TIME * PAGE_LEN),
             fences: Vec::with_capacity(usize::try_from(keys).unwrap_or(0) / PAGE_KEYS + 1),
-            filter: FilterBuilder::new(keys, bits),
+            filter: FilterBuilder::new(keys, bits, SEGMENT_KEYS),
+            handed: 0,
             last: None,
         })
     }
@@ -304,6 +318,44 @@ impl RunWriter {
         Ok(())
     }
 
+    /// What can be asked already, when it has become more by a part of the filter. It is also made
+    /// durable, so that the disk does not get all of a large run at once.
+    pub(super) fn rising(&mut self) -> Result<Option<Rising>, StoreError> {
+        let (closed, parts) = self.filter.parts();
+        // At the end of a page all keys of the closed parts are in whole pages.
+        if closed <= self.handed || parts == 0 || !self.page.is_empty() {
+            return Ok(None);
+        }
+        self.handed = closed;
+        self.file.append(&self.pages)?;
+        self.pages.clear();
+        self.file.sync()?;
+        let run = self.run(self.fences.clone())?;
+        let below = (u64::MAX / parts as u64 + 1) * closed as u64;
+        Ok(Some(Rising { run, filter: self.filter.so_far(), below }))
+    }
+
+    /// The run as far as its pages are written.
+    fn run(&self, fences: Vec<u64>) -> Result<Run, StoreError> {
+        let meta = SeenRunMeta {
+            number: self.number,
+            from_us: self.foot.from_ms.wrapping_mul(1000),
+            to_us: self.foot.to_ms.wrapping_mul(1000),
+            keys: self.foot.keys,
+            bytes: self.file.position(),
+        };
+        Ok(Run {
+            meta,
+            path: self.path.clone(),
+            base_ms: self.base_ms,
+            from_ms: self.foot.from_ms,
+            to_ms: self.foot.to_ms,
+            pages: fences.len() as u64,
+            fences,
+            source: open_source(&self.media, &self.path)?,
+        })
+    }
+
     /// Makes the run durable. Without keys there is no run and no file.
     pub(super) fn finish(mut self) -> Result<Option<(Run, Filter)>, StoreError> {
         if self.foot.keys == 0 {
@@ -314,40 +366,23 @@ impl RunWriter {
         if !self.page.is_empty() {
             self.page.finish(&mut self.pages);
         }
-        let filter = self.filter.finish();
+        let filter = std::mem::replace(&mut self.filter, FilterBuilder::new(0, 0, 1)).finish();
         self.fences.shrink_to_fit();
         let fences: Vec<u8> = self.fences.iter().flat_map(|f| f.to_le_bytes()).collect();
         let segments = filter.encode_segments();
         // The slots are most of the memory: they are written from where they are.
-        let tail = [fences.as_slice(), &segments, filter.slots()];
+        let tail: Vec<&[u8]> = [&*fences, &*segments].into_iter().chain(filter.slots()).collect();
         self.foot.pages = self.fences.len() as u64;
         self.foot.filter_bits = filter.bits();
         self.foot.filter_prefix = filter.prefix_bits();
         self.foot.tail_len = tail.iter().map(|piece| piece.len() as u64).sum();
         self.foot.tail_crc = tail.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
-        let [fences, segments, slots] = tail;
-        self.file.append_vectored(&[&self.pages, fences, segments, slots, &self.foot.encode()])?;
+        let foot = self.foot.encode();
+        let pieces: Vec<&[u8]> = [&*self.pages].into_iter().chain(tail).chain([&*foot]).collect();
+        self.file.append_vectored(&pieces)?;
         self.file.sync()?;
-        let bytes = self.file.position();
-        drop(self.file);
         self.media.sync_dir("seen")?;
-        let meta = SeenRunMeta {
-            number: self.number,
-            from_us: self.foot.from_ms.wrapping_mul(1000),
-            to_us: self.foot.to_ms.wrapping_mul(1000),
-            keys: self.foot.keys,
-            bytes,
-        };
-        let run = Run {
-            meta,
-            base_ms: self.base_ms,
-            from_ms: self.foot.from_ms,
-            to_ms: self.foot.to_ms,
-            pages: self.foot.pages,
-            fences: self.fences,
-            source: open_source(&self.media, &self.path)?,
-            path: self.path,
-        };
-        Ok(Some((run, filter)))
+        let fences = std::mem::take(&mut self.fences);
+        Ok(Some((self.run(fences)?, filter)))
     }
 }

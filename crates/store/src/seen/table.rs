@@ -133,15 +133,39 @@ impl Table {
         true
     }
 
-    /// All keys with their times in milliseconds after the base, in order.
-    pub(super) fn sorted(&self) -> Vec<(u128, u32)> {
-        let slots = self.keys.iter().copied().zip(self.times.iter().copied());
-        let zero = self.zero.map(|time| (EMPTY, time));
-        let mut all: Vec<(u128, u32)> = Vec::with_capacity(self.len());
-        all.extend(zero);
-        all.extend(slots.filter(|(key, _)| *key != EMPTY));
-        all.sort_by_key(|(key, _)| *key);
-        all
+    /// Forgets all keys; the memory stays.
+    pub(super) fn clear(&mut self) {
+        self.keys.fill(EMPTY);
+        (self.taken, self.zero) = (0, None);
+    }
+
+    /// Gives all keys in order, with their times in milliseconds after the base.
+    ///
+    /// A stretch of taken slots holds all keys whose homes are in it, so only stretches are sorted.
+    pub(super) fn for_each<E>(
+        &self,
+        mut each: impl FnMut(u128, u32) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut stretch: Vec<(u128, u32)> = Vec::new();
+        let mut give = |stretch: &mut Vec<(u128, u32)>| {
+            stretch.sort_unstable();
+            stretch.drain(..).try_for_each(|(key, time)| each(key, time))
+        };
+        stretch.extend(self.zero.map(|time| (EMPTY, time)));
+        give(&mut stretch)?;
+        // Keys that found no slot before the end are at the beginning: they are the last.
+        let first_empty = self.keys.iter().position(|&key| key == EMPTY).unwrap_or(0);
+        let is_wrapped = |slot: usize| slot < first_empty && self.home(self.keys[slot]) > slot;
+        for (slot, (&key, &time)) in self.keys.iter().zip(&self.times).enumerate() {
+            if key == EMPTY {
+                give(&mut stretch)?;
+            } else if !is_wrapped(slot) {
+                stretch.push((key, time));
+            }
+        }
+        let wrapped = (0..first_empty).filter(|&slot| is_wrapped(slot));
+        stretch.extend(wrapped.map(|slot| (self.keys[slot], self.times[slot])));
+        give(&mut stretch)
     }
 
     #[inline]
@@ -205,9 +229,16 @@ mod tests {
                 assert_eq!(table.time_ms(key), twin.get(&key).copied(), "seed {seed}");
             }
             assert_eq!(table.len(), twin.len());
-            let sorted: Vec<(u128, i64)> =
-                table.sorted().into_iter().map(|(k, t)| (k, 1000 + i64::from(t))).collect();
+            let mut sorted: Vec<(u128, i64)> = Vec::new();
+            let all = table.for_each(|key, time| {
+                sorted.push((key, 1000 + i64::from(time)));
+                Ok::<_, ()>(())
+            });
+            all.unwrap();
             assert_eq!(sorted, twin.into_iter().collect::<Vec<_>>(), "seed {seed}");
+            table.clear();
+            table.restart(1000);
+            assert_eq!((table.len(), table.time_ms(pool[0])), (0, None));
         }
     }
 }

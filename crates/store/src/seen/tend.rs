@@ -7,6 +7,7 @@ use super::filter::{BITS_MAX, SLOTS_PER_KEY};
 use super::format::path;
 use super::job::{Done, Job, Written};
 use super::policy::{self, Candidate};
+use super::run::Rising;
 use super::table::Table;
 use super::{Checkpoint, FROZEN_MAX, Frozen, Live, Seen, Urgency};
 use crate::StoreError;
@@ -16,8 +17,11 @@ use crate::manifest::SeenRunMeta;
 const FENCE_BYTES_PER_KEY: f64 = 8.0 / 204.0;
 /// Bytes of memory per key of a table at its fullest.
 const TABLE_BYTES_PER_KEY: usize = 28;
-/// This part of the memory stays free for the filter that a merge is building.
-const MERGE_SHARE: usize = 12;
+/// This part of the memory is for what flushes and merges need: the part of a filter that is not handed over
+/// yet, a segment's keys and hashes (5 MB each), pages, and what the allocator keeps.
+const WORK_SHARE: usize = 4;
+/// So many parts of filters are narrowed at once, some milliseconds each.
+const NARROWED_AT_ONCE: usize = 2;
 
 impl Seen {
     /// Freezes the keys accepted so far, for a checkpoint. When their runs are there
@@ -105,6 +109,7 @@ impl Seen {
                 installed = true;
             }
             self.expire();
+            self.narrow();
             self.begin_work();
             if !installed {
                 return Ok(());
@@ -126,8 +131,11 @@ impl Seen {
         // A stream that has filled one table fills the next: growing step by step would double
         // the work. One that has not (a checkpoint came first) starts small again.
         let full = self.active.len() >= self.options.table_keys / 2;
+        let spare = self.spare.take().filter(|_| full);
         let room = if full { self.options.table_keys } else { 0 };
-        let table = std::mem::replace(&mut self.active, Table::new(self.clock_ms, room));
+        let mut empty = spare.unwrap_or_else(|| Table::new(self.clock_ms, room));
+        empty.restart(self.clock_ms);
+        let table = std::mem::replace(&mut self.active, empty);
         let order = self.next_order;
         self.next_order += 1;
         self.frozen.push(Frozen { order, table: Arc::new(table), begun: false });
@@ -148,27 +156,47 @@ impl Seen {
         match done.map_err(|error| self.fail(error))? {
             Done::Flushed { order, written } => {
                 self.flushing = false;
-                self.frozen.retain(|f| f.order != order);
+                let flushed: Vec<Frozen> =
+                    self.frozen.extract_if(.., |f| f.order == order).collect();
+                flushed.into_iter().for_each(|f| self.keep_spare(f.table));
                 if let Some((run, filter)) = written {
-                    let live = Live { order, run: Arc::new(run), filter: Arc::new(filter) };
                     let at = self.runs.partition_point(|l| l.order < order);
-                    self.runs.insert(at, live);
+                    self.runs.insert(at, Live::new(order, run, filter));
                 }
             }
             Done::Merged { inputs, written } => {
                 self.tending = false;
                 self.busy.clear();
+                self.rising = None;
                 self.replace(&inputs, written);
             }
-            Done::Narrowed { run, filter } => {
-                self.tending = false;
-                if let Some(live) = self.runs.iter_mut().find(|l| l.run.meta.number == run) {
-                    live.filter = Arc::new(filter);
-                }
-            }
+            Done::Rising(rising) => self.raise(rising),
             Done::Removed => {}
         }
         Ok(())
+    }
+
+    /// What of a merged run is there answers from now on, and the inputs forget what they knew of it.
+    fn raise(&mut self, rising: Rising) {
+        let Rising { run, filter, below } = rising;
+        for live in &mut self.runs {
+            if self.busy.contains(&live.run.meta.number) {
+                live.asked = below..=u64::MAX;
+                live.filter.forget_below(below);
+            }
+        }
+        let asked = 0..=below - 1;
+        self.rising = Some(Live { asked, ..Live::new(0, run, filter) });
+    }
+
+    /// Keeps a table for the next keys: a fresh one costs as much time, and what is freed is not always
+    /// given back at once.
+    fn keep_spare(&mut self, table: Arc<Table>) {
+        let full = table.len() >= self.options.table_keys / 2;
+        if let (None, true, Ok(mut table)) = (&self.spare, full, Arc::try_unwrap(table)) {
+            table.clear();
+            self.spare = Some(table);
+        }
     }
 
     /// Puts a merged run in the place of its inputs.
@@ -179,7 +207,7 @@ impl Seen {
         let old: Vec<Live> = self.runs.extract_if(.., |l| is_input(l)).collect();
         let order = old.iter().map(|l| l.order).max().unwrap_or(0);
         if let Some((run, filter)) = written {
-            self.runs.insert(at, Live { order, run: Arc::new(run), filter: Arc::new(filter) });
+            self.runs.insert(at, Live::new(order, run, filter));
         }
         self.retire(&old);
     }
@@ -218,17 +246,17 @@ impl Seen {
         let stream = self.options.stream;
         let urgency = match job {
             Job::Flush { .. } | Job::Remove { .. } => Urgency::Soon,
-            Job::Merge { .. } | Job::Narrow { .. } => Urgency::Later,
+            Job::Merge { .. } => Urgency::Later,
         };
         let work = move || {
-            let done = job.run(&media, stream);
+            let done = job.run(&media, stream, &mut |part| drop(sender.send(Ok(part))));
             // Nobody listens when the index was closed meanwhile; the next opening tidies up.
             drop(sender.send(done));
         };
         (self.spawn)(urgency, Box::new(work));
     }
 
-    /// Begins what can be begun: a flush, and beside it one narrowing or merge.
+    /// Begins what can be begun: a flush, and beside it one merge.
     pub(super) fn begin_work(&mut self) {
         if !self.flushing
             && let Some(at) = self.frozen.iter().position(|f| !f.begun)
@@ -244,25 +272,24 @@ impl Seen {
         if self.tending {
             return;
         }
-        if let Some(job) = self.narrow().or_else(|| self.merge()) {
+        if let Some(job) = self.merge() {
             self.tending = true;
             self.begin(job);
         }
     }
 
-    /// The widest filter gives up a bit when memory is over its limit; of equally wide ones the
-    /// largest.
-    fn narrow(&self) -> Option<Job> {
-        if self.run_bytes() <= self.run_bytes_max() {
-            return None;
+    /// The widest filters give up bits while memory is over its limit; of equally wide ones the
+    /// largest. It is a part of a filter at a time, and only some at once: so it takes milliseconds.
+    fn narrow(&mut self) {
+        for _ in 0..NARROWED_AT_ONCE {
+            if self.run_bytes() <= self.run_bytes_max() {
+                return;
+            }
+            let widest = self.runs.iter_mut().max_by_key(|l| (l.filter.bits(), l.run.meta.keys));
+            if !widest.is_some_and(|l| l.filter.narrow()) {
+                return;
+            }
         }
-        let widest = self
-            .runs
-            .iter()
-            .filter(|l| l.filter.bits() > 0 && !self.busy.contains(&l.run.meta.number))
-            .max_by_key(|l| (l.filter.bits(), l.run.meta.keys))?;
-        let (run, filter) = (widest.run.meta.number, Arc::clone(&widest.filter));
-        Some(Job::Narrow { run, filter })
     }
 
     fn merge(&mut self) -> Option<Job> {
@@ -288,15 +315,16 @@ impl Seen {
 
     /// The memory of filters and fences.
     pub(super) fn run_bytes(&self) -> usize {
-        self.runs.iter().map(|l| l.filter.bytes() + l.run.bytes()).sum()
+        let asked = self.runs.iter().chain(&self.rising);
+        asked.map(|l| l.filter.bytes() + l.run.bytes()).sum()
     }
 
-    /// What of the memory is for filters and fences: not the tables, and not what a merge needs
-    /// while the old filters are still there.
-    fn run_bytes_max(&self) -> usize {
+    /// What of the memory is for filters and fences: not the tables, and not what flushes and merges
+    /// need.
+    pub(super) fn run_bytes_max(&self) -> usize {
         let tables = (FROZEN_MAX + 1) * self.options.table_keys * TABLE_BYTES_PER_KEY;
         let left = self.options.memory_bytes.saturating_sub(tables);
-        left - left / MERGE_SHARE
+        left - left / WORK_SHARE
     }
 
     /// The width at which the filters of all keys fit the memory.

@@ -9,3 +9,7 @@ mod measure;
 mod model;
 mod options;
 mod world;
+
+/// The program's: what is measured here is to cost what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
