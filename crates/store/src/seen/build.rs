@@ -6,6 +6,7 @@ use super::filter::{
     ALL, BITS_MAX, Filter, PAD, PART_BITS_MAX, Part, SLOTS, SLOTS_PER_KEY, Segment, fingerprint,
     halves, mask, mix, segment_of, slots_len,
 };
+use super::memory::Memory;
 
 /// A run is divided until segments have at most twice this many keys on average.
 pub(super) const SEGMENT_KEYS: u64 = 1 << 16;
@@ -19,7 +20,7 @@ const SEEDS_MAX: u64 = 64;
 #[derive(Debug)]
 pub(super) struct Slots {
     bits: u32,
-    bytes: Vec<u8>,
+    bytes: Memory,
     pending: u64,
     pending_bits: u32,
 }
@@ -27,7 +28,7 @@ pub(super) struct Slots {
 impl Slots {
     pub(super) fn with_capacity(bits: u32, count: u64) -> Self {
         let capacity = slots_len(bits, count).unwrap_or(0);
-        Self { bits, bytes: Vec::with_capacity(capacity), pending: 0, pending_bits: 0 }
+        Self { bits, bytes: Memory::with_capacity(capacity), pending: 0, pending_bits: 0 }
     }
 
     #[inline]
@@ -35,7 +36,7 @@ impl Slots {
         self.pending |= (value & mask(self.bits)) << self.pending_bits;
         self.pending_bits += self.bits;
         if self.pending_bits >= 32 {
-            self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..4]);
+            self.bytes.extend(&self.pending.to_le_bytes()[..4]);
             self.pending >>= 32;
             self.pending_bits -= 32;
         }
@@ -46,10 +47,9 @@ impl Slots {
             return Bytes::new();
         }
         let rest = self.pending_bits.div_ceil(8) as usize;
-        self.bytes.extend_from_slice(&self.pending.to_le_bytes()[..rest]);
-        self.bytes.extend_from_slice(&[0; PAD]);
-        self.bytes.shrink_to_fit();
-        self.bytes.into()
+        self.bytes.extend(&self.pending.to_le_bytes()[..rest]);
+        self.bytes.extend(&[0; PAD]);
+        self.bytes.finish()
     }
 }
 
@@ -164,11 +164,12 @@ impl FilterBuilder {
     }
 }
 
-/// Room for the slots of a part.
+/// Room for the slots of a part: a little more than is planned, so that none has to grow. What is not
+/// used is never touched.
 fn part_slots(bits: u32, keys: u64) -> Slots {
     #[expect(clippy::cast_precision_loss, reason = "a capacity need not be exact")]
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as above")]
-    let expected = (keys as f64 * SLOTS_PER_KEY) as u64;
+    let expected = (keys as f64 * SLOTS_PER_KEY * 1.02) as u64;
     Slots::with_capacity(bits, expected)
 }
 

@@ -21,11 +21,12 @@ use bytes::Bytes;
 
 use super::GROUP;
 use super::build::Slots;
+use super::memory::Memory;
 
 /// The widest fingerprint.
 pub(super) const BITS_MAX: u32 = 16;
 /// Slots per key, with what small segments take more: used to plan memory.
-pub(super) const SLOTS_PER_KEY: f64 = 1.19;
+pub(super) const SLOTS_PER_KEY: f64 = 1.2;
 /// Bytes of a segment in the file.
 const SEGMENT_LEN: usize = 24;
 /// The logarithm of the most parts.
@@ -311,8 +312,11 @@ impl Filter {
             let bytes = |count| slots_len(bits, count).unwrap_or(0).saturating_sub(PAD);
             let used = &slots[bytes(start)..bytes(start + count)];
             let pad: &[u8] = if bits > 0 && *count > 0 { &[0; PAD] } else { &[] };
+            let mut memory = Memory::with_capacity(used.len() + pad.len());
+            memory.extend(used);
+            memory.extend(pad);
             // A part without keys has no slots to ask, but is no part that lets everything pass.
-            parts.push(Part { bits, count: *count, slots: [used, pad].concat().into() });
+            parts.push(Part { bits, count: *count, slots: memory.finish() });
             start += count;
         }
         Self { prefix_bits, segments, part_bits, parts }

@@ -35,6 +35,7 @@ mod filter;
 mod folder;
 mod format;
 mod job;
+mod memory;
 mod policy;
 mod run;
 mod table;
