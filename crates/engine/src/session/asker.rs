@@ -143,14 +143,7 @@ impl Hash for Asked {
 
 impl Asked {
     fn question(&self, types: Vec<DataType>) -> Question {
-        let place = |(number, of): (usize, &DataType)| match of {
-            // Columns of text are `varchar`.
-            DataType::Utf8View | DataType::Utf8 if self.name == TYPE_OF => {
-                format!("${}::varchar", number + 1)
-            }
-            _ => format!("${}", number + 1),
-        };
-        let places: Vec<String> = types.iter().enumerate().map(place).collect();
+        let places: Vec<String> = (1..=types.len()).map(|number| format!("${number}")).collect();
         let sql = match places.as_slice() {
             [] if WORDS.contains(&self.name.as_str()) => format!("SELECT {}", self.name),
             places => format!("SELECT {}({})", self.name, places.join(", ")),
