@@ -7,6 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use super::error::ApiError;
 
@@ -42,7 +43,12 @@ pub(crate) fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body of at most `bytes_max`; each piece of it has to come within `timeout`.
+/// How fast a body has to come on average, after `timeout` once: its room is kept from others for as long
+/// as it takes.
+const BYTES_PER_SECOND_MIN: u32 = 32 << 10;
+
+/// Reads a body of at most `bytes_max`; each piece of it has to come within `timeout`, and all of it not
+/// much slower than [`BYTES_PER_SECOND_MIN`].
 pub(crate) async fn read(
     body: Body,
     length: Option<usize>,
@@ -57,8 +63,11 @@ pub(crate) async fn read(
     let mut pieces = body.into_data_stream();
     let mut whole = BytesMut::new();
     let mut first: Option<Bytes> = None;
+    // When a body that is as slow as it may be has sent what came so far.
+    let mut slowest = Instant::now();
     loop {
-        let piece = match tokio::time::timeout(timeout, pieces.next()).await {
+        let end = (slowest + timeout).min(Instant::now() + timeout);
+        let piece = match tokio::time::timeout_at(end, pieces.next()).await {
             Ok(None) => break,
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(error))) => {
@@ -72,6 +81,8 @@ pub(crate) async fn read(
                 ));
             }
         };
+        let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+        slowest += Duration::from_secs(1) * bytes / BYTES_PER_SECOND_MIN;
         if whole.is_empty() && first.is_none() {
             // A body in one piece is not copied.
             first = Some(piece);
@@ -178,6 +189,24 @@ fn packed(coding: Coding, error: &std::io::Error) -> ApiError {
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_cut_off() {
+        let pieces = futures::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok::<_, std::io::Error>(Bytes::from_static(b"x")), ()))
+        });
+        // No pause is as long as the timeout, and it would go on for six hours.
+        let timeout = Duration::from_millis(300);
+        let error = read(Body::from_stream(pieces), None, 1 << 20, timeout).await.unwrap_err();
+        assert_eq!(error.status, 408);
+        let pieces = futures::stream::unfold(0, |sent| async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (sent < 30).then(|| (Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 4096])), sent + 1))
+        });
+        let whole = read(Body::from_stream(pieces), None, 1 << 20, timeout).await.unwrap();
+        assert_eq!(whole.len(), 30 * 4096);
+    }
 
     fn unpacked(body: Vec<u8>, coding: Coding) -> Result<Vec<u8>, ApiError> {
         let mut source = Source::new(body.into(), coding)?;
