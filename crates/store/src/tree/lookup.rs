@@ -1,4 +1,4 @@
-//! Reading the rows of given keys of a keyed tree.
+//! Reading the rows of given keys, or of keys that begin so, of a keyed tree.
 //!
 //! ```text
 //!   keys ─▶ sorted, distinct ─┬─ memory batches: by hash
@@ -9,7 +9,7 @@
 //! What must hold: the answer is that of a scan filtered by the keys. Hashes only choose candidates;
 //! every candidate's key is compared in full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -35,13 +35,15 @@ use super::stored::{FromStored, PartRows, interval_bytes};
 use crate::{Rule, StoreError, TreeSpec};
 
 /// The merged rows of those of `keys` that the tree holds, one per key, in no particular order.
-/// `keys` are the key columns, all of one length; a key may be asked for twice.
+/// `keys` are the key columns, or only the leading ones: then all keys that begin so are meant. They are
+/// all of one length; a key may be asked for twice.
 ///
 /// # Errors
-/// When a part cannot be read, or the tree has no keys ([`Rule::Keep`]).
+/// When a part cannot be read, or the tree has no keys ([`Rule::Keep`]) or fewer columns in its key.
 pub fn get_many(tree: &TreeSnapshot, keys: &[ArrayRef]) -> Result<RecordBatch, StoreError> {
     let spec = &tree.spec;
-    if matches!(spec.rule, Rule::Keep) || keys.len() != spec.key.len() {
+    let fits = keys.len() <= spec.key.len() && keys.is_empty() == spec.key.is_empty();
+    if matches!(spec.rule, Rule::Keep) || !fits {
         return Err(StoreError::Definition(format!(
             "tree {} \"{}\" cannot be looked up by {} columns",
             spec.id,
@@ -62,7 +64,10 @@ pub fn get_many(tree: &TreeSnapshot, keys: &[ArrayRef]) -> Result<RecordBatch, S
     for batch in &tree.memory {
         wanted.find_in_memory(batch, &mut found)?;
     }
-    found.answer(spec, wanted.order.len())
+    if keys.len() < spec.key.len() && matches!(spec.rule, Rule::Latest) {
+        found.by_whole_keys(spec)?;
+    }
+    found.answer(spec)
 }
 
 /// Rows found, with the key that each is of; oldest first.
@@ -74,12 +79,25 @@ struct Found {
 }
 
 impl Found {
+    /// Numbers the rows by their whole keys instead of those that were asked for.
+    fn by_whole_keys(&mut self, spec: &TreeSpec) -> Result<(), StoreError> {
+        let batches: Vec<&RecordBatch> = self.batches.iter().collect();
+        let rows = gather(&spec.schema, &batches, &self.rows)?;
+        let encoded = KeyCodec::new(&spec.schema, &spec.key)?.encode(&rows)?;
+        let mut numbers: HashMap<&[u8], u32> = HashMap::new();
+        for (at, number) in self.keys.iter_mut().enumerate() {
+            let next = u32::try_from(numbers.len()).expect("fewer than 2^32 keys");
+            *number = *numbers.entry(encoded.row(at).data()).or_insert(next);
+        }
+        Ok(())
+    }
+
     fn push_batch(&mut self, rows: &RecordBatch) -> usize {
         self.batches.push(rows.clone());
         self.batches.len() - 1
     }
 
-    fn answer(self, spec: &TreeSpec, keys: usize) -> Result<RecordBatch, StoreError> {
+    fn answer(self, spec: &TreeSpec) -> Result<RecordBatch, StoreError> {
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         match &spec.rule {
             Rule::Combine(combine) if !self.rows.is_empty() => {
@@ -88,6 +106,7 @@ impl Found {
             }
             Rule::Latest => {
                 let marks: Vec<Marks<'_>> = batches.iter().map(|b| Marks::of(b)).collect();
+                let keys = self.keys.iter().max().map_or(0, |&last| last as usize + 1);
                 let mut best: Vec<Option<(usize, usize)>> = vec![None; keys];
                 for (&row, &key) in self.rows.iter().zip(&self.keys) {
                     let version = |r: (usize, usize)| marks[r.0].versions[r.1];
@@ -111,6 +130,8 @@ impl Found {
 /// The keys that are looked for.
 struct Wanted<'a> {
     spec: &'a TreeSpec,
+    /// The columns of the tree's key by which is looked.
+    key: &'a [usize],
     columns: &'a [ArrayRef],
     codec: KeyCodec,
     encoded: Arc<Rows>,
@@ -123,7 +144,8 @@ struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     fn new(spec: &'a TreeSpec, columns: &'a [ArrayRef], len: usize) -> Result<Self, StoreError> {
-        let codec = KeyCodec::new(&spec.schema, &spec.key)?;
+        let key = &spec.key[..columns.len()];
+        let codec = KeyCodec::new(&spec.schema, key)?;
         let encoded = codec.encode_columns(columns)?;
         let hashes = hash64(columns, len)?;
         let mut order: Vec<u32> = (0..u32::try_from(len).expect("fewer than 2^32 keys")).collect();
@@ -136,6 +158,7 @@ impl<'a> Wanted<'a> {
         }
         Ok(Self {
             spec,
+            key,
             columns,
             codec,
             encoded: Arc::new(encoded),
@@ -145,17 +168,18 @@ impl<'a> Wanted<'a> {
         })
     }
 
-    fn key(&self, number: u32) -> &[u8] {
+    fn bytes(&self, number: u32) -> &[u8] {
         // A row borrows from the rows, so its bytes live as long as they do.
         self.encoded.row(self.order[number as usize] as usize).data()
     }
 
     fn find_in_memory(&self, batch: &MemoryBatch, found: &mut Found) -> Result<(), StoreError> {
         let rows = batch.rows().num_rows();
-        let hashes = batch.hashes(self.spec)?;
+        let hashed = batch.hashed(self.spec, self.key.len())?;
+        let hashes = &hashed.hashes;
         let mut candidates: Vec<u32> = Vec::new();
         if rows > 4 * self.order.len() {
-            let chains = batch.chains(self.spec)?;
+            let chains = hashed.chains();
             for &position in &self.order {
                 let hash = self.hashes[position as usize];
                 chains.visit(hash, |row| {
@@ -190,8 +214,8 @@ impl<'a> Wanted<'a> {
             return Ok(());
         }
         let at = UInt32Array::from(candidates);
-        let mut columns = Vec::with_capacity(self.spec.key.len());
-        for &column in &self.spec.key {
+        let mut columns = Vec::with_capacity(self.key.len());
+        for &column in self.key {
             columns.push(arrow::compute::take(rows.column(column), &at, None)?);
         }
         let encoded = self.codec.encode_columns(&columns)?;
@@ -199,7 +223,7 @@ impl<'a> Wanted<'a> {
         let batch = found.push_batch(rows);
         for (i, &row) in at.values().iter().enumerate() {
             let key = encoded.row(i);
-            let same = |&n: &u32| self.key(n) == key.data();
+            let same = |&n: &u32| self.bytes(n) == key.data();
             if let Some(&number) = self.table.find(hashes[i], same) {
                 found.rows.push((batch, row as usize));
                 found.keys.push(number);
@@ -221,18 +245,14 @@ impl<'a> Wanted<'a> {
             base += group_rows(&metadata, group);
         }
         let reader = part.reader()?;
-        let keys = ProjectionMask::roots(reader.parquet_schema(), self.spec.key.iter().copied());
+        let keys = ProjectionMask::roots(reader.parquet_schema(), self.key.iter().copied());
         let (table, hashes) = (Arc::clone(&self.table), Arc::clone(&self.hashes));
         let order = self.order.clone();
         // The columns of a projection come in the file's order, the hash folds them in the key's.
-        let mut sorted_key = self.spec.key.clone();
+        let mut sorted_key = self.key.to_vec();
         sorted_key.sort_unstable();
-        let places: Vec<usize> = self
-            .spec
-            .key
-            .iter()
-            .map(|c| sorted_key.iter().position(|s| s == c).unwrap_or(0))
-            .collect();
+        let places: Vec<usize> =
+            self.key.iter().map(|c| sorted_key.iter().position(|s| s == c).unwrap_or(0)).collect();
         let from = FromStored::new(&self.spec.schema, Some(&sorted_key))?;
         let predicate = ArrowPredicateFn::new(keys, move |rows: RecordBatch| {
             let rows = from.batch(rows)?;
@@ -264,8 +284,10 @@ impl<'a> Wanted<'a> {
         let mut groups: BTreeMap<usize, Vec<Range<usize>>> = BTreeMap::new();
         let (first, last) = (&part.meta().first_key, &part.meta().last_key);
         let count = u32::try_from(self.order.len()).expect("fewer than 2^32 keys");
-        let from = partition_point(count, |n| self.key(n) < first.as_slice());
-        let to = partition_point(count, |n| self.key(n) <= last.as_slice());
+        // A key that is asked for in part may begin the first one.
+        let before = |n| self.bytes(n) < first.as_slice() && !first.starts_with(self.bytes(n));
+        let from = partition_point(count, before);
+        let to = partition_point(count, |n| self.bytes(n) <= last.as_slice());
         if from >= to {
             return Ok(groups);
         }
@@ -280,7 +302,7 @@ impl<'a> Wanted<'a> {
         let blooms = part.blooms()?;
         let mut block = 0;
         for number in from..to {
-            let (from_block, rows) = sparse.rows_for(self.key(number), block);
+            let (from_block, rows) = sparse.rows_for(self.bytes(number), block);
             block = from_block;
             let rows = rows.start.min(total)..rows.end.min(total);
             let mut group = starts.partition_point(|&start| start <= rows.start) - 1;
@@ -297,7 +319,9 @@ impl<'a> Wanted<'a> {
     }
 
     fn bloom_allows(&self, number: u32, bloom: Option<&Sbbf>) -> bool {
-        let (Some(bloom), Some(column)) = (bloom, self.columns.last()) else { return true };
+        // The filters are over the last column of the key.
+        let last = self.columns.last().filter(|_| self.key.len() == self.spec.key.len());
+        let (Some(bloom), Some(column)) = (bloom, last) else { return true };
         let row = self.order[number as usize] as usize;
         if column.is_null(row) {
             return true;

@@ -4,12 +4,13 @@
 //! batches never change, they are replaced.
 //!
 //! Limits: a handful of batches per power of four of the row count. Batches are not sorted; a batch
-//! that is looked up is hashed once, at 16 bytes per row.
+//! that is looked up is hashed once for each number of key columns by which it is, at 16 bytes per row.
 
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
+use parking_lot::Mutex;
 use yeoul_batch::{CommitId, hash64};
 
 use super::gather::{bytes_of, compact_views, concat};
@@ -43,8 +44,23 @@ pub struct MemoryBatch {
     last: CommitId,
     bytes: usize,
     version_min: u64,
-    hashes: OnceLock<Arc<Vec<u64>>>,
-    chains: OnceLock<Arc<Chains>>,
+    hashed: Mutex<Vec<Arc<Hashed>>>,
+}
+
+/// The rows of a batch by the hash of some leading columns of their key.
+#[derive(Debug)]
+pub(crate) struct Hashed {
+    columns: usize,
+    /// The hash of every row.
+    pub(crate) hashes: Vec<u64>,
+    chains: OnceLock<Chains>,
+}
+
+impl Hashed {
+    /// Rows by hash.
+    pub(crate) fn chains(&self) -> &Chains {
+        self.chains.get_or_init(|| Chains::new(&self.hashes))
+    }
 }
 
 impl MemoryBatch {
@@ -69,8 +85,7 @@ impl MemoryBatch {
             first,
             last,
             version_min,
-            hashes: OnceLock::new(),
-            chains: OnceLock::new(),
+            hashed: Mutex::default(),
         })
     }
 
@@ -96,29 +111,31 @@ impl MemoryBatch {
         self.version_min
     }
 
-    /// The hashes of the rows' keys.
-    pub(crate) fn hashes(&self, spec: &TreeSpec) -> Result<Arc<Vec<u64>>, StoreError> {
-        if let Some(hashes) = self.hashes.get() {
-            return Ok(Arc::clone(hashes));
+    /// The rows by the first `columns` columns of their key.
+    pub(crate) fn hashed(
+        &self,
+        spec: &TreeSpec,
+        columns: usize,
+    ) -> Result<Arc<Hashed>, StoreError> {
+        let known = |all: &[Arc<Hashed>]| all.iter().find(|h| h.columns == columns).cloned();
+        if let Some(hashed) = known(&self.hashed.lock()) {
+            return Ok(hashed);
         }
-        let columns: Vec<ArrayRef> =
-            spec.key.iter().map(|&c| Arc::clone(self.rows.column(c))).collect();
-        let hashes = Arc::new(hash64(&columns, self.rows.num_rows())?);
-        Ok(Arc::clone(self.hashes.get_or_init(|| hashes)))
+        let key = spec.key[..columns].iter().map(|&c| Arc::clone(self.rows.column(c)));
+        let key: Vec<ArrayRef> = key.collect();
+        let hashes = hash64(&key, self.rows.num_rows())?;
+        let mut all = self.hashed.lock();
+        Ok(known(&all).unwrap_or_else(|| {
+            let hashed = Arc::new(Hashed { columns, hashes, chains: OnceLock::new() });
+            all.push(Arc::clone(&hashed));
+            hashed
+        }))
     }
 
-    /// Rows by hash of their key.
-    pub(crate) fn chains(&self, spec: &TreeSpec) -> Result<Arc<Chains>, StoreError> {
-        if let Some(chains) = self.chains.get() {
-            return Ok(Arc::clone(chains));
-        }
-        let chains = Arc::new(Chains::new(&self.hashes(spec)?));
-        Ok(Arc::clone(self.chains.get_or_init(|| chains)))
-    }
-
-    /// Whether it has been looked up, so that what replaces it will be too.
-    fn looked_up(&self) -> bool {
-        self.chains.get().is_some()
+    /// By how many columns it has been looked up, so that what replaces it will be too.
+    fn looked_up(&self) -> Vec<usize> {
+        let chained = |hashed: &&Arc<Hashed>| hashed.chains.get().is_some();
+        self.hashed.lock().iter().filter(chained).map(|hashed| hashed.columns).collect()
     }
 }
 
@@ -181,8 +198,8 @@ pub(crate) fn merge_batches(
         [] => (CommitId::default(), CommitId::default()),
     };
     let merged = MemoryBatch::new(spec, merged, first, last)?;
-    if batches.iter().any(|batch| batch.looked_up()) {
-        merged.chains(spec)?;
+    for columns in batches.iter().flat_map(|batch| batch.looked_up()) {
+        merged.hashed(spec, columns)?.chains();
     }
     Ok(merged)
 }

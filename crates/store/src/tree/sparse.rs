@@ -43,14 +43,15 @@ impl SparseKeys {
         &self.bytes[from..self.ends[block]]
     }
 
-    /// The rows of the blocks that can hold `key`; blocks before `from_block` are known not to.
+    /// The rows of the blocks that can hold `key`, or keys that begin so; blocks before `from_block` are
+    /// known not to.
     /// Also gives the first of these blocks.
     pub(crate) fn rows_for(&self, key: &[u8], from_block: usize) -> (usize, Range<usize>) {
         let short = &key[..key.len().min(KEY_BYTES_MAX)];
         // The last block that starts before the key, because its end may hold it, up to the last
         // one that starts with it.
         let behind = self.partition(from_block, |k| k < short);
-        let after = self.partition(behind, |k| k <= short);
+        let after = self.partition(behind, |k| &k[..k.len().min(short.len())] <= short);
         let first = behind.saturating_sub(1).max(from_block);
         (first, first * self.block_rows..after * self.block_rows)
     }

@@ -86,12 +86,21 @@ fn look_up(snapshot: &Snapshot, rng: &mut Rng, what: &str) {
         let count = [1, 5, 300][rng.index(3)];
         let probe = rows(kind, rng, snapshot.commit(), count, keys);
         check_lookup(tree, &probe, what);
+        for columns in 1..tree.spec().key.len() {
+            check_prefixes(tree, &probe, columns, what);
+        }
     }
 }
 
 pub(crate) fn check_lookup(tree: &TreeSnapshot, probe: &RecordBatch, what: &str) {
+    check_prefixes(tree, probe, tree.spec().key.len(), what);
+}
+
+/// The same by the first `columns` columns of the key.
+fn check_prefixes(tree: &TreeSnapshot, probe: &RecordBatch, columns: usize, what: &str) {
     let spec = tree.spec();
-    let keys: Vec<ArrayRef> = spec.key.iter().map(|&c| Arc::clone(probe.column(c))).collect();
+    let key = &spec.key[..columns];
+    let keys: Vec<ArrayRef> = key.iter().map(|&c| Arc::clone(probe.column(c))).collect();
     let wanted_keys: std::collections::HashSet<String> =
         (0..probe.num_rows()).map(|row| row_text(&keys, row)).collect();
     let mut found = texts(&get_many(tree, &keys).expect("looks up"));
@@ -100,7 +109,7 @@ pub(crate) fn check_lookup(tree: &TreeSnapshot, probe: &RecordBatch, what: &str)
     let mut wanted = Vec::new();
     for batch in all {
         let batch = batch.expect("reads");
-        let key: Vec<ArrayRef> = spec.key.iter().map(|&c| Arc::clone(batch.column(c))).collect();
+        let key: Vec<ArrayRef> = key.iter().map(|&c| Arc::clone(batch.column(c))).collect();
         for row in 0..batch.num_rows() {
             if spec.key.is_empty() || wanted_keys.contains(&row_text(&key, row)) {
                 wanted.push(row_text(batch.columns(), row));
@@ -108,7 +117,7 @@ pub(crate) fn check_lookup(tree: &TreeSnapshot, probe: &RecordBatch, what: &str)
         }
     }
     wanted.sort();
-    assert_eq!(found, wanted, "{what}: get_many of {}", spec.name);
+    assert_eq!(found, wanted, "{what}: get_many of {} by {columns} columns", spec.name);
     assert!(keys.first().is_none_or(|k| k.len() == probe.num_rows()));
 }
 
