@@ -78,7 +78,8 @@ pub(crate) async fn read(
                     StatusCode::REQUEST_TIMEOUT,
                     "57014",
                     "the request body did not come in time",
-                ));
+                )
+                .hint("send smaller bodies: a pause of 30 s ends one, and a pace below 32 KiB a second"));
             }
         };
         let bytes = u32::try_from(piece.len()).unwrap_or(u32::MAX);
