@@ -161,9 +161,9 @@ pub fn is_function(name: &str) -> bool {
 pub fn reflect(question: &Question) -> Result<Reflection, Failure> {
     let catalog = Catalog::new(question);
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, &question.sql);
-    let statements = statements.map_err(|error| Failure::unknown("0A000", error.to_string()))?;
+    let statements = statements.map_err(|error| Failure::unknown("42601", error.to_string()))?;
     let [Statement::Query(query)] = statements.as_slice() else {
-        return Err(compile::unsupported("other statements than one query"));
+        return Err(Failure::unknown("42601", "it is not one query"));
     };
     let values = question.values.as_deref().unwrap_or_default();
     let parameters: Vec<Value> = values.iter().map(output::parameter).collect();

@@ -152,9 +152,10 @@ impl Session {
 }
 
 /// The error to show when the batch engine could not answer either: its own where relations are read
-/// that are none of the catalogs.
+/// that are none of the catalogs, and where the text is not one query in the dialect of catalogs, since
+/// it knows the place of a mistake and which of several statements has it.
 pub(super) fn instead_of(failure: Failure, error: EngineError) -> EngineError {
-    if failure.sqlstate == "42P01" { error } else { failure.into() }
+    if matches!(failure.sqlstate, "42P01" | "42601") { error } else { failure.into() }
 }
 
 impl From<Failure> for EngineError {
