@@ -26,8 +26,7 @@ use super::show::Settings;
 use crate::shared::Shared;
 
 /// Functions that are called by their names alone.
-const WORDS: [&str; 5] =
-    ["user", "current_user", "session_user", "current_role", "current_catalog"];
+const WORDS: [&str; 4] = ["current_user", "session_user", "current_role", "current_catalog"];
 
 const TYPE_OF: &str = "pg_typeof";
 
@@ -102,7 +101,9 @@ impl Asker {
 
     /// A function about catalogs or the session.
     pub(crate) fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        (name == TYPE_OF || yeoul_reflect::is_function(name)).then(|| {
+        // `user` may be a column, which must not be taken for who asks.
+        let known = name == TYPE_OF || (name != "user" && yeoul_reflect::is_function(name));
+        known.then(|| {
             let takes = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
             let signature = Signature::one_of(takes, Volatility::Stable);
             Arc::new(ScalarUDF::from(Asked {

@@ -113,6 +113,7 @@ fn catalogs_are_read_beside_relations() {
             ("SELECT * FROM pairs, pg_nothing", SqlState::UNDEFINED_TABLE, "\"pg_nothing\" does not exist"),
             ("SELECT no_such_function(a), current_user FROM pairs", SqlState::UNDEFINED_FUNCTION, "no_such_function"),
             ("SELECT a, current_setting('no.such') FROM pairs", SqlState::UNDEFINED_OBJECT, "no.such"),
+            ("SELECT a FROM pairs WHERE user = 'me'", SqlState::UNDEFINED_FUNCTION, "\"user\" does not exist"),
             ("SELECT current_user; SELECT nothing FROM pairs", SqlState::UNDEFINED_COLUMN, "nothing"),
             ("SELECT current_user; INSERT INTO pairs VALUES ('x', 'b', 9)", SqlState::INVALID_TEXT_REPRESENTATION, "x"),
             ("SELECT current_user FROM pairs WHERE a =", SqlState::SYNTAX_ERROR, "expected"),

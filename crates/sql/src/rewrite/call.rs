@@ -19,8 +19,8 @@ const OTHER_NAMES: [(&str, &str); 4] = [
 ];
 
 /// Functions whose answer is not the same for all.
-const OF_WHO_ASKS: [&str; 6] =
-    ["user", "current_user", "session_user", "current_role", "current_setting", "pg_backend_pid"];
+const OF_WHO_ASKS: [&str; 5] =
+    ["current_user", "session_user", "current_role", "current_setting", "pg_backend_pid"];
 
 impl Words<'_> {
     pub(super) fn call(&self, function: &mut sql::Function) -> Result<(), SqlError> {
@@ -65,7 +65,13 @@ impl Words<'_> {
             format!("function \"{name}\" does not exist"),
         )
         .at(span);
-        e.hint = did_you_mean(&name, known);
+        e.hint = match name.as_str() {
+            // A column may be called so, and the dialect takes the bare word for a call.
+            "user" => {
+                Some("write \"user\" in quotes for a column, current_user for who asks".into())
+            }
+            _ => did_you_mean(&name, known),
+        };
         Err(e)
     }
 }
