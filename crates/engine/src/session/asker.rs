@@ -105,7 +105,12 @@ impl Asker {
         let known = name == TYPE_OF || (name != "user" && yeoul_reflect::is_function(name));
         known.then(|| {
             let takes = vec![TypeSignature::Nullary, TypeSignature::VariadicAny];
-            let signature = Signature::one_of(takes, Volatility::Stable);
+            // A setting is changed when the query runs, not when it is explained.
+            let volatility = match name {
+                "set_config" => Volatility::Volatile,
+                _ => Volatility::Stable,
+            };
+            let signature = Signature::one_of(takes, volatility);
             Arc::new(ScalarUDF::from(Asked {
                 name: name.to_owned(),
                 signature,

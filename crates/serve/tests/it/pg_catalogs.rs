@@ -106,6 +106,8 @@ fn catalogs_are_read_beside_relations() {
         ] {
             assert_eq!(answer(&client, sql).await, expected, "{sql}");
         }
+        client.batch_execute("EXPLAIN SELECT a, set_config('jit', 'on', false) FROM pairs").await.unwrap();
+        assert_eq!(answer(&client, "SHOW jit").await, "off");
         let sql = "SELECT c, current_schema() FROM pairs WHERE a = $1 AND b = current_user";
         let rows = client.query(sql, &[&1_i64]).await.unwrap();
         assert_eq!((rows[0].get::<_, f64>(0), rows[0].get::<_, &str>(1)), (1.0, "public"));
