@@ -22,6 +22,7 @@ mod error;
 mod graph;
 mod group;
 mod linear;
+mod operator;
 mod state;
 mod watermark;
 mod workers;
@@ -32,5 +33,6 @@ pub use graph::{
     Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
+pub use operator::{JoinKind, JoinSpec};
 pub use watermark::{TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

@@ -5,12 +5,12 @@ use std::fmt::{self, Write};
 use yeoul_batch::ExprRef;
 
 use crate::interval::display;
-use crate::view::{AggregateCall, AggregateFunction, ViewNode, ViewPlan, WindowKind};
+use crate::view::{AggregateCall, AggregateFunction, JoinKind, ViewNode, ViewPlan, WindowKind};
 
 impl fmt::Display for ViewPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.root {
-            root if contains_aggregate(root) => "groups",
+            root if is_grouped(root) => "groups",
             _ if self.append_only => "rows",
             _ => "rows with how often each occurs",
         };
@@ -24,30 +24,34 @@ impl fmt::Display for ViewPlan {
     }
 }
 
-fn contains_aggregate(node: &ViewNode) -> bool {
+/// Whether the rows of a view are the groups of its last step, seen through what has no state.
+fn is_grouped(node: &ViewNode) -> bool {
     match node {
         ViewNode::Aggregate { .. } => true,
-        ViewNode::Filter { input, .. }
-        | ViewNode::Project { input, .. }
-        | ViewNode::Lookup { input, .. }
-        | ViewNode::Window { input, .. } => contains_aggregate(input),
-        ViewNode::Union { inputs, .. } => inputs.iter().any(contains_aggregate),
-        ViewNode::Source { .. } => false,
+        ViewNode::Filter { input, .. } | ViewNode::Project { input, .. } => is_grouped(input),
+        _ => false,
     }
 }
 
 fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
-    write!(f, "{:indent$}", "", indent = depth * 2)?;
+    let indent = depth * 2;
+    writeln!(f, "{:indent$}{}", "", step(n))?;
+    if let Some(state) = state(n) {
+        writeln!(f, "{:indent$}  state: {state}", "")?;
+    }
+    n.inputs().into_iter().try_for_each(|input| node(f, input, depth + 1))
+}
+
+/// What a node does.
+fn step(n: &ViewNode) -> String {
     match n {
         ViewNode::Source { relation, schema, append_only, .. } => {
             let columns: Vec<&str> = schema.fields().iter().map(|c| c.name().as_str()).collect();
             let how = if *append_only { "append-only" } else { "changing" };
-            writeln!(f, "Source {relation} ({how}) [{}]", columns.join(", "))
+            format!("Source {relation} ({how}) [{}]", columns.join(", "))
         }
-        ViewNode::Filter { input, predicate } => {
-            writeln!(f, "Filter {}", expr(predicate, input))?;
-            node(f, input, depth + 1)
-        }
+        ViewNode::Values { rows, .. } => format!("Values, {} rows", rows.num_rows()),
+        ViewNode::Filter { input, predicate } => format!("Filter {}", expr(predicate, input)),
         ViewNode::Project { input, exprs, schema } => {
             let items: Vec<String> = exprs
                 .iter()
@@ -57,12 +61,10 @@ fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
                     text => format!("{text} AS {}", tidy(field.name())),
                 })
                 .collect();
-            writeln!(f, "Project [{}]", items.join(", "))?;
-            node(f, input, depth + 1)
+            format!("Project [{}]", items.join(", "))
         }
         ViewNode::Window { input, time, kind, .. } => {
-            writeln!(f, "Window {} over {}", window(*kind), expr(time, input))?;
-            node(f, input, depth + 1)
+            format!("Window {} over {}", window(*kind), expr(time, input))
         }
         ViewNode::Lookup {
             input, relation, table, primary_key, keys, condition, outer, ..
@@ -76,24 +78,55 @@ fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
             let only = condition.as_ref().map_or_else(String::new, |condition| {
                 format!(" where {}", crate::lower::describe(condition))
             });
-            writeln!(f, "{kind} in {relation} by {}{only}", pairs.join(", "))?;
-            let indent = depth * 2 + 2;
-            writeln!(f, "{:indent$}state: rows of {relation}, up to a limit", "")?;
-            node(f, input, depth + 1)
+            format!("{kind} in {relation} by {}{only}", pairs.join(", "))
         }
-        ViewNode::Union { inputs, .. } => {
-            writeln!(f, "Union")?;
-            inputs.iter().try_for_each(|i| node(f, i, depth + 1))
+        ViewNode::Join { left, right, kind, on, residual, .. } => {
+            let pairs: Vec<String> =
+                on.iter().map(|(l, r)| format!("{} = {}", expr(l, left), expr(r, right))).collect();
+            let by = if pairs.is_empty() { "any row".to_owned() } else { pairs.join(", ") };
+            let also = residual.as_ref().map_or_else(String::new, |residual| {
+                format!(" and {}", crate::lower::describe(residual))
+            });
+            format!("{} by {by}{also}", join(*kind))
         }
+        ViewNode::Union { .. } => "Union".to_owned(),
         ViewNode::Aggregate { input, keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
             let calls: Vec<String> = calls.iter().map(|c| call(c, input)).collect();
             let by = if keys.is_empty() { "one group".to_owned() } else { keys.join(", ") };
-            writeln!(f, "Aggregate by {by}: [{}]", calls.join(", "))?;
-            let undo = if input.append_only() { "" } else { ", undone when a row changes" };
-            writeln!(f, "{:indent$}state: one per group{undo}", "", indent = depth * 2 + 2)?;
-            node(f, input, depth + 1)
+            format!("Aggregate by {by}: [{}]", calls.join(", "))
         }
+    }
+}
+
+/// What a node keeps.
+fn state(n: &ViewNode) -> Option<String> {
+    match n {
+        ViewNode::Lookup { relation, .. } => Some(format!("rows of {relation}, up to a limit")),
+        ViewNode::Join { kind, .. } => Some(match kind {
+            JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
+                "the rows of the first input, and what they are compared with; never released"
+                    .into()
+            }
+            _ => "the rows of both inputs, by what they are compared by; never released".into(),
+        }),
+        ViewNode::Aggregate { input, .. } => {
+            let undo = if input.append_only() { "" } else { ", undone when a row changes" };
+            Some(format!("one per group{undo}"))
+        }
+        _ => None,
+    }
+}
+
+fn join(kind: JoinKind) -> &'static str {
+    match kind {
+        JoinKind::Inner => "Join",
+        JoinKind::Left => "Left join",
+        JoinKind::Right => "Right join",
+        JoinKind::Full => "Full join",
+        JoinKind::Semi => "Rows with a match (semi join)",
+        JoinKind::Anti => "Rows without a match (anti join)",
+        JoinKind::Mark => "Rows marked by whether they have a match (mark join)",
     }
 }
 

@@ -52,5 +52,7 @@ pub use parse::{Secrets, parse, parse_query, parse_stored, parse_with};
 pub use planner::{Planner, QueryPlan};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
-pub use view::{AggregateCall, AggregateFunction, OrderBy, ViewNode, ViewPlan, WindowKind};
+pub use view::{
+    AggregateCall, AggregateFunction, JoinKind, OrderBy, ViewNode, ViewPlan, WindowKind,
+};
 pub use yeoul_batch::{DecodeOptions, Format, TimestampUnit};

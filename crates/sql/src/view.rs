@@ -7,6 +7,7 @@
 //! What must hold: expressions read the columns of their node's input by position, and the
 //! types are exactly those of the batch plan of the same query.
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use yeoul_batch::ExprRef;
 
@@ -39,6 +40,13 @@ pub enum ViewNode {
         schema: SchemaRef,
         /// Whether its rows only come and never go.
         append_only: bool,
+    },
+    /// Constant rows.
+    Values {
+        /// The rows.
+        rows: RecordBatch,
+        /// Their columns.
+        schema: SchemaRef,
     },
     /// The rows for which `predicate` is true.
     Filter {
@@ -89,6 +97,23 @@ pub enum ViewNode {
         /// The columns of the input, then those of the table.
         schema: SchemaRef,
     },
+    /// Rows of two inputs that match.
+    Join {
+        /// One input.
+        left: Box<ViewNode>,
+        /// The other.
+        right: Box<ViewNode>,
+        /// What becomes of rows with and without a match.
+        kind: JoinKind,
+        /// What rows match by: over `left` and over `right`, pair by pair. None: all rows match.
+        on: Vec<(ExprRef, ExprRef)>,
+        /// Whether a null matches a null.
+        nulls_equal: bool,
+        /// What else must be true of a match, over the columns of both.
+        residual: Option<ExprRef>,
+        /// The columns of the output.
+        schema: SchemaRef,
+    },
     /// The rows of all inputs, whose schemas are the same up to names.
     Union {
         /// Where rows come from.
@@ -108,6 +133,25 @@ pub enum ViewNode {
         /// Keys, then calls.
         schema: SchemaRef,
     },
+}
+
+/// What becomes of the rows of a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Pairs that match.
+    Inner,
+    /// And rows of the left side without a match.
+    Left,
+    /// And rows of the right side without a match.
+    Right,
+    /// And rows of either side without a match.
+    Full,
+    /// Rows of the left side that have a match, once.
+    Semi,
+    /// Rows of the left side that have none.
+    Anti,
+    /// Rows of the left side, and whether they have a match.
+    Mark,
 }
 
 /// Windows over time. All lengths are in microseconds and positive.
@@ -214,12 +258,29 @@ impl ViewNode {
     pub fn schema(&self) -> &SchemaRef {
         match self {
             Self::Source { schema, .. }
+            | Self::Values { schema, .. }
             | Self::Project { schema, .. }
             | Self::Window { schema, .. }
             | Self::Lookup { schema, .. }
+            | Self::Join { schema, .. }
             | Self::Union { schema, .. }
             | Self::Aggregate { schema, .. } => schema,
             Self::Filter { input, .. } => input.schema(),
+        }
+    }
+
+    /// The nodes from which rows come.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<&Self> {
+        match self {
+            Self::Source { .. } | Self::Values { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Window { input, .. }
+            | Self::Lookup { input, .. }
+            | Self::Aggregate { input, .. } => vec![input],
+            Self::Join { left, right, .. } => vec![left, right],
+            Self::Union { inputs, .. } => inputs.iter().collect(),
         }
     }
 
@@ -228,10 +289,15 @@ impl ViewNode {
     pub fn append_only(&self) -> bool {
         match self {
             Self::Source { append_only, .. } => *append_only,
+            Self::Values { .. } => true,
             Self::Filter { input, .. }
             | Self::Project { input, .. }
             | Self::Window { input, .. }
             | Self::Lookup { input, .. } => input.append_only(),
+            Self::Join { left, right, kind, .. } => {
+                let come_only = matches!(kind, JoinKind::Inner | JoinKind::Semi);
+                come_only && left.append_only() && right.append_only()
+            }
             Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
             Self::Aggregate { .. } => false,
         }

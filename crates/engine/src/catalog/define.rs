@@ -178,8 +178,8 @@ impl Definer<'_> {
         let name = &create.name.value;
         let schema = Arc::clone(&plan.schema);
         let mut trees = vec![view_tree(tree(), name, &graph)];
-        for (number, (_, aggregate)) in graph.state_trees().iter().enumerate() {
-            trees.push(state_tree(tree(), format!("{name}.{}", number + 1), aggregate));
+        for (number, (_, shape)) in graph.state_trees().iter().enumerate() {
+            trees.push(state_tree(tree(), format!("{name}.{}", number + 1), shape));
         }
         let view = match graph.tree() {
             TreeShape::Keep { .. } => TreeView::Keep,
@@ -261,39 +261,55 @@ fn width(unit: PartitionUnit) -> i64 {
     }
 }
 
+/// The tree of a view's rows. It is read by what things are, and not as the operators of a graph read
+/// theirs, so the rows of a bag are sorted as states are.
 fn view_tree(id: TreeId, name: &str, graph: &Graph) -> TreeSpec {
     match graph.tree() {
-        TreeShape::Keep { schema } => TreeSpec {
+        TreeShape::Bag(states) => combine_tree(id, name.to_owned(), states, things_first(states)),
+        shape => state_tree(id, name.to_owned(), shape),
+    }
+}
+
+/// A tree of a graph.
+fn state_tree(id: TreeId, name: String, shape: &TreeShape) -> TreeSpec {
+    match shape {
+        TreeShape::Keep { schema, key_len } => TreeSpec {
             id,
-            name: name.to_owned(),
+            name,
             schema: Arc::clone(schema),
-            key: Vec::new(),
+            key: (0..*key_len).collect(),
             rule: Rule::Keep,
             partition: None,
             retention_us: None,
         },
-        TreeShape::Bag(states) | TreeShape::Combine(states) => {
-            state_tree(id, name.to_owned(), states)
-        }
+        TreeShape::Bag(states) => combine_tree(id, name, states, (0..states.key_len()).collect()),
+        TreeShape::Combine(states) => combine_tree(id, name, states, things_first(states)),
     }
 }
 
-/// A tree of aggregate states, sorted by what things are before by when they happened: a lookup names
+/// The key of aggregate states, sorted by what things are before by when they happened: a lookup names
 /// the thing, and the windows of one thing then lie together.
-fn state_tree(id: TreeId, name: String, states: &Arc<yeoul_flow::Aggregate>) -> TreeSpec {
-    let schema = Arc::clone(states.schema());
+fn things_first(states: &yeoul_flow::Aggregate) -> Vec<usize> {
     let is_window = |column: &usize| {
-        let name = schema.field(*column).name();
+        let name = states.schema().field(*column).name();
         name == "window_start" || name == "window_end"
     };
-    let (windows, things): (Vec<usize>, Vec<usize>) =
-        (0..states.key_len()).partition(|column| is_window(column));
+    let (windows, things): (Vec<usize>, Vec<usize>) = (0..states.key_len()).partition(is_window);
+    things.into_iter().chain(windows).collect()
+}
+
+fn combine_tree(
+    id: TreeId,
+    name: String,
+    states: &Arc<yeoul_flow::Aggregate>,
+    key: Vec<usize>,
+) -> TreeSpec {
     let rule: Arc<dyn Combine> = Arc::<yeoul_flow::Aggregate>::clone(states);
     TreeSpec {
         id,
         name,
-        key: things.into_iter().chain(windows).collect(),
-        schema,
+        key,
+        schema: Arc::clone(states.schema()),
         rule: Rule::Combine(rule),
         partition: None,
         retention_us: None,

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, Function, Graph, GraphBuilder, LookupSpec, NamedExpr, NodeId,
-    Order, Window,
+    AggregateCall, AggregateSpec, FlowError, Function, Graph, GraphBuilder, JoinKind, JoinSpec,
+    LookupSpec, NamedExpr, NodeId, Order, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -17,87 +18,109 @@ pub(crate) type Sources = Vec<(String, Vec<usize>)>;
 
 /// The operators of `plan`, and what its sources read.
 pub(crate) fn build(plan: &ViewPlan) -> Result<(Graph, Sources), EngineError> {
-    let mut builder = GraphBuilder::new();
-    let mut sources = Vec::new();
-    let root = node(&mut builder, &mut sources, &plan.root)?;
-    let graph = builder.output(root, false).map_err(|e| refused(&e))?;
-    Ok((graph, sources))
+    let mut building = Building { builder: GraphBuilder::new(), sources: Vec::new() };
+    let graph = building
+        .node(&plan.root)
+        .and_then(|root| building.builder.output(root, false))
+        .map_err(|e| EngineError::new(ErrorKind::Input, e.to_string()).with_sqlstate("0A000"))?;
+    Ok((graph, building.sources))
 }
 
-fn refused(error: &yeoul_flow::FlowError) -> EngineError {
-    EngineError::new(ErrorKind::Input, error.to_string()).with_sqlstate("0A000")
+struct Building {
+    builder: GraphBuilder,
+    sources: Sources,
 }
 
-fn node(
-    builder: &mut GraphBuilder,
-    sources: &mut Sources,
-    plan: &ViewNode,
-) -> Result<NodeId, EngineError> {
-    Ok(match plan {
-        ViewNode::Source { relation, columns, schema, append_only } => {
-            sources.push((relation.clone(), columns.clone()));
-            builder.source(Arc::clone(schema), *append_only)
+impl Building {
+    fn node(&mut self, plan: &ViewNode) -> Result<NodeId, FlowError> {
+        match plan {
+            ViewNode::Source { relation, columns, schema, append_only } => {
+                self.sources.push((relation.clone(), columns.clone()));
+                Ok(self.builder.source(Arc::clone(schema), *append_only))
+            }
+            ViewNode::Values { rows, .. } => Ok(self.builder.values(rows.clone())),
+            ViewNode::Filter { input, predicate } => {
+                let input = self.node(input)?;
+                self.builder.filter(input, Arc::clone(predicate))
+            }
+            ViewNode::Project { input, exprs, schema } => {
+                let input = self.node(input)?;
+                self.builder.project(input, named(exprs, schema))
+            }
+            ViewNode::Window { input, time, kind, .. } => {
+                let input = self.node(input)?;
+                self.builder.window(input, window(time, *kind))
+            }
+            ViewNode::Lookup { input, relation, columns, .. } => {
+                let input = self.node(input)?;
+                self.sources.push((relation.clone(), columns.clone()));
+                self.lookup(input, plan)
+            }
+            ViewNode::Join { left, right, schema, .. } => {
+                let (left, right) = (self.node(left)?, self.node(right)?);
+                let joined = self.join(left, right, plan)?;
+                Ok(self.builder.named(joined, schema))
+            }
+            ViewNode::Union { inputs, .. } => {
+                let inputs: Vec<NodeId> =
+                    inputs.iter().map(|input| self.node(input)).collect::<Result<_, _>>()?;
+                self.builder.union(&inputs)
+            }
+            ViewNode::Aggregate { input, keys, calls, schema } => {
+                let append_only = input.append_only();
+                let input = self.node(input)?;
+                let calls = calls.iter().map(call).collect();
+                let spec = AggregateSpec { keys: named(keys, schema), calls, append_only };
+                self.builder.aggregate(input, spec)
+            }
         }
-        ViewNode::Filter { input, predicate } => {
-            let input = node(builder, sources, input)?;
-            builder.filter(input, Arc::clone(predicate)).map_err(|e| refused(&e))?
-        }
-        ViewNode::Project { input, exprs, schema } => {
-            let input = node(builder, sources, input)?;
-            let named = exprs
-                .iter()
-                .zip(schema.fields())
-                .map(|(expr, field)| NamedExpr::with_field(Arc::clone(field), Arc::clone(expr)))
-                .collect();
-            builder.project(input, named).map_err(|e| refused(&e))?
-        }
-        ViewNode::Window { input, time, kind, .. } => {
-            let input = node(builder, sources, input)?;
-            let window = window(time, *kind);
-            builder.window(input, window).map_err(|e| refused(&e))?
-        }
-        ViewNode::Lookup {
-            input,
-            relation,
-            columns,
-            table,
-            primary_key,
-            keys,
-            condition,
-            outer,
-            ..
-        } => {
-            let input = node(builder, sources, input)?;
-            sources.push((relation.clone(), columns.clone()));
-            let spec = LookupSpec {
-                table: Arc::clone(table),
-                primary_key: primary_key.clone(),
-                keys: keys.clone(),
-                condition: condition.clone(),
-                outer: *outer,
-            };
-            builder.lookup(input, spec).map_err(|e| refused(&e))?
-        }
-        ViewNode::Union { inputs, .. } => {
-            let inputs = inputs
-                .iter()
-                .map(|input| node(builder, sources, input))
-                .collect::<Result<Vec<_>, _>>()?;
-            builder.union(&inputs).map_err(|e| refused(&e))?
-        }
-        ViewNode::Aggregate { input, keys, calls, schema } => {
-            let append_only = input.append_only();
-            let input = node(builder, sources, input)?;
-            let keys = keys
-                .iter()
-                .zip(schema.fields())
-                .map(|(expr, field)| NamedExpr::with_field(Arc::clone(field), Arc::clone(expr)))
-                .collect();
-            let calls = calls.iter().map(call).collect();
-            let spec = AggregateSpec { keys, calls, append_only };
-            builder.aggregate(input, spec).map_err(|e| refused(&e))?
-        }
-    })
+    }
+
+    fn lookup(&mut self, input: NodeId, plan: &ViewNode) -> Result<NodeId, FlowError> {
+        let ViewNode::Lookup { table, primary_key, keys, condition, outer, .. } = plan else {
+            unreachable!("a lookup is lowered from a lookup");
+        };
+        let spec = LookupSpec {
+            table: Arc::clone(table),
+            primary_key: primary_key.clone(),
+            keys: keys.clone(),
+            condition: condition.clone(),
+            outer: *outer,
+        };
+        self.builder.lookup(input, spec)
+    }
+
+    fn join(&mut self, left: NodeId, right: NodeId, plan: &ViewNode) -> Result<NodeId, FlowError> {
+        let ViewNode::Join { kind, on, nulls_equal, residual, .. } = plan else {
+            unreachable!("a join is lowered from a join");
+        };
+        let spec = JoinSpec {
+            kind: join(*kind),
+            on: on.clone(),
+            nulls_equal: *nulls_equal,
+            residual: residual.clone(),
+            mark: None,
+        };
+        self.builder.join(left, right, spec)
+    }
+}
+
+/// The expressions under the names of the first columns of `schema`.
+fn named(exprs: &[ExprRef], schema: &SchemaRef) -> Vec<NamedExpr> {
+    let fields = exprs.iter().zip(schema.fields());
+    fields.map(|(expr, field)| NamedExpr::with_field(Arc::clone(field), Arc::clone(expr))).collect()
+}
+
+fn join(kind: yeoul_sql::JoinKind) -> JoinKind {
+    match kind {
+        yeoul_sql::JoinKind::Inner => JoinKind::Inner,
+        yeoul_sql::JoinKind::Left => JoinKind::Left,
+        yeoul_sql::JoinKind::Right => JoinKind::Right,
+        yeoul_sql::JoinKind::Full => JoinKind::Full,
+        yeoul_sql::JoinKind::Semi => JoinKind::Semi,
+        yeoul_sql::JoinKind::Anti => JoinKind::Anti,
+        yeoul_sql::JoinKind::Mark => JoinKind::Mark,
+    }
 }
 
 fn window(time: &ExprRef, kind: WindowKind) -> Window {
@@ -181,7 +204,9 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
             (0..schema.fields().len()).map(|i| (i < keys.len()).then_some(i)).collect()
         }
         ViewNode::Source { schema, .. }
+        | ViewNode::Values { schema, .. }
         | ViewNode::Lookup { schema, .. }
+        | ViewNode::Join { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],
     }

@@ -182,7 +182,9 @@ impl StateReader for States<'_> {
         let spec = &self.view.trees[number as usize];
         match self.snapshot.tree(spec.id) {
             Some(tree) => {
-                let keys: Vec<ArrayRef> = spec.key.iter().map(|&k| Arc::clone(&keys[k])).collect();
+                // A tree that is looked for by leading columns has its key in the order of its columns.
+                let by = spec.key.iter().take(keys.len());
+                let keys: Vec<ArrayRef> = by.map(|&k| Arc::clone(&keys[k])).collect();
                 Ok(yeoul_store::get_many(tree, &keys)?)
             }
             None => Ok(RecordBatch::new_empty(Arc::clone(&spec.schema))),

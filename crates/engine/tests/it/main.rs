@@ -13,6 +13,7 @@ mod lookup;
 mod numbers;
 mod order;
 mod path;
+mod select;
 mod support;
 mod tables;
 mod values;

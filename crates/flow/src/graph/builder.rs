@@ -2,42 +2,58 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use yeoul_batch::{ColumnExpr, ExprRef};
 
-use super::stage::{Leaf, Stage, Target, Way};
-use super::tracked::Tracked;
-use super::{Graph, SourceIndex, StateTree, TreeShape};
-use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr, Panes};
+use super::compile::Compiler;
+use super::stage::{Stage, Target};
+use super::{Graph, SourceIndex, TreeShape};
+use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Linear, Lookup, LookupSpec, Window};
+use crate::operator::{Join, JoinSpec, Operator};
 
 /// A node of a graph being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeId(usize);
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     Source(SourceIndex),
-    Linear { input: usize, operator: Linear },
-    Union { inputs: Vec<usize> },
-    Aggregate { input: usize, aggregate: Arc<Aggregate> },
+    Values(RecordBatch),
+    Linear {
+        input: usize,
+        operator: Linear,
+    },
+    Union {
+        inputs: Vec<usize>,
+    },
+    Aggregate {
+        input: usize,
+        aggregate: Arc<Aggregate>,
+    },
+    /// The operator is taken by the stage that it becomes.
+    Operator {
+        inputs: Vec<usize>,
+        operator: Option<Box<dyn Operator>>,
+    },
 }
 
 #[derive(Debug)]
-struct Node {
-    kind: Kind,
-    schema: SchemaRef,
+pub(super) struct Node {
+    pub(super) kind: Kind,
+    pub(super) schema: SchemaRef,
     append_only: bool,
 }
 
 /// Builds a [`Graph`]. Nodes can be used more than once.
 #[derive(Debug)]
 pub struct GraphBuilder {
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     sources: Vec<SchemaRef>,
     lookups: Vec<(SourceIndex, Arc<Lookup>)>,
-    cache_bytes_max: usize,
+    pub(super) cache_bytes_max: usize,
 }
 
 impl Default for GraphBuilder {
@@ -47,7 +63,7 @@ impl Default for GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// What a tracked aggregate, or a lookup, keeps in memory unless told otherwise.
+    /// What a tracked aggregate, a lookup, or a side of a join keeps in memory unless told otherwise.
     pub const CACHE_BYTES_MAX: usize = 64 << 20;
 
     /// An empty graph.
@@ -61,7 +77,7 @@ impl GraphBuilder {
         }
     }
 
-    /// Limits what each tracked aggregate and each lookup keeps in memory.
+    /// Limits what each tracked aggregate, each lookup and each side of a join keeps in memory.
     #[must_use]
     pub fn cache_bytes_max(mut self, bytes: usize) -> Self {
         self.cache_bytes_max = bytes;
@@ -86,6 +102,12 @@ impl GraphBuilder {
         let source = SourceIndex(self.sources.len());
         self.sources.push(Arc::clone(&schema));
         self.add(Kind::Source(source), schema, append_only)
+    }
+
+    /// Constant rows.
+    pub fn values(&mut self, rows: RecordBatch) -> NodeId {
+        let schema = rows.schema();
+        self.add(Kind::Values(rows), schema, true)
     }
 
     /// Keeps the rows for which `condition` is true.
@@ -158,7 +180,7 @@ impl GraphBuilder {
         }
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let append_only = nodes.iter().all(|n| self.append_only(*n));
-        let inputs = nodes.iter().map(|n| self.relabelled(*n, &schema)).collect();
+        let inputs = nodes.iter().map(|n| self.named(*n, &schema).0).collect();
         Ok(self.add(Kind::Union { inputs }, schema, append_only))
     }
 
@@ -170,8 +192,39 @@ impl GraphBuilder {
         Ok(self.add(Kind::Aggregate { input: node.0, aggregate }, schema, false))
     }
 
+    /// The node under other names for its columns, whose types are the same.
+    pub fn named(&mut self, node: NodeId, schema: &SchemaRef) -> NodeId {
+        if self.schema(node) == schema {
+            return node;
+        }
+        let exprs = schema.fields().iter().enumerate().map(|(index, field)| -> ExprRef {
+            Arc::new(ColumnExpr::new(index, field.data_type().clone()))
+        });
+        let operator = Linear::Project { exprs: exprs.collect(), schema: Arc::clone(schema) };
+        self.linear(node, operator, Arc::clone(schema))
+    }
+
+    /// Joins two nodes; the columns are those of `left`, then (if the kind has them) those of `right`.
+    pub fn join(
+        &mut self,
+        left: NodeId,
+        right: NodeId,
+        spec: JoinSpec,
+    ) -> Result<NodeId, FlowError> {
+        let append_only = [self.append_only(left), self.append_only(right)];
+        let sides = [self.schema(left), self.schema(right)];
+        let join = Join::new(spec, sides, append_only, self.cache_bytes_max)?;
+        Ok(self.operator(&[left, right], Box::new(join)))
+    }
+
+    fn operator(&mut self, inputs: &[NodeId], operator: Box<dyn Operator>) -> NodeId {
+        let (schema, append_only) = (Arc::clone(operator.schema()), operator.append_only());
+        let inputs = inputs.iter().map(|node| node.0).collect();
+        self.add(Kind::Operator { inputs, operator: Some(operator) }, schema, append_only)
+    }
+
     /// The graph whose rows are those of `node`; `followed`: steps also give what changed.
-    pub fn output(self, node: NodeId, followed: bool) -> Result<Graph, FlowError> {
+    pub fn output(mut self, node: NodeId, followed: bool) -> Result<Graph, FlowError> {
         let mut above = Vec::new();
         let mut at = node.0;
         while let Kind::Linear { input, operator } = &self.nodes[at].kind {
@@ -184,19 +237,19 @@ impl GraphBuilder {
         let schema = Arc::clone(schema);
         let tree = match top.map(|t| &self.nodes[t].kind) {
             Some(Kind::Aggregate { aggregate, .. }) => TreeShape::Combine(Arc::clone(aggregate)),
-            _ if *append_only => TreeShape::Keep { schema: Arc::clone(&schema) },
+            _ if *append_only => TreeShape::Keep { schema: Arc::clone(&schema), key_len: 0 },
             _ => TreeShape::Bag(Arc::new(Aggregate::bag(&schema)?)),
         };
-        let mut compiler = Compiler { builder: &self, stages: Vec::new(), inner: Vec::new() };
-        let mut stage_of = vec![None; self.nodes.len()];
-        for index in self.aggregates_below(node.0) {
-            stage_of[index] = Some(compiler.aggregate(index, top == Some(index), &stage_of));
+        let needed = self.stateful_below(node.0);
+        let cache_bytes_max = self.cache_bytes_max;
+        let mut compiler = Compiler::new(&mut self);
+        for index in needed {
+            compiler.stage(index, top == Some(index));
         }
         if top.is_none() {
             above.clear();
-            let ways = compiler.ways(node.0, &stage_of, None);
-            let cache_bytes_max = self.cache_bytes_max;
-            compiler.stages.push(Stage { ways, target: Target::Rows, cache_bytes_max });
+            let ports = vec![compiler.ways(node.0, None)];
+            compiler.stages.push(Stage { ports, target: Target::Rows, cache_bytes_max });
         }
         let Compiler { stages, inner, .. } = compiler;
         let (sources, lookups) = (self.sources, self.lookups);
@@ -215,20 +268,8 @@ impl GraphBuilder {
         self.add(Kind::Linear { input: node.0, operator }, schema, append_only)
     }
 
-    /// The node under other names for its columns.
-    fn relabelled(&mut self, node: NodeId, schema: &SchemaRef) -> usize {
-        if self.schema(node) == schema {
-            return node.0;
-        }
-        let exprs = schema.fields().iter().enumerate().map(|(index, field)| -> ExprRef {
-            Arc::new(ColumnExpr::new(index, field.data_type().clone()))
-        });
-        let operator = Linear::Project { exprs: exprs.collect(), schema: Arc::clone(schema) };
-        self.linear(node, operator, Arc::clone(schema)).0
-    }
-
-    /// The aggregates that `node` stands on, each after those that it stands on itself.
-    fn aggregates_below(&self, node: usize) -> Vec<usize> {
+    /// The aggregates and operators that `node` stands on, each after those that it stands on itself.
+    fn stateful_below(&self, node: usize) -> Vec<usize> {
         let mut needed = vec![false; self.nodes.len()];
         needed[node] = true;
         for index in (0..=node).rev() {
@@ -236,82 +277,18 @@ impl GraphBuilder {
                 continue;
             }
             match &self.nodes[index].kind {
-                Kind::Source(_) => {}
+                Kind::Source(_) | Kind::Values(_) => {}
                 Kind::Linear { input, .. } | Kind::Aggregate { input, .. } => needed[*input] = true,
-                Kind::Union { inputs } => inputs.iter().for_each(|i| needed[*i] = true),
+                Kind::Union { inputs } | Kind::Operator { inputs, .. } => {
+                    inputs.iter().for_each(|i| needed[*i] = true);
+                }
             }
         }
         // A node is added after its inputs, so the order of adding is an order of dependency.
-        (0..=node)
-            .filter(|&i| needed[i] && matches!(self.nodes[i].kind, Kind::Aggregate { .. }))
-            .collect()
-    }
-}
-
-struct Compiler<'a> {
-    builder: &'a GraphBuilder,
-    stages: Vec<Stage>,
-    inner: Vec<(StateTree, Arc<Aggregate>)>,
-}
-
-impl Compiler<'_> {
-    /// Adds the stage of the aggregate at `index`; gives its number.
-    fn aggregate(&mut self, index: usize, top: bool, stage_of: &[Option<usize>]) -> usize {
-        let Kind::Aggregate { input, aggregate } = &self.builder.nodes[index].kind else {
-            unreachable!("aggregates_below gives aggregates");
+        let stateful = |i: &usize| {
+            needed[*i]
+                && matches!(self.nodes[*i].kind, Kind::Aggregate { .. } | Kind::Operator { .. })
         };
-        let ways = self.ways(*input, stage_of, Some(aggregate));
-        let cache_bytes_max = self.builder.cache_bytes_max;
-        let (tree, tracked) = if top {
-            (StateTree::VIEW, None)
-        } else {
-            let number = u32::try_from(self.inner.len() + 1).expect("few aggregates");
-            self.inner.push((StateTree(number), Arc::clone(aggregate)));
-            (StateTree(number), Some(Tracked::new(Arc::clone(aggregate), cache_bytes_max)))
-        };
-        let target = Target::Aggregate { aggregate: Arc::clone(aggregate), tree, tracked };
-        self.stages.push(Stage { ways, target, cache_bytes_max });
-        self.stages.len() - 1
-    }
-
-    /// The ways from leaves to `node`; when they lead to an aggregate, a last window whose panes
-    /// it can share is left to the aggregate.
-    fn ways(
-        &self,
-        node: usize,
-        stage_of: &[Option<usize>],
-        aggregate: Option<&Arc<Aggregate>>,
-    ) -> Vec<Way> {
-        let mut ways = Vec::new();
-        let mut open: Vec<(usize, Vec<Linear>)> = vec![(node, Vec::new())];
-        while let Some((at, mut above)) = open.pop() {
-            let leaf = match &self.builder.nodes[at].kind {
-                Kind::Linear { input, operator } => {
-                    above.push(operator.clone());
-                    open.push((*input, above));
-                    continue;
-                }
-                Kind::Union { inputs } => {
-                    open.extend(inputs.iter().rev().map(|input| (*input, above.clone())));
-                    continue;
-                }
-                Kind::Source(source) => Leaf::Source(*source),
-                Kind::Aggregate { .. } => {
-                    Leaf::Stage(stage_of[at].expect("an aggregate's stage is added before"))
-                }
-            };
-            above.reverse();
-            let panes = match (aggregate, above.last()) {
-                (Some(aggregate), Some(Linear::Window(window))) => {
-                    Panes::new(aggregate, window, self.builder.nodes[node].schema.fields().len())
-                }
-                _ => None,
-            };
-            if panes.is_some() {
-                above.pop();
-            }
-            ways.push(Way { leaf, operators: above.into(), panes: panes.map(Arc::new) });
-        }
-        ways
+        (0..=node).filter(stateful).collect()
     }
 }

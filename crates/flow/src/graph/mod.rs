@@ -7,9 +7,10 @@
 //!                                      delta for the tree
 //! ```
 //!
-//! Linear operators distribute over union, so the graph is kept as *stages*: an aggregate (or the
-//! output) with all the linear ways from a source, or from another aggregate, that lead to it.
-//! A step runs the stages in order; within a stage chunks of rows are divided among workers.
+//! Linear operators distribute over union, so the graph is kept as *stages*: an aggregate, another
+//! operator with state (a join), or the output, with all the linear ways from a source, or from another
+//! stage, that lead to it. A step runs the stages in order; within a stage chunks of rows are divided
+//! among workers.
 //!
 //! The last aggregate is *untracked*: it emits the delta of its states for the view's tree and
 //! reads nothing. Aggregates below another aggregate, or whose view is followed, are *tracked*:
@@ -23,6 +24,7 @@
 
 mod builder;
 mod cache;
+mod compile;
 mod stage;
 mod tracked;
 
@@ -39,8 +41,9 @@ use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::group::compact_batch;
 use crate::linear::{self, Linear, Lookup, TableReader};
+use crate::operator::Step;
 use crate::workers::Workers;
-use stage::{Stage, Target};
+use stage::{Inputs, Stage, Target};
 
 /// Which input of a graph: sources are numbered in the order they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +61,9 @@ impl StateTree {
 
 /// Reads states from the graph's trees, as they were before this step.
 pub trait StateReader {
-    /// The states of `keys` (the tree's key columns, one row per key, distinct): rows of the
-    /// tree's schema in any order; keys without a state are absent, and a key may come in several
+    /// The rows of `keys`, which are distinct, one row per key: the columns of the tree's key, or some
+    /// of the leading ones, and then all rows that begin so are meant. The answer is rows of the tree's
+    /// schema in any order; keys without a row are absent, and a key of states may come in several
     /// rows still to be combined.
     fn get_many(
         &self,
@@ -75,15 +79,17 @@ pub trait StateReader {
     }
 }
 
-/// What the view's own tree is.
+/// What a tree of a view is.
 #[derive(Debug, Clone)]
 pub enum TreeShape {
-    /// Rows that are only ever added: a `keep` tree of the view's rows.
+    /// Rows that are only ever added: a `keep` tree of them, in the order of its first `key_len` columns.
     Keep {
-        /// The view's columns.
+        /// The columns.
         schema: SchemaRef,
+        /// How many leading columns they are looked for by.
+        key_len: usize,
     },
-    /// Rows that come and go: a `combine` tree whose key is all of the view's columns and whose
+    /// Rows that come and go: a `combine` tree whose key is all of their columns and whose
     /// state is the column `_multiplicity` Int64.
     Bag(Arc<Aggregate>),
     /// Aggregate states: a `combine` tree of [`Combine::schema`], its key the first
@@ -96,7 +102,7 @@ impl TreeShape {
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         match self {
-            Self::Keep { schema } => schema,
+            Self::Keep { schema, .. } => schema,
             Self::Bag(states) | Self::Combine(states) => states.schema(),
         }
     }
@@ -125,7 +131,7 @@ pub struct Graph {
     lookups: Vec<(SourceIndex, Arc<Lookup>)>,
     schema: SchemaRef,
     tree: TreeShape,
-    inner: Vec<(StateTree, Arc<Aggregate>)>,
+    inner: Vec<(StateTree, TreeShape)>,
     followed: bool,
 }
 
@@ -153,9 +159,10 @@ impl Graph {
         &self.tree
     }
 
-    /// The further `combine` trees that the graph needs: states of aggregates below another.
+    /// The further trees that the graph needs: states of aggregates below another, rows of joins. Except
+    /// of [`TreeShape::Combine`], they are looked for by their leading columns.
     #[must_use]
-    pub fn state_trees(&self) -> &[(StateTree, Arc<Aggregate>)] {
+    pub fn state_trees(&self) -> &[(StateTree, TreeShape)] {
         &self.inner
     }
 
@@ -179,8 +186,8 @@ impl Graph {
         }
     }
 
-    /// What the graph holds over empty inputs: the states and rows that follow from a global
-    /// aggregate below another one (or one that is followed), which has a row even over nothing.
+    /// What the graph holds over empty inputs: what follows from constant rows, and from a global
+    /// aggregate below another operator (or one that is followed), which has a row even over nothing.
     ///
     /// The caller applies it once, when the view is created, before the first step.
     pub fn initial(
@@ -218,14 +225,24 @@ impl Graph {
         let mut output = StepOutput::default();
         let mut changes: Vec<Vec<Updates>> = Vec::with_capacity(self.stages.len());
         for stage in &mut self.stages {
+            let inputs = Inputs { sources: inputs, changes: &changes, initial };
             let mut change = Vec::new();
             match &mut stage.target {
                 Target::Rows => {
-                    let parts = stage::evaluate(&stage.ways, inputs, &changes, pool)?;
+                    let parts = stage::evaluate(&stage.ports[0], inputs, pool)?;
                     emit_rows(&self.tree, parts, self.followed, &mut output)?;
                 }
+                Target::Operator { operator, trees } => {
+                    let ports = stage
+                        .ports
+                        .iter()
+                        .map(|ways| stage::evaluate(ways, inputs, pool))
+                        .collect::<Result<Vec<_>, _>>()?;
+                    let mut step = Step::new(pool, state, trees, &mut output.inner);
+                    change = operator.step(ports, &mut step)?;
+                }
                 Target::Aggregate { aggregate, tree, tracked } => {
-                    let parts = stage::partials(&stage.ways, aggregate, inputs, &changes, pool)?;
+                    let parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
                     if let Some(tracked) = tracked {
                         let old = |keys: &[ArrayRef]| {
                             state.get_many(*tree, keys).map_err(FlowError::State)

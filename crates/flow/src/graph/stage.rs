@@ -1,4 +1,4 @@
-//! A stage: an aggregate, or the output, with the linear ways that lead to it.
+//! A stage: an aggregate, another operator with state, or the output, with the linear ways that lead to it.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use super::{SourceIndex, StateTree};
 use crate::aggregate::{Aggregate, Panes};
 use crate::error::FlowError;
 use crate::linear::{self, Linear};
+use crate::operator::Operator;
 use crate::workers::Workers;
 
 /// Below this many rows a chunk is not worth handing to another thread.
@@ -19,11 +20,23 @@ const CHUNK_ROWS_MIN: usize = 1024;
 const JOIN_ROWS_MAX: usize = 8192;
 
 /// Where rows come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Leaf {
     Source(SourceIndex),
-    /// The change of a tracked aggregate, by its stage.
+    /// The change of a stage before.
     Stage(usize),
+    /// Rows that are there from the beginning.
+    Values(RecordBatch),
+}
+
+/// What comes to the stages in a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) sources: &'a [(SourceIndex, Updates)],
+    /// The changes of the stages before, by stage.
+    pub(crate) changes: &'a [Vec<Updates>],
+    /// Nothing came before.
+    pub(crate) initial: bool,
 }
 
 /// One linear way from a leaf to a stage.
@@ -41,11 +54,14 @@ pub(crate) enum Target {
     Rows,
     /// An aggregate, the tree of its states, and what it takes to emit its change.
     Aggregate { aggregate: Arc<Aggregate>, tree: StateTree, tracked: Option<Tracked> },
+    /// Another operator, and its trees.
+    Operator { operator: Box<dyn Operator>, trees: Vec<StateTree> },
 }
 
 #[derive(Debug)]
 pub(crate) struct Stage {
-    pub(crate) ways: Vec<Way>,
+    /// The ways that lead to each of its inputs.
+    pub(crate) ports: Vec<Vec<Way>>,
     pub(crate) target: Target,
     /// How much a tracked aggregate may keep in memory.
     pub(crate) cache_bytes_max: usize,
@@ -70,21 +86,19 @@ struct Task {
     updates: Updates,
 }
 
-fn tasks(
-    ways: &[Way],
-    inputs: &[(SourceIndex, Updates)],
-    changes: &[Vec<Updates>],
-    workers: usize,
-) -> Vec<Task> {
+fn tasks(ways: &[Way], inputs: Inputs<'_>, workers: usize) -> Vec<Task> {
     let mut tasks = Vec::new();
     for way in ways {
-        let batches: Vec<&Updates> = match way.leaf {
+        let batches: Vec<Updates> = match &way.leaf {
             Leaf::Source(source) => {
-                inputs.iter().filter(|(s, _)| *s == source).map(|(_, u)| u).collect()
+                let of = inputs.sources.iter().filter(|(s, _)| s == source);
+                of.map(|(_, updates)| updates.clone()).collect()
             }
-            Leaf::Stage(stage) => changes[stage].iter().collect(),
+            Leaf::Stage(stage) => inputs.changes[*stage].clone(),
+            Leaf::Values(rows) if inputs.initial => vec![Updates::inserts(rows.clone())],
+            Leaf::Values(_) => Vec::new(),
         };
-        for updates in batches.into_iter().filter(|u| !u.is_empty()) {
+        for updates in batches.iter().filter(|u| !u.is_empty()) {
             let chunks = (updates.len() / CHUNK_ROWS_MIN).clamp(1, workers);
             let rows = updates.len().div_ceil(chunks);
             for offset in (0..updates.len()).step_by(rows) {
@@ -102,11 +116,10 @@ fn tasks(
 /// The rows that reach a stage, in the order of the input.
 pub(crate) fn evaluate(
     ways: &[Way],
-    inputs: &[(SourceIndex, Updates)],
-    changes: &[Vec<Updates>],
+    inputs: Inputs<'_>,
     pool: &Workers,
 ) -> Result<Vec<Updates>, FlowError> {
-    let tasks = tasks(ways, inputs, changes, pool.count());
+    let tasks = tasks(ways, inputs, pool.count());
     pool.map(tasks, |task| linear::apply_all(&task.operators, &[task.updates]))
         .into_iter()
         .filter_map(Result::transpose)
@@ -117,11 +130,10 @@ pub(crate) fn evaluate(
 pub(crate) fn partials(
     ways: &[Way],
     aggregate: &Arc<Aggregate>,
-    inputs: &[(SourceIndex, Updates)],
-    changes: &[Vec<Updates>],
+    inputs: Inputs<'_>,
     pool: &Workers,
 ) -> Result<Vec<RecordBatch>, FlowError> {
-    let tasks = tasks(ways, inputs, changes, pool.count());
+    let tasks = tasks(ways, inputs, pool.count());
     let shared = Arc::clone(aggregate);
     let work = move |task: Task| -> Result<Option<RecordBatch>, FlowError> {
         let Some(rows) = linear::apply_all(&task.operators, &[task.updates])? else {

@@ -210,6 +210,7 @@ pub(crate) fn compact_batch(rows: &RecordBatch) -> Result<RecordBatch, ArrowErro
 }
 
 /// Rows in order of their groups, by counting: `rows[offsets[g]..offsets[g + 1]]` are group `g`'s.
+#[derive(Debug)]
 pub(crate) struct ByGroup {
     offsets: Vec<u32>,
     rows: Vec<u32>,
@@ -232,6 +233,12 @@ impl ByGroup {
             *at += 1;
         }
         Self { offsets, rows }
+    }
+
+    /// The rows of `group`.
+    pub(crate) fn get(&self, group: u32) -> &[u32] {
+        let group = group as usize;
+        &self.rows[self.offsets[group] as usize..self.offsets[group + 1] as usize]
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u32]> {

@@ -1,20 +1,19 @@
 //! Graphs stepped commit by commit equal the query over all rows, whatever the workers and the cache.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use yeoul_batch::{ColumnExpr, Combine, Expr, ExprError, ExprRef, Updates};
 use yeoul_flow::{
-    Aggregate, AggregateCall, AggregateSpec, Function, Graph, GraphBuilder, NamedExpr, NodeId,
-    SourceIndex, StateReader, StateTree, StepOutput, TreeShape, Window, WindowKind, Workers,
+    AggregateCall, AggregateSpec, Function, GraphBuilder, NamedExpr, NodeId, SourceIndex,
+    TreeShape, Window, WindowKind, Workers,
 };
 
 use crate::cells::{self, Cell, Row};
 use crate::laws::{assert_same, random_call};
 use crate::random::{self, Random};
+use crate::trees::{Source, Trees, apply};
 use crate::twin::{self, Bag};
 
 /// `column > value`, with SQL's nulls.
@@ -33,108 +32,6 @@ impl Expr for Above {
 
     fn data_type(&self) -> &DataType {
         &DataType::Boolean
-    }
-}
-
-/// The trees of one graph, as plain lists of batches.
-#[derive(Debug, Default)]
-struct Trees {
-    aggregates: BTreeMap<StateTree, Arc<Aggregate>>,
-    batches: BTreeMap<StateTree, Vec<RecordBatch>>,
-    keep: Vec<RecordBatch>,
-}
-
-impl Trees {
-    fn new(graph: &Graph) -> Self {
-        let mut trees = Self::default();
-        trees.aggregates.extend(graph.state_trees().iter().cloned());
-        if let TreeShape::Bag(own) | TreeShape::Combine(own) = graph.tree() {
-            trees.aggregates.insert(StateTree::VIEW, Arc::clone(own));
-        }
-        trees
-    }
-
-    fn publish(&mut self, output: &StepOutput) {
-        for delta in &output.deltas {
-            if self.aggregates.contains_key(&StateTree::VIEW) {
-                self.batches.entry(StateTree::VIEW).or_default().push(delta.clone());
-            } else {
-                self.keep.push(delta.clone());
-            }
-        }
-        for (tree, delta) in &output.inner {
-            self.batches.entry(*tree).or_default().push(delta.clone());
-        }
-    }
-
-    fn states(&self, tree: StateTree) -> RecordBatch {
-        let batches = self.batches.get(&tree).map_or(&[][..], Vec::as_slice);
-        self.aggregates[&tree].combine(batches, true).unwrap()
-    }
-
-    fn rows(&self, graph: &Graph) -> Vec<Row> {
-        let states = match graph.tree() {
-            TreeShape::Keep { schema } => concat_batches(schema, &self.keep).unwrap(),
-            _ => self.states(StateTree::VIEW),
-        };
-        let rows = graph.finish(&states).unwrap();
-        assert_eq!(rows.schema(), *graph.schema());
-        cells::rows(&rows)
-    }
-}
-
-impl StateReader for Trees {
-    fn get_many(
-        &self,
-        tree: StateTree,
-        keys: &[ArrayRef],
-    ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>> {
-        let name = |columns: &[ArrayRef], row: usize| {
-            format!("{:?}", columns.iter().map(|c| cells::cell(c, row)).collect::<Vec<_>>())
-        };
-        let wanted: Vec<String> = (0..keys[0].len()).map(|row| name(keys, row)).collect();
-        let states = self.states(tree);
-        let key_columns = &states.columns()[..keys.len()];
-        let mask: BooleanArray = (0..states.num_rows())
-            .map(|row| Some(wanted.contains(&name(key_columns, row))))
-            .collect();
-        Ok(filter_record_batch(&states, &mask)?)
-    }
-}
-
-/// A source of rows that come and, unless it is append-only, go.
-struct Source {
-    pool: RecordBatch,
-    counts: Vec<i64>,
-    bag: Bag,
-    append_only: bool,
-}
-
-impl Source {
-    fn new(random: &mut Random, append_only: bool) -> Self {
-        let pool = random::rows(random, 300, true);
-        Self { counts: vec![0; pool.num_rows()], pool, bag: Bag::default(), append_only }
-    }
-
-    fn step(&mut self, random: &mut Random, count: usize) -> Updates {
-        let cells = cells::rows(&self.pool);
-        let mut picked = Vec::new();
-        let mut diffs = Vec::new();
-        for _ in 0..count {
-            let at = random.below(self.counts.len());
-            let gone = !self.append_only && self.counts[at] > 0 && random.one_in(2);
-            let diff = if gone { -self.counts[at] } else { 1 };
-            self.counts[at] += diff;
-            self.bag.add(&cells[at], diff);
-            picked.push(u32::try_from(at).unwrap());
-            diffs.push(diff);
-        }
-        let rows = take_record_batch(&self.pool, &UInt32Array::from(picked)).unwrap();
-        if self.append_only {
-            Updates::inserts(rows)
-        } else {
-            Updates::new(rows, Int64Array::from(diffs))
-        }
     }
 }
 
@@ -280,13 +177,6 @@ fn windows(window: &Window, row: &Row) -> Vec<Row> {
         }
     }
     all
-}
-
-fn apply(bag: &mut Bag, change: Option<&Updates>) {
-    let Some(change) = change else { return };
-    for (at, row) in cells::rows(change.rows()).iter().enumerate() {
-        bag.add(row, change.diffs().map_or(1, |d| d.value(at)));
-    }
 }
 
 /// Steps the query and compares rows and changes with the twin at every commit.

@@ -7,8 +7,12 @@ mod fixture;
 #[cfg(test)]
 mod graphs;
 #[cfg(test)]
+mod joins;
+#[cfg(test)]
 mod laws;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod trees;
 #[cfg(test)]
 mod twin;

@@ -33,6 +33,35 @@ pub(super) fn plan(plan: &LogicalPlan, query: &Query) -> Result<(), SqlError> {
     }
 }
 
+/// Refuses subqueries that could not be made joins.
+pub(super) fn subqueries(plan: &LogicalPlan, query: &Query) -> Result<(), SqlError> {
+    let is_subquery = |e: &Expr| {
+        Ok(matches!(
+            e,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+        ))
+    };
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            found = found || expr.exists(is_subquery)?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })
+    .map_err(|e| failed(e, query))?;
+    if !found {
+        return Ok(());
+    }
+    Err(SqlError::unsupported("this subquery cannot be kept in a view")
+        .detail("it cannot be written as a join with the rows around it")
+        .hint("join with the subquery in FROM, grouped by what it is compared with")
+        .at(query.text.find_subquery(query.span).unwrap_or(query.span)))
+}
+
 fn failed(e: DataFusionError, query: &Query) -> SqlError {
     crate::translate::planning(e, &query.text, query.span)
 }
@@ -46,7 +75,10 @@ fn node_error(node: &LogicalPlan, query: &Query) -> Option<SqlError> {
         | LogicalPlan::TableScan(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Distinct(Distinct::All(_)) => None,
-        LogicalPlan::Join(join) if super::lookup::is_lookup(join) => None,
+        LogicalPlan::Join(_)
+        | LogicalPlan::Subquery(_)
+        | LogicalPlan::Values(_)
+        | LogicalPlan::EmptyRelation(_) => None,
         // Only what HOP and CUMULATE make can be lowered; others are refused there.
         LogicalPlan::Unnest(_) => None,
         other => Some(refused(other, query)),
@@ -74,7 +106,6 @@ impl Refusal<'_> {
 /// Why a node cannot be kept.
 pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
     let refusal = match node {
-        LogicalPlan::Join(_) => join(query),
         LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => order(query),
         LogicalPlan::Window(_) => Refusal {
             what: "OVER (…)",
@@ -94,12 +125,6 @@ pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
             why: "only TUMBLE, HOP and CUMULATE make several rows of one",
             hint: "unnest in the query that reads the view",
             words: &["UNNEST"],
-        },
-        LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => Refusal {
-            what: "a query without a relation",
-            why: "there is nothing whose rows could change",
-            hint: "name a stream, table or view after FROM",
-            words: &["VALUES", "SELECT"],
         },
         LogicalPlan::RecursiveQuery(_) => Refusal {
             what: "WITH RECURSIVE",
@@ -123,25 +148,6 @@ pub(super) fn misplaced_lookup(query: &Query) -> SqlError {
         .detail("the rows of a stream on the left are looked up in the table on the right")
         .hint("stream JOIN table FOR SYSTEM_TIME AS OF PROCTIME() ON table.key = stream.key")
         .at(place)
-}
-
-fn join(query: &Query) -> Refusal<'static> {
-    let why = "a view reads one relation, or a UNION of several";
-    let compare = "keep a view of each side, and compare them in the query that reads them";
-    if query.text.find_keyword("INTERSECT", query.span).is_some() {
-        return Refusal { what: "INTERSECT", why, hint: compare, words: &["INTERSECT"] };
-    }
-    if query.text.find_keyword("EXCEPT", query.span).is_some() {
-        return Refusal { what: "EXCEPT", why, hint: compare, words: &["EXCEPT"] };
-    }
-    Refusal {
-        what: "a join",
-        why,
-        hint: "to look each event up in a table as it is when the event comes, write \
-               JOIN table FOR SYSTEM_TIME AS OF PROCTIME() ON table.key = stream.key; else keep a \
-               view of the side that is large, and join it in the query that reads it",
-        words: &["JOIN", "FROM"],
-    }
 }
 
 fn order(query: &Query) -> Refusal<'static> {
@@ -175,15 +181,14 @@ fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {
             let words = [upper.as_str(), "CURRENT_TIMESTAMP", "CURRENT_DATE", "CURRENT_TIME"];
             Some(e.at(place(&words).unwrap_or(query.span)))
         }
-        Expr::ScalarSubquery(_)
-        | Expr::InSubquery(_)
-        | Expr::Exists(_)
-        | Expr::SetComparison(_) => Some(
-            SqlError::unsupported("a subquery in an expression cannot be kept in a view yet")
-                .detail("it reads a second relation")
-                .hint("keep a view without it, and use the subquery when you read the view")
-                .at(query.text.find_subquery(query.span).unwrap_or(query.span)),
-        ),
+        Expr::ScalarSubquery(subquery)
+            if subquery.outer_ref_columns.is_empty() && subquery.subquery.max_rows() != Some(1) =>
+        {
+            let e = SqlError::unsupported("this subquery may have more than one row");
+            let e = e.detail("a view could not say so when a second row comes");
+            let place = query.text.find_subquery(query.span).unwrap_or(query.span);
+            Some(e.hint("aggregate it: (SELECT max(x) FROM …)").at(place))
+        }
         Expr::GroupingSet(_) => Some(
             SqlError::unsupported("grouping sets cannot be kept in a view yet")
                 .detail("each set is an aggregation of its own")

@@ -12,7 +12,9 @@ mod aggregate;
 mod check;
 mod expr;
 mod fast;
+mod join;
 mod lookup;
+mod values;
 mod window;
 
 use std::collections::{BTreeSet, HashSet};
@@ -21,12 +23,19 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::eliminate_filter::EliminateFilter;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion::optimizer::optimize_projections::OptimizeProjections;
 use datafusion::optimizer::optimize_unions::OptimizeUnions;
 use datafusion::optimizer::push_down_filter::PushDownFilter;
 use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext};
 
@@ -58,6 +67,7 @@ pub(crate) fn view(
     check::plan(&planned.plan, query)?;
     let fail = |e: DataFusionError| translate::planning(e, &query.text, query.span);
     let plan = simplify(planner, planned.plan).map_err(fail)?;
+    check::subqueries(&plan, query)?;
     let lowering = Lowering { planner, catalog, query };
     let lowered = lowering.node(&plan)?;
     let key = lowered.key.clone();
@@ -111,19 +121,29 @@ fn named(schema: &SchemaRef, columns: &[Name], query: &Query) -> Result<SchemaRe
     Ok(Arc::new(Schema::new(fields)))
 }
 
-/// The optimiser's rules that are safe here: none of them invents a join, splits an aggregate, or
-/// reads a clock.
+/// The optimiser's rules that are safe here: they make joins of subqueries, and none of them splits an
+/// aggregate or reads a clock.
 fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
-    let options = Arc::new(planner.state().config_options().as_ref().clone());
+    let mut options = planner.state().config_options().as_ref().clone();
+    // A subquery is a join here, and not something that is run beforehand.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    let options = Arc::new(options);
     let context = OptimizerContext::new_with_config_options(options)
         .without_query_execution_start_time()
         .with_skip_failing_rules(false);
     Optimizer::with_rules(vec![
+        Arc::new(RewriteSetComparison::new()),
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
-        Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateFilter::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateOuterJoin::new()),
         Arc::new(PushDownFilter::new()),
         Arc::new(OptimizeProjections::new()),
     ])
@@ -131,22 +151,10 @@ fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFus
 }
 
 fn collect_sources(node: &ViewNode, sources: &mut BTreeSet<String>) {
-    match node {
-        ViewNode::Source { relation, .. } => {
-            sources.insert(relation.clone());
-        }
-        ViewNode::Filter { input, .. }
-        | ViewNode::Project { input, .. }
-        | ViewNode::Window { input, .. }
-        | ViewNode::Aggregate { input, .. } => collect_sources(input, sources),
-        ViewNode::Lookup { input, relation, .. } => {
-            collect_sources(input, sources);
-            sources.insert(relation.clone());
-        }
-        ViewNode::Union { inputs, .. } => {
-            inputs.iter().for_each(|i| collect_sources(i, sources));
-        }
+    if let ViewNode::Source { relation, .. } | ViewNode::Lookup { relation, .. } = node {
+        sources.insert(relation.clone());
     }
+    node.inputs().into_iter().for_each(|input| collect_sources(input, sources));
 }
 
 /// A node, and how the plan above names its columns.
@@ -203,6 +211,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
     match &mut node {
         ViewNode::Project { schema: names, .. }
         | ViewNode::Union { schema: names, .. }
+        | ViewNode::Join { schema: names, .. }
         | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
         ViewNode::Aggregate { keys, calls, schema: names, .. } => {
@@ -211,7 +220,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
             *names = Arc::clone(schema);
         }
         // These hand their input's columns on, names and all.
-        ViewNode::Source { .. } | ViewNode::Filter { .. } => {
+        ViewNode::Source { .. } | ViewNode::Values { .. } | ViewNode::Filter { .. } => {
             let exprs = (0..).zip(schema.fields());
             let exprs = exprs.map(|(i, f)| column(i, f)).collect();
             let schema = Arc::clone(schema);
@@ -261,8 +270,11 @@ impl Lowering<'_> {
             }
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Join(join) if lookup::is_lookup(join) => self.lookup(join),
+            LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::Unnest(u) => self.unnest(u),
+            LogicalPlan::Values(v) => self.values(v),
+            LogicalPlan::EmptyRelation(e) => self.empty(e),
             other => Err(check::refused(other, self.query)),
         }
     }

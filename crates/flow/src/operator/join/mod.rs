@@ -1,0 +1,286 @@
+//! Joins of two inputs that change.
+//!
+//! ```text
+//!   ΔL ⋈ (R + ΔR)   +   L ⋈ ΔR          pairs: L and R as they were before the step
+//!   rows without a match: by how many matches each had, and has
+//! ```
+//!
+//! Rows are matched by their keys; a further condition (`residual`) belongs to the match. A row with a
+//! null key matches nothing, unless nulls are equal. Outer, semi and anti joins need to know whether a
+//! row has a match at all. Without a residual that is one count per key, kept in a tree of its own; with
+//! one it is counted from the rows of the other side.
+//!
+//! What must hold: no row is read of keys that the step does not touch.
+
+mod matched;
+mod pairs;
+mod spec;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::datatypes::SchemaRef;
+use yeoul_batch::Updates;
+
+pub use spec::{JoinKind, JoinSpec};
+
+use super::arranged::{Arrangement, Stored, apart};
+use super::{Operator, Step};
+use crate::error::FlowError;
+use crate::graph::TreeShape;
+use crate::group::Groups;
+use matched::Matches;
+use pairs::{Layout, Pairing};
+use spec::Unmatched;
+
+const LEFT: usize = 0;
+const RIGHT: usize = 1;
+
+/// One input of a join.
+#[derive(Debug)]
+struct Side {
+    schema: SchemaRef,
+    /// Its rows; `None` when only whether there is one matters.
+    rows: Option<Arrangement>,
+    /// How many rows there are of each key, when the other side needs to know.
+    counts: Option<Arrangement>,
+    /// What becomes of its rows by whether they have a match.
+    unmatched: Unmatched,
+    append_only: bool,
+}
+
+/// A join as an operator.
+#[derive(Debug)]
+pub(crate) struct Join {
+    kind: JoinKind,
+    sides: [Side; 2],
+    key_len: usize,
+    nulls_equal: bool,
+    layout: Arc<Layout>,
+    schema: SchemaRef,
+}
+
+/// What a step knows of one side.
+struct Touched {
+    /// Its updates, arranged.
+    new: Updates,
+    /// Its updates with a null key, which match nothing.
+    lone: Option<Updates>,
+    /// Its rows before the step, of the keys that matter.
+    old: Updates,
+}
+
+impl Join {
+    /// Compiles `spec` over sides of these schemas.
+    pub(crate) fn new(
+        spec: JoinSpec,
+        inputs: [&SchemaRef; 2],
+        append_only: [bool; 2],
+        cache_bytes_max: usize,
+    ) -> Result<Self, FlowError> {
+        spec.check(inputs)?;
+        let unmatched = spec.kind.unmatched();
+        let keys = spec.keys();
+        let mut tree = 0;
+        let mut side = |at: usize| -> Result<Side, FlowError> {
+            let mut arrange = |stored: Stored| {
+                tree += 1;
+                let only = append_only[at];
+                let (keys, input) = (&keys[at], inputs[at]);
+                Arrangement::new(tree - 1, keys, input, stored, only, cache_bytes_max)
+            };
+            let other_asks = unmatched[1 - at] != Unmatched::Gone;
+            let wanted = spec.kind.pairs() || unmatched[at] != Unmatched::Gone;
+            let counted = other_asks && spec.residual.is_none();
+            let rows = wanted || (other_asks && !counted);
+            Ok(Side {
+                schema: Arc::clone(inputs[at]),
+                rows: if rows { Some(arrange(Stored::Rows)?) } else { None },
+                counts: if counted { Some(arrange(Stored::Keys)?) } else { None },
+                unmatched: unmatched[at],
+                append_only: append_only[at],
+            })
+        };
+        let sides = [side(LEFT)?, side(RIGHT)?];
+        let places = |side: &Side| side.rows.as_ref().map_or_else(Vec::new, Arrangement::places);
+        let layout = Layout {
+            places: [places(&sides[LEFT]), places(&sides[RIGHT])],
+            schema: spec.both(inputs),
+            residual: spec.residual.clone(),
+        };
+        Ok(Self {
+            kind: spec.kind,
+            sides,
+            key_len: keys[LEFT].len(),
+            nulls_equal: spec.nulls_equal,
+            layout: Arc::new(layout),
+            schema: spec.schema(inputs),
+        })
+    }
+
+    /// Arranges a side's updates and reads what is there of their keys.
+    fn arrange(&self, at: usize, updates: Option<&Updates>) -> Result<Touched, FlowError> {
+        let side = &self.sides[at];
+        let by = side.rows.as_ref().or(side.counts.as_ref()).expect("a side is arranged somehow");
+        let none = Updates::inserts(RecordBatch::new_empty(Arc::clone(by.schema())));
+        let Some(updates) = updates else {
+            return Ok(Touched { new: none.clone(), lone: None, old: none });
+        };
+        let arranged = by.arrange(updates)?;
+        if self.nulls_equal {
+            return Ok(Touched { new: arranged, lone: None, old: none });
+        }
+        let (new, lone) = apart(arranged, self.key_len)?;
+        Ok(Touched { new, lone, old: none })
+    }
+
+    /// Reads the rows before the step that matter.
+    fn read(&mut self, touched: &mut [Touched; 2], step: &Step<'_>) -> Result<(), FlowError> {
+        for at in [LEFT, RIGHT] {
+            // With a residual, the matches of the other side's rows are counted from the rows here: of those
+            // rows that come, and of those that are there for what comes here.
+            let counted =
+                self.layout.residual.is_some() && self.sides[1 - at].unmatched != Unmatched::Gone;
+            let Some(rows) = &mut self.sides[at].rows else { continue };
+            let wanted = if counted {
+                both_keys(touched, self.key_len)?
+            } else {
+                keys_of(&touched[1 - at].new, self.key_len)?
+            };
+            touched[at].old = rows.read(&wanted, step)?;
+        }
+        Ok(())
+    }
+
+    /// Rows of both sides that match.
+    fn pairs(&self, touched: &[Touched; 2], step: &Step<'_>) -> Result<Vec<Updates>, FlowError> {
+        let [left, right] = touched;
+        let now = concat(&[right.new.clone(), right.old.clone()])?;
+        let pairing = |left, right| Pairing::new(&self.layout, left, right, self.key_len);
+        let mut out = pairing(&left.new, &now)?.joined(step.pool())?;
+        out.extend(pairing(&left.old, &right.new)?.joined(step.pool())?);
+        Ok(out)
+    }
+
+    /// The answer for rows of one side alone: with nulls for the other side, or as they are.
+    fn alone(&self, at: usize, rows: &Updates, matched: bool) -> Result<Updates, FlowError> {
+        let count = rows.len();
+        let stored = rows.rows().columns();
+        let own = self.layout.places[at].iter().map(|&place| Arc::clone(&stored[place]));
+        let mut columns: Vec<ArrayRef> = own.collect();
+        match self.kind {
+            JoinKind::Semi | JoinKind::Anti => {}
+            JoinKind::Mark => columns.push(Arc::new(BooleanArray::from(vec![matched; count]))),
+            _ => {
+                let other = self.sides[1 - at].schema.fields().iter();
+                let nulls = other.map(|field| new_null_array(field.data_type(), count));
+                let end = if at == LEFT { columns.len() } else { 0 };
+                columns.splice(end..end, nulls);
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let answer =
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        Ok(rows.with_rows(answer))
+    }
+
+    /// What the step changes about the rows of side `at` that depend on whether they have a match.
+    fn presence(
+        &mut self,
+        at: usize,
+        touched: &[Touched; 2],
+        step: &Step<'_>,
+    ) -> Result<Vec<Updates>, FlowError> {
+        let (own, other) = (&touched[at], &touched[1 - at]);
+        let unmatched = self.sides[at].unmatched;
+        let matches = if let Some(counts) = &mut self.sides[1 - at].counts {
+            let old = counts.read(&both_keys(touched, self.key_len)?, step)?;
+            Matches::by_key(&own.new, &own.old, &old, &other.new, self.key_len)?
+        } else {
+            let (rows, others) = ([&own.new, &own.old], [&other.old, &other.new]);
+            Matches::by_residual(&self.layout, at, rows, others, self.key_len, step.pool())?
+        };
+        let mut out = Vec::new();
+        for (rows, matched) in matches.changes(unmatched)? {
+            out.push(self.alone(at, &rows, matched)?);
+        }
+        if let Some(lone) = own.lone.as_ref().filter(|_| unmatched.keeps_lone()) {
+            out.push(self.alone(at, lone, false)?);
+        }
+        Ok(out)
+    }
+}
+
+impl Operator for Join {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn append_only(&self) -> bool {
+        let come_only = self.sides.iter().all(|side| side.append_only);
+        come_only && matches!(self.kind, JoinKind::Inner | JoinKind::Semi)
+    }
+
+    fn trees(&self) -> Vec<TreeShape> {
+        let of = |side: &Side| {
+            [&side.rows, &side.counts].into_iter().flatten().map(Arrangement::shape).collect()
+        };
+        self.sides.iter().flat_map(|side| -> Vec<TreeShape> { of(side) }).collect()
+    }
+
+    fn step(
+        &mut self,
+        ports: Vec<Vec<Updates>>,
+        step: &mut Step<'_>,
+    ) -> Result<Vec<Updates>, FlowError> {
+        let [left, right] = [Updates::concat(&ports[LEFT])?, Updates::concat(&ports[RIGHT])?];
+        if left.is_none() && right.is_none() {
+            return Ok(Vec::new());
+        }
+        for arrangement in self.sides.iter_mut().flat_map(|s| [&mut s.rows, &mut s.counts]) {
+            arrangement.iter_mut().for_each(Arrangement::begin);
+        }
+        let mut touched =
+            [self.arrange(LEFT, left.as_ref())?, self.arrange(RIGHT, right.as_ref())?];
+        self.read(&mut touched, step)?;
+        let mut out = if self.kind.pairs() { self.pairs(&touched, step)? } else { Vec::new() };
+        for at in [LEFT, RIGHT] {
+            if self.sides[at].unmatched != Unmatched::Gone {
+                out.extend(self.presence(at, &touched, step)?);
+            }
+        }
+        for (side, touched) in self.sides.iter_mut().zip(&touched) {
+            for arrangement in [&mut side.rows, &mut side.counts].into_iter().flatten() {
+                let width = arrangement.schema().fields().len();
+                let columns = touched.new.rows().columns()[..width].to_vec();
+                let rows = RecordBatch::try_new(Arc::clone(arrangement.schema()), columns)?;
+                arrangement.write(&touched.new.with_rows(rows), step)?;
+            }
+        }
+        out.retain(|updates| !updates.is_empty());
+        Ok(out)
+    }
+}
+
+/// Each key of the rows once.
+fn keys_of(rows: &Updates, key_len: usize) -> Result<Vec<ArrayRef>, FlowError> {
+    let keys = &rows.rows().columns()[..key_len];
+    Ok(Groups::of(keys, rows.len())?.take(keys)?)
+}
+
+/// Each key of the updates of both sides once.
+fn both_keys(touched: &[Touched; 2], key_len: usize) -> Result<Vec<ArrayRef>, FlowError> {
+    let [left, right] = touched.each_ref().map(|t| &t.new.rows().columns()[..key_len]);
+    let keys = left
+        .iter()
+        .zip(right)
+        .map(|(left, right)| arrow::compute::concat(&[left, right]))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows = touched.iter().map(|t| t.new.len()).sum();
+    Ok(Groups::of(&keys, rows)?.take(&keys)?)
+}
+
+/// All of several updates of one schema.
+fn concat(several: &[Updates]) -> Result<Updates, FlowError> {
+    Ok(Updates::concat(several)?.expect("there is one at least"))
+}

@@ -1,0 +1,106 @@
+//! Operators with state that are not aggregates: each keeps the rows that its answer depends on in
+//! trees of its own, and turns the updates of its inputs into the change of its answer.
+//!
+//! ```text
+//!   updates of each input ─▶ read what is touched, as it was ─▶ change of the answer
+//!            └──────────────▶ deltas of its trees
+//! ```
+//!
+//! What must hold: the answer is a function of the multisets of input rows, so the sum of all
+//! changes does not depend on how rows are divided into steps, nor on their order.
+
+mod arranged;
+mod join;
+mod known;
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::{DataType, SchemaRef};
+use yeoul_batch::{Expr, ExprError, ExprRef, Updates};
+
+pub(crate) use join::Join;
+pub use join::{JoinKind, JoinSpec};
+
+use crate::error::FlowError;
+use crate::graph::{StateReader, StateTree, TreeShape};
+use crate::workers::Workers;
+
+/// An operator of a graph.
+pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
+    /// The columns of its answer.
+    fn schema(&self) -> &SchemaRef;
+
+    /// Whether rows of its answer only come.
+    fn append_only(&self) -> bool;
+
+    /// The trees it keeps; [`Step`] knows them by their position here.
+    fn trees(&self) -> Vec<TreeShape>;
+
+    /// Takes the updates of each input; gives the change of the answer.
+    fn step(
+        &mut self,
+        ports: Vec<Vec<Updates>>,
+        step: &mut Step<'_>,
+    ) -> Result<Vec<Updates>, FlowError>;
+}
+
+/// What rows are kept by when nothing tells them apart: a column that is always false.
+pub(crate) fn keyless() -> ExprRef {
+    Arc::new(Keyless)
+}
+
+#[derive(Debug)]
+struct Keyless;
+
+impl Expr for Keyless {
+    fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
+        let all = BooleanBuffer::new_unset(rows.num_rows());
+        Ok(Arc::new(BooleanArray::new(all, None)))
+    }
+
+    fn data_type(&self) -> &DataType {
+        &DataType::Boolean
+    }
+}
+
+/// What an operator works with in one step.
+pub(crate) struct Step<'a> {
+    pool: &'a Workers,
+    state: &'a dyn StateReader,
+    trees: &'a [StateTree],
+    deltas: &'a mut Vec<(StateTree, RecordBatch)>,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(
+        pool: &'a Workers,
+        state: &'a dyn StateReader,
+        trees: &'a [StateTree],
+        deltas: &'a mut Vec<(StateTree, RecordBatch)>,
+    ) -> Self {
+        Self { pool, state, trees, deltas }
+    }
+
+    /// The workers among whom work is divided.
+    pub(crate) fn pool(&self) -> &'a Workers {
+        self.pool
+    }
+
+    /// The rows of `tree` whose key is, or begins with, one of the distinct `keys`, before this step.
+    pub(crate) fn get_many(
+        &self,
+        tree: usize,
+        keys: &[ArrayRef],
+    ) -> Result<RecordBatch, FlowError> {
+        self.state.get_many(self.trees[tree], keys).map_err(FlowError::State)
+    }
+
+    /// Adds `delta` to `tree`.
+    pub(crate) fn put(&mut self, tree: usize, delta: RecordBatch) {
+        if delta.num_rows() > 0 {
+            self.deltas.push((self.trees[tree], delta));
+        }
+    }
+}
