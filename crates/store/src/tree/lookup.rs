@@ -347,12 +347,15 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn group_rows(metadata: &parquet::file::metadata::ParquetMetaData, group: usize) -> usize {
+pub(super) fn group_rows(
+    metadata: &parquet::file::metadata::ParquetMetaData,
+    group: usize,
+) -> usize {
     usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0)
 }
 
 /// Adds a range that starts at or behind the start of the last one.
-fn add(ranges: &mut Vec<Range<usize>>, range: Range<usize>) {
+pub(super) fn add(ranges: &mut Vec<Range<usize>>, range: Range<usize>) {
     match ranges.last_mut() {
         Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
         _ => ranges.push(range),

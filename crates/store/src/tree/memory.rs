@@ -4,18 +4,20 @@
 //! batches never change, they are replaced.
 //!
 //! Limits: a handful of batches per power of four of the row count. Batches are not sorted; a batch
-//! that is looked up is hashed once for each number of key columns by which it is, at 16 bytes per row.
+//! that is looked up is hashed once for each number of key columns by which it is, at 16 bytes per row;
+//! one in which ranges of keys are read is put in order once, at 12 bytes per row and its keys.
 
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::UInt64Type;
+use arrow::row::Rows;
 use parking_lot::Mutex;
-use yeoul_batch::{CommitId, hash64};
+use yeoul_batch::{CommitId, KeyCodec, hash64};
 
 use super::gather::{bytes_of, compact_views, concat};
 use super::merge::{Cover, Merge};
-use super::order::{KeyOrder, KeyRanges};
+use super::order::{Address, KeyOrder, KeyRanges, sort_rows};
 use super::policy::Tiering;
 use super::source::{SortedRows, Source, keys_of};
 use crate::{Rule, RuleKind, StoreError, TreeSpec};
@@ -45,6 +47,47 @@ pub struct MemoryBatch {
     bytes: usize,
     version_min: u64,
     hashed: Mutex<Vec<Arc<Hashed>>>,
+    sorted: OnceLock<Arc<Sorted>>,
+}
+
+/// The rows of a batch in the order of their keys; rows of one key in order of arrival.
+#[derive(Debug)]
+pub(crate) struct Sorted {
+    keys: Rows,
+    rows: Vec<u32>,
+}
+
+impl Sorted {
+    fn new(spec: &TreeSpec, rows: &RecordBatch) -> Result<Self, StoreError> {
+        let mut ranges = KeyRanges::new(spec);
+        ranges.include_batch(rows, &spec.key);
+        let order = KeyOrder::new(spec, &ranges)?;
+        let len = u32::try_from(rows.num_rows()).expect("fewer than 2^32 rows in a batch");
+        let mut addresses: Vec<Address> = (0..len).map(|row| (0, row)).collect();
+        sort_rows(&order, &[order.encode(rows)?], &mut addresses);
+        let keys = KeyCodec::new(&spec.schema, &spec.key)?.encode(rows)?;
+        Ok(Self { keys, rows: addresses.into_iter().map(|address| address.1).collect() })
+    }
+
+    /// The row of the batch that is at `at` in the order.
+    pub(crate) fn row(&self, at: usize) -> usize {
+        self.rows[at] as usize
+    }
+
+    /// Its key.
+    pub(crate) fn key(&self, at: usize) -> &[u8] {
+        self.keys.row(self.row(at)).data()
+    }
+
+    /// How many of the rows have keys below `bound`.
+    pub(crate) fn below(&self, bound: &[u8]) -> usize {
+        self.rows.partition_point(|&row| self.keys.row(row as usize).data() < bound)
+    }
+
+    /// How many rows.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 /// The rows of a batch by the hash of some leading columns of their key.
@@ -86,6 +129,7 @@ impl MemoryBatch {
             last,
             version_min,
             hashed: Mutex::default(),
+            sorted: OnceLock::new(),
         })
     }
 
@@ -130,6 +174,15 @@ impl MemoryBatch {
             all.push(Arc::clone(&hashed));
             hashed
         }))
+    }
+
+    /// The rows in the order of their keys.
+    pub(crate) fn sorted(&self, spec: &TreeSpec) -> Result<Arc<Sorted>, StoreError> {
+        if let Some(sorted) = self.sorted.get() {
+            return Ok(Arc::clone(sorted));
+        }
+        let sorted = Arc::new(Sorted::new(spec, &self.rows)?);
+        Ok(Arc::clone(self.sorted.get_or_init(|| sorted)))
     }
 
     /// By how many columns it has been looked up, so that what replaces it will be too.
@@ -200,6 +253,9 @@ pub(crate) fn merge_batches(
     let merged = MemoryBatch::new(spec, merged, first, last)?;
     for columns in batches.iter().flat_map(|batch| batch.looked_up()) {
         merged.hashed(spec, columns)?.chains();
+    }
+    if batches.iter().any(|batch| batch.sorted.get().is_some()) {
+        merged.sorted(spec)?;
     }
     Ok(merged)
 }

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   TreeSnapshot ─┬─ memory: batches, oldest first ─┐
-//!                 └─ parts: files, oldest first ────┴─▶ scan, get_many ─▶ rows under the rule
+//!                 └─ parts: files, oldest first ────┴─▶ scan, get_many, read_ranges ─▶ rows under the rule
 //! ```
 //!
 //! What must hold: everything in a snapshot is immutable; what is older stands first, everywhere.
 //!
 //! Not here: when to flush or merge and what the manifest says (`store`).
 
+mod blocks;
 mod format;
 mod gather;
 mod layout;
@@ -19,7 +20,9 @@ mod order;
 mod part;
 mod partition;
 mod policy;
+mod reach;
 mod scan;
+mod seek;
 mod slices;
 mod snapshot;
 mod source;
@@ -31,6 +34,7 @@ pub use lookup::get_many;
 pub use memory::MemoryBatch;
 pub use part::Part;
 pub use scan::{Scan, ScanOptions, scan};
+pub use seek::{KeyRange, RangeRows, key_bytes, read_ranges};
 pub use slices::Slices;
 pub use snapshot::{Snapshot, TreeSnapshot};
 pub use stored::{from_stored, stored_schema, stored_type};

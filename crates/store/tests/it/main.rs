@@ -8,6 +8,7 @@ mod fixture;
 mod measure;
 mod model;
 mod options;
+mod seek;
 mod world;
 
 /// The program's: what is measured here is to cost what it costs there.

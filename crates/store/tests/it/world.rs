@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int64Array, IntervalMonthDayNanoArray, RecordBatch,
-    StringViewArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, IntervalMonthDayNanoArray,
+    RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::compute::concat_batches;
 use arrow::datatypes::{
@@ -22,6 +22,8 @@ use yeoul_store::{
     LogRecord, Media, Meta, PartitionBy, Publication, Rule, ScanOptions, Section, Snapshot, Store,
     StoreError, StoreOptions, TreeSnapshot, TreeSpec, scan,
 };
+
+use crate::seek::{long_text, short_bytes};
 
 pub(crate) const DAY_US: i64 = 86_400_000_000;
 
@@ -109,7 +111,7 @@ fn ts_field(name: &str, nullable: bool) -> Field {
 }
 
 /// The kinds of trees that the world has; the kind of a tree is written in its log record.
-pub(crate) const KINDS: u32 = 8;
+pub(crate) const KINDS: u32 = 11;
 
 fn latest_fields(mut fields: Vec<Field>) -> SchemaRef {
     fields.push(Field::new("_version", DataType::UInt64, false));
@@ -120,6 +122,7 @@ fn latest_fields(mut fields: Vec<Field>) -> SchemaRef {
 pub(crate) fn spec(kind: u32, id: TreeId) -> TreeSpec {
     let int = |name: &str| Field::new(name, DataType::Int64, true);
     let text = |name: &str| Field::new(name, DataType::Utf8View, true);
+    let bytes = |name: &str| Field::new(name, DataType::Binary, true);
     let day = |column| Some(PartitionBy { column, width_us: DAY_US });
     let sum = |fields: Vec<Field>, key_len| {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
@@ -144,10 +147,24 @@ pub(crate) fn spec(kind: u32, id: TreeId) -> TreeSpec {
         5 => (sum(vec![text("name"), int("id"), int("sum")], 2), None, None),
         6 => (sum(vec![int("sum")], 0), None, None),
         // Parts hold intervals as other values than memory does.
-        _ => {
+        7 => {
             let length = DataType::Interval(IntervalUnit::MonthDayNano);
             let fields = vec![Field::new("length", length, true), text("name"), int("id")];
             ((latest_fields(fields), vec![2, 0], Rule::Latest), None, None)
+        }
+        // Keys that begin alike for longer than the sparse keys of a part are.
+        8 => {
+            let schema = Schema::new(vec![int("id"), bytes("bytes"), text("long")]);
+            ((Arc::new(schema), vec![2, 1], Rule::Keep), None, None)
+        }
+        9 => {
+            let fields = vec![bytes("bytes"), text("long"), ts_field("ts", true)];
+            ((latest_fields(fields), vec![1, 2], Rule::Latest), day(2), None)
+        }
+        _ => {
+            let fields = vec![bytes("bytes"), int("id"), text("long"), int("sum")];
+            let (schema, _, rule) = sum(fields, 3);
+            ((schema, vec![2, 0, 1], rule), None, None)
         }
     };
     let name = format!("kind {kind}");
@@ -202,6 +219,8 @@ pub(crate) fn rows(
                     Arc::new(TimestampMicrosecondArray::from(times.clone()).with_timezone("UTC"))
                 }
                 "name" => Arc::new(StringViewArray::from_iter(names.clone())),
+                "long" => Arc::new(StringViewArray::from_iter(names.iter().map(long_text))),
+                "bytes" => Arc::new(BinaryArray::from_iter(ids.iter().map(short_bytes))),
                 "length" => Arc::new(IntervalMonthDayNanoArray::from(lengths.clone())),
                 "_version" => Arc::new(UInt64Array::from(versions.clone())),
                 "_deleted" => Arc::new(BooleanArray::from(deleted.clone())),
@@ -244,7 +263,8 @@ impl ModelTree {
                     }
                     Rule::Combine(_) => {
                         let sum = batch.column(last).as_primitive::<Int64Type>().value(row);
-                        by_key.entry(row_text(&key, row)).or_default().2 += sum;
+                        let group = row_text(&batch.columns()[..last], row);
+                        by_key.entry(group).or_default().2 += sum;
                     }
                 }
             }
