@@ -15,11 +15,11 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::RowSelection;
 use yeoul_batch::KeyCodec;
 
-use super::lookup::{add, group_rows};
 use super::memory::Sorted;
 use super::merge::Marks;
 use super::part::Part;
 use super::stored::{FromStored, PartRows};
+use super::wanted::{add, group_rows};
 use crate::{Rule, StoreError, TreeSpec};
 
 /// Rows of one source in the order of their keys.

@@ -23,10 +23,10 @@ use yeoul_batch::{Combine, KeyCodec};
 
 use super::blocks::{Block, PartReading};
 use super::gather::{compact_views, gather};
-use super::lookup::add;
 use super::part::Part;
 use super::reach::{Aim, Blocks, Cursor, Pick, Reach};
 use super::snapshot::TreeSnapshot;
+use super::wanted::add;
 use crate::{Rule, StoreError, TreeSpec};
 
 #[cfg(doc)]

@@ -50,17 +50,17 @@ impl Twin {
     /// The rows of a range, and whether there are more.
     fn expected(&self, range: &KeyRange, rows_max: usize, reverse: bool) -> (Vec<&str>, bool) {
         let within = |key: &[u8]| {
-            let cut = |bound: &[u8]| key[..key.len().min(bound.len())].to_vec();
+            let cut = |bound: &[u8]| key.len().min(bound.len());
             let above = match &range.from {
                 Bound::Unbounded => true,
-                Bound::Included(from) => cut(from) >= *from,
-                Bound::Excluded(from) => cut(from) > *from,
+                Bound::Included(from) => key[..cut(from)] >= **from,
+                Bound::Excluded(from) => key[..cut(from)] > **from,
             };
             above
                 && match &range.to {
                     Bound::Unbounded => true,
-                    Bound::Included(to) => cut(to) <= *to,
-                    Bound::Excluded(to) => cut(to) < *to,
+                    Bound::Included(to) => key[..cut(to)] <= **to,
+                    Bound::Excluded(to) => key[..cut(to)] < **to,
                 }
         };
         let all = self.rows.iter().filter(|(key, _)| within(key)).map(|(_, text)| text.as_str());
@@ -128,7 +128,7 @@ pub(crate) fn check_ranges(
     let twin = Twin::new(tree);
     let bounds = bounds(tree, probe, rng);
     let mut seen = 0;
-    for rows_max in [0, 1, 2, 30, 5_000, usize::MAX] {
+    for rows_max in [[0, 2, 5_000], [1, 30, usize::MAX]][rng.index(2)] {
         let reverse = rng.below(2) == 0;
         let count = if rows_max > 100 { 5 } else { [0, 1, 9, 60][rng.index(4)] };
         let ranges = ranges(&bounds, rng, count);
@@ -155,7 +155,7 @@ pub(crate) fn check_ranges(
 /// Parts of many blocks, several of them, with and without rows in memory beside them.
 #[test]
 fn ranges_of_large_parts() {
-    for seed in 1..4 {
+    for seed in 1..3 {
         let mut rng = Rng::new(seed);
         let mut engine = Engine::open(Arc::new(TrialMedia::new(seed)), small()).expect("opens");
         let create = (0..KINDS).map(|kind| Change::Create { id: kind + 1, kind });
