@@ -2,9 +2,9 @@
 """Runs one workload with one peer on the events that `yeoul bench` made, and prints its figures as one
 line of JSON, in the words of `yeoul bench --json`.
 
-usage: peer.py chdb|duckdb|flink w1|w2|w4|w5 --events N --seed N --dir PATH
+usage: peer.py chdb|duckdb|flink w1|w2|w3|w4|w5 --events N --seed N --dir PATH [--query NAME]
 
-Flink has W1 and W2 only."""
+Flink has W1, W2 and the queries of W3 only, and nobody else has W3."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ import sys
 import time
 
 from flink import installed, workloads
-from flink.cluster import Cluster
+from flink.cluster import Cluster, Refused
 from queries import queries
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -246,20 +246,23 @@ def w5(peer, figures, clickhouse):
     figures.update(ms=times, cpu_s=round(cpu_s() - cpu, 2), peak_mib=peak_mib())
 
 
-def streamed(figures, workload, path, arguments):
+def streamed(figures, workload, path, lookup, arguments):
     """Flink in a cluster of its own. The job that counts the answer comes first and warms it up; those that are
     timed are asked for nothing but the work, and the faster one counts."""
     folder = workloads.divided(path, os.cpu_count(), arguments.dir)
-    statements = workloads.statements(workload, folder)
-    ads = f"{arguments.dir}/ads-{arguments.seed}.csv"
+    statements = workloads.statements(workload, arguments.query, folder)
     seconds_max = STREAM_S_MIN + figures["events"] / STREAM_EVENTS_PER_S_MIN
     with Cluster(arguments.dir, os.cpu_count()) as cluster:
-        figures["check"] = cluster.run(statements + workloads.CHECKS[workload], ads, seconds_max)
+        try:
+            figures["check"] = cluster.run(statements + workloads.CHECKS[workload], lookup, seconds_max)
+        except Refused as why:
+            figures["refused"] = str(why)
+            return
         worker, timed = cluster.task_manager, []
         for _ in range(STREAM_TIMES):
             forget_peak(worker)
             cpu = cpu_s(worker)
-            seconds = cluster.duration_s(cluster.run(statements + workloads.TIMED, ads, seconds_max))
+            seconds = cluster.duration_s(cluster.run(statements + workloads.TIMED, lookup, seconds_max))
             timed.append((seconds, cpu_s(worker) - cpu, peak_mib(worker)))
     seconds, cpu, peak = min(timed)
     figures.update(seconds=round(seconds, 3), events_per_s=round(figures["events"] / seconds),
@@ -270,22 +273,27 @@ def streamed(figures, workload, path, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("peer", choices=("chdb", "duckdb", "flink"))
-    parser.add_argument("workload", choices=("w1", "w2", "w4", "w5"))
+    parser.add_argument("workload", choices=("w1", "w2", "w3", "w4", "w5"))
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--dir", required=True)
+    parser.add_argument("--query", help="which one of W3")
     arguments = parser.parse_args()
     shop = f"{arguments.dir}/shop-{arguments.seed}-{arguments.events}.json"
     ads = f"{arguments.dir}/ads-{arguments.seed}"
     if arguments.peer == "flink":
-        figures = {"workload": arguments.workload.upper(), "who": "flink-" + installed.VERSION,
-                   "events": arguments.events}
-        paths = {"w1": f"{ads}-{arguments.events}.json", "w2": shop}
-        if arguments.workload not in paths:
-            parser.error("flink has w1 and w2 only")
-        streamed(figures, arguments.workload, paths[arguments.workload], arguments)
+        name = arguments.workload.upper() + (f" {arguments.query}" if arguments.query else "")
+        figures = {"workload": name, "who": "flink-" + installed.VERSION, "events": arguments.events}
+        nexmark = f"{arguments.dir}/nexmark"
+        inputs = {"w1": (f"{ads}-{arguments.events}.json", f"{ads}.csv"), "w2": (shop, ""),
+                  "w3": (f"{nexmark}-{arguments.seed}-{arguments.events}.json", f"{nexmark}-side-input.csv")}
+        if arguments.workload not in inputs or (arguments.workload == "w3") != bool(arguments.query):
+            parser.error("flink has w1, w2, and w3 with --query")
+        streamed(figures, arguments.workload, *inputs[arguments.workload], arguments)
         print(json.dumps(figures))
         return
+    if arguments.workload == "w3":
+        parser.error("only flink has w3")
     make = {"chdb": Chdb, "duckdb": Duckdb}[arguments.peer]
     kept = arguments.workload in ("w4", "w5")
     data = f"{arguments.dir}/{arguments.peer}-w4-{arguments.seed}-{arguments.events}"

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Yeoul and its peers in turn, in one call, with ratios.
 
-usage: run.py [--yeoul PROGRAM] [--events N] [--runs N] [--setup] [WORKLOAD …]
+usage: run.py [--yeoul PROGRAM] [--events N] [--runs N] [--query NAME …] [--setup] [--check] [WORKLOAD …]
 Without workloads: all of them. Results are appended to results.jsonl in the folder of the benchmarks."""
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DIRECTORY = os.environ.get("YEOUL_BENCH_DIR", os.path.expanduser("~/.cache/yeoul-bench"))
 PYTHON = os.path.join(DIRECTORY, "venv", "bin", "python")
 ALONE = ("w7", "w8", "w9", "idle")
-BESIDE = ("w1", "w2", "w4", "w5")
+BESIDE = ("w1", "w2", "w3", "w4", "w5")
+QUERIES = [f"q{number}" for number in range(23)]
 PEERS = {"w1": ("chdb", "duckdb", "flink"), "w2": ("chdb", "duckdb", "flink"),
-         "w4": ("chdb", "duckdb"), "w5": ("chdb", "duckdb")}
+         "w3": ("flink",), "w4": ("chdb", "duckdb"), "w5": ("chdb", "duckdb")}
 PACKAGES = ("chdb", "duckdb")
 
 
@@ -51,13 +53,14 @@ def figures(command):
     return json.loads(lines[-1])
 
 
-def of_yeoul(arguments, workload):
-    return figures([arguments.yeoul, "bench", workload, "--json", "--events", str(arguments.events), "--dir", DIRECTORY])
+def of_yeoul(arguments, workload, query=()):
+    return figures([arguments.yeoul, "bench", workload, "--json", "--events", str(arguments.events), "--dir", DIRECTORY,
+                    *query])
 
 
-def of_peer(arguments, workload, peer):
+def of_peer(arguments, workload, peer, query=()):
     return figures([PYTHON, os.path.join(HERE, "peer.py"), peer, workload, "--events", str(arguments.events),
-                    "--dir", DIRECTORY])
+                    "--dir", DIRECTORY, *query])
 
 
 def keep(result):
@@ -74,6 +77,7 @@ def show(result):
             parts.append(f"{result[key]:,} {unit}")
     times = result.get("ms", {})
     parts += [f"{name} {value} ms" for name, value in times.items() if len(times) <= 4 or name == "geometric_mean"]
+    parts += ["refused: " + result["refused"]] if result.get("refused") else []
     parts += [result[key] for key in ("check", "note") if result.get(key)]
     print("  ".join(parts), flush=True)
 
@@ -103,18 +107,21 @@ def ratios(ours, theirs):
     return found
 
 
-def compared(arguments, workload, absent):
+def compared(arguments, workload, absent, query=()):
+    """Runs a workload, or a query of it, in turn with its peers. Returns the rate of Yeoul by that of each peer, or
+    None when Yeoul failed."""
     ours, peers = [], {peer: [] for peer in PEERS[workload] if peer not in absent}
     for _ in range(arguments.runs):
-        ours.append(of_yeoul(arguments, workload))
+        ours.append(of_yeoul(arguments, workload, query))
         for peer in peers:
-            peers[peer].append(of_peer(arguments, workload, peer))
+            peers[peer].append(of_peer(arguments, workload, peer, query))
     ours = better(ours)
     if ours is None:
-        return False
+        return None
     show(ours)
     keep(ours)
-    for results in peers.values():
+    rates = {}
+    for peer, results in peers.items():
         theirs = better(results)
         if theirs is None:
             continue
@@ -122,9 +129,33 @@ def compared(arguments, workload, absent):
         keep(theirs)
         for name, ratio in ratios(ours, theirs):
             print(f"    yeoul is {ratio:.2f} × {theirs['who']}: {name}")
+            if name == "rate":
+                rates[peer] = ratio
         if ours.get("check") and theirs.get("check") and ours["check"] != theirs["check"]:
             print(f"    THE ANSWERS DIFFER: {ours['check']} and {theirs['check']}")
-    return True
+    return rates
+
+
+def queried(arguments, absent):
+    """W3: every query in turn with its peers, and the mean of what could be compared. Returns whether none failed."""
+    sound, rates = True, {}
+    for query in arguments.query or QUERIES:
+        print("w3", query, flush=True)
+        found = compared(arguments, "w3", absent, ("--query", query))
+        sound &= found is not None
+        for peer, rate in (found or {}).items():
+            rates.setdefault(peer, []).append(rate)
+    for peer, found in rates.items():
+        print(f"w3: yeoul is {statistics.geometric_mean(found):.2f} × {peer} in the geometric mean of {len(found)} "
+              f"queries, {min(found):.2f} × in the worst", flush=True)
+    return sound
+
+
+def checked(arguments):
+    """The answers of W3 against the same queries over the stored stream, and against DuckDB."""
+    print("w3: answers", flush=True)
+    return subprocess.run([PYTHON, os.path.join(HERE, "nexmark", "check.py"), "--yeoul", arguments.yeoul, "--events",
+                           str(arguments.events), "--dir", DIRECTORY]).returncode == 0
 
 
 def main():
@@ -133,19 +164,27 @@ def main():
     parser.add_argument("--yeoul", default="yeoul", help="the program to measure")
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=1, help="how often each is run in turn; the best counts")
+    parser.add_argument("--query", action="append", choices=QUERIES, metavar="NAME",
+                        help="a query of w3, instead of all; may be given again")
+    parser.add_argument("--check", action="store_true", help="compare the answers of w3 instead of measuring it")
     parser.add_argument("--setup", action="store_true", help="only install the peers")
     arguments = parser.parse_args()
     os.makedirs(DIRECTORY, exist_ok=True)
+    if arguments.check and arguments.workloads != ["w3"]:
+        parser.error("--check is for w3")
     workloads = arguments.workloads or [*BESIDE, *ALONE]
     peers = {peer for workload in (BESIDE if arguments.setup else workloads) for peer in PEERS.get(workload, ())}
-    absent = setup(peers) if peers else ()
+    absent = setup(() if arguments.check else peers) if peers else ()
     if arguments.setup:
         return 0
     sound = True
     for workload in workloads:
+        if workload == "w3":
+            sound &= checked(arguments) if arguments.check else queried(arguments, absent)
+            continue
         print(workload, flush=True)
         if workload in BESIDE:
-            sound &= compared(arguments, workload, absent)
+            sound &= compared(arguments, workload, absent) is not None
         else:
             result = of_yeoul(arguments, workload)
             sound &= result is not None

@@ -1,7 +1,7 @@
 """A Flink cluster of one job manager and one task manager on loopback, for one workload.
 
     with Cluster(directory, parallelism) as cluster:
-        cluster.run(statements, ads)          -> what SqlJob prints
+        cluster.run(statements, lookup)       -> what SqlJob prints
         cluster.duration_s(job)               -> of a job that has ended, as Flink measured it
 
 Every wait has a bound, and both processes end with the `with`, or with this process."""
@@ -59,6 +59,7 @@ pipeline.object-reuse: true
 table.exec.mini-batch.enabled: true
 table.exec.mini-batch.allow-latency: 2s
 table.exec.mini-batch.size: 50000
+table.optimizer.distinct-agg.split.enabled: true
 """
 LOGGING = """\
 rootLogger.level = WARN
@@ -89,6 +90,10 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
+
+
+class Refused(Exception):
+    """Flink cannot carry out a statement; the text says why."""
 
 
 class Cluster:
@@ -172,19 +177,22 @@ class Cluster:
         self.processes.append(process)
         return process
 
-    def run(self, statements, ads, seconds_max):
-        """What the last of the statements answers: the id of its job, or its row."""
+    def run(self, statements, lookup, seconds_max):
+        """What the last of the statements answers: the id of its job, or its row. Raises Refused."""
         path = self.write("statements.sql", statements)
         with open(os.path.join(self.place, "client.log"), "a") as log:
             try:
-                done = subprocess.run(self.java("-Xmx1g", "SqlJob", self.place, path, ads), stdout=subprocess.PIPE,
+                done = subprocess.run(self.java("-Xmx1g", "SqlJob", self.place, path, lookup), stdout=subprocess.PIPE,
                                       stderr=log, text=True, timeout=seconds_max, preexec_fn=end_with_parent)
             except subprocess.TimeoutExpired:
                 raise SystemExit(f"a job of Flink took more than {seconds_max:.0f} s") from None
         lines = done.stdout.strip().splitlines()
         if done.returncode != 0 or not lines:
             raise SystemExit(f"a job of Flink failed ({done.returncode})")
-        return lines[-1].split(" ", 1)[1]
+        kind, answer = lines[-1].split(" ", 1)
+        if kind == "REFUSED":
+            raise Refused(answer)
+        return answer
 
     def duration_s(self, job):
         found = self.asked(f"/jobs/{job}")

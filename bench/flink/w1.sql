@@ -1,6 +1,6 @@
--- W1: views of ads per campaign and ten seconds. The campaign comes from a map in memory (CampaignOf):
+-- W1: views of ads per campaign and ten seconds. The campaign comes from a map in memory (Lookup):
 -- the file connector of Flink cannot be looked up in.
-CREATE TEMPORARY FUNCTION campaign_of AS 'CampaignOf';
+CREATE TEMPORARY FUNCTION campaign_of AS 'Lookup';
 
 CREATE TABLE ad_events (
   user_id STRING, page_id STRING, ad_id STRING, ad_type STRING, event_type STRING,

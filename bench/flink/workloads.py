@@ -1,18 +1,27 @@
-"""W1 and W2 as Flink has them, and their events in a form that it can read with every core."""
+"""W1, W2 and W3 as Flink has them, and their events in a form that it can read with every core."""
 
 import os
 import shutil
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+NEXMARK = os.path.join(os.path.dirname(HERE), "nexmark", "flink")
 CHECKS = {"w1": "SELECT count(*), sum(viewings) FROM answer;\n",
-          "w2": "SELECT count(*), sum(impressions), sum(clicks) FROM answer;\n"}
+          "w2": "SELECT count(*), sum(impressions), sum(clicks) FROM answer;\n",
+          "w3": "SELECT count(*) FROM answer;\n"}
 TIMED = "INSERT INTO nowhere SELECT * FROM answer;\n"
 BLOCK_BYTES = 1 << 24
 
 
-def statements(workload, events):
-    with open(os.path.join(HERE, f"{workload}.sql")) as file:
-        return file.read().replace("{events}", events)
+def statements(workload, query, events):
+    """The tables and the view "answer" of a workload; of W3, those of one query."""
+    paths = [os.path.join(HERE, f"{workload}.sql")]
+    if workload == "w3":
+        paths = [os.path.join(NEXMARK, "stream.sql"), os.path.join(NEXMARK, f"{query}.sql")]
+    text = ""
+    for path in paths:
+        with open(path) as file:
+            text += file.read()
+    return text.replace("{events}", events)
 
 
 def divided(path, parts, directory):

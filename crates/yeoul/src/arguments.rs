@@ -149,9 +149,13 @@ pub(crate) struct BenchArguments {
     #[arg(long, default_value_t = 10_000_000, value_name = "N")]
     pub(crate) events: u64,
 
-    /// A peer to measure in the same call: chdb, duckdb, flink (w1 and w2)
+    /// A peer to measure in the same call: chdb, duckdb, flink (w1, w2 and w3)
     #[arg(long, value_name = "NAME")]
     pub(crate) peer: Option<String>,
+
+    /// One query of w3 instead of all of them: q0 to q22
+    #[arg(long, value_name = "NAME")]
+    pub(crate) query: Option<String>,
 
     /// Print the results as JSON
     #[arg(long)]
@@ -173,6 +177,8 @@ pub(crate) enum Workload {
     W1,
     /// CTR per product per minute
     W2,
+    /// Nexmark: each of its queries as a view
+    W3,
     /// Keep and roll up, with bytes per row
     W4,
     /// Ask: the queries of dashboards on W4's data
@@ -187,6 +193,8 @@ pub(crate) enum Workload {
     Idle,
     /// Only write the events of W2 to the folder
     Events,
+    /// Only write the events and the side input of W3 to the folder
+    NexmarkEvents,
 }
 
 /// `yeoul demo`.

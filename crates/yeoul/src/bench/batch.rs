@@ -50,7 +50,7 @@ pub(super) fn data_name(workload: &str, place: &Place) -> String {
 }
 
 /// Reads the sources of `sql` to their end and measures it.
-fn drained(
+pub(super) fn drained(
     place: &Place,
     workload: &str,
     sql: String,

@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rand_distr::{Distribution, Zipf};
 
+use super::auctions::{self, AuctionEvents};
 use crate::failure::Failure;
 
 /// Products in the shop.
@@ -207,6 +208,20 @@ pub(super) fn ads_file(dir: &Path, seed: u64, events: u64) -> Result<(PathBuf, P
     Ok((path, lookup))
 }
 
+/// Where the persons, auctions and bids of W3 are, and the side input of q13.
+pub(super) fn auctions_file(
+    dir: &Path,
+    seed: u64,
+    events: u64,
+) -> Result<(PathBuf, PathBuf), Failure> {
+    let path = dir.join(format!("nexmark-{seed}-{events}.json"));
+    let side_input = dir.join("nexmark-side-input.csv");
+    let mut auctions = AuctionEvents::new(seed);
+    written(&path, events, &mut |out| auctions.line(out))?;
+    fs::write(&side_input, auctions::side_input())?;
+    Ok((path, side_input))
+}
+
 /// Products and campaigns, for the queries that join them.
 fn dimensions(dir: &Path, seed: u64) -> Result<(), Failure> {
     let prices = ShopEvents::new(seed).price_cents;
@@ -262,7 +277,7 @@ fn written(path: &Path, events: u64, line: &mut dyn FnMut(&mut Vec<u8>)) -> Resu
     fs::rename(&part, path).map_err(fail)
 }
 
-fn put_number(mut number: u64, out: &mut Vec<u8>) {
+pub(super) fn put_number(mut number: u64, out: &mut Vec<u8>) {
     let mut digits = [0_u8; 20];
     let mut at = digits.len();
     loop {
@@ -276,7 +291,7 @@ fn put_number(mut number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&digits[at..]);
 }
 
-fn put_two(number: u64, out: &mut Vec<u8>) {
+pub(super) fn put_two(number: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&[digit(number / 10), digit(number % 10)]);
 }
 

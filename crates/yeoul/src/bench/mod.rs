@@ -1,7 +1,7 @@
 //! `yeoul bench`: the workloads of `bench/README.md`, measured.
 //!
 //! ```text
-//!   batch   W1 W2 W4 W5   an engine in this process, events from a file
+//!   batch   W1 to W5      an engine in this process, events from a file
 //!   served  W7 W8 W9 idle a child `yeoul run`, events over HTTP, questions over the Postgres wire
 //!   peer                  the same file through another program, in the same call
 //! ```
@@ -9,10 +9,12 @@
 //! A figure without another one beside it says little: `bench/run.py` runs these and the peers in turn
 //! and prints ratios.
 
+mod auctions;
 mod batch;
 mod child;
 mod events;
 mod meter;
+mod nexmark;
 mod peer;
 mod queries;
 mod served;
@@ -58,6 +60,9 @@ pub(crate) struct Figures {
     /// What the answer was, to be compared with that of the peer.
     #[serde(skip_serializing_if = "String::is_empty")]
     check: String,
+    /// Why it was not measured: the message with which its view was refused.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    refused: String,
     /// Anything else.
     #[serde(skip_serializing_if = "String::is_empty")]
     note: String,
@@ -96,6 +101,9 @@ impl Figures {
         for (name, value) in &self.ms {
             parts.push(format!("{name} {value} ms"));
         }
+        if !self.refused.is_empty() {
+            parts.push(format!("refused: {}", self.refused));
+        }
         for text in [&self.check, &self.note] {
             if !text.is_empty() {
                 parts.push(text.clone());
@@ -125,9 +133,18 @@ fn folder(arguments: &BenchArguments) -> Result<PathBuf, Failure> {
 pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
     let dir = folder(arguments)?;
     let place = Place { dir, events: arguments.events.max(1), seed: arguments.seed };
+    if arguments.query.is_some() && arguments.workload != Workload::W3 {
+        return Err(Failure::usage("--query chooses one of the queries of w3"));
+    }
     let ours = match arguments.workload {
         Workload::W1 => batch::w1(&place)?,
         Workload::W2 => batch::w2(&place)?,
+        Workload::W3 => {
+            for query in nexmark::chosen(arguments.query.as_deref())? {
+                beside(arguments, &place, &nexmark::w3(&place, query)?, Some(query.name))?;
+            }
+            return Ok(Exit::Success);
+        }
         Workload::W4 => batch::w4(&place)?,
         Workload::W5 => queries::w5(&place)?,
         Workload::W7 => served::w7(&place)?,
@@ -138,18 +155,34 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
             say!("{}", events::shop_file(&place.dir, place.seed, place.events)?.display());
             return Ok(Exit::Success);
         }
+        Workload::NexmarkEvents => {
+            let (events, side_input) = events::auctions_file(&place.dir, place.seed, place.events)?;
+            say!("{}\n{}", events.display(), side_input.display());
+            return Ok(Exit::Success);
+        }
     };
-    show(&ours, arguments.json)?;
+    beside(arguments, &place, &ours, None)?;
+    Ok(Exit::Success)
+}
+
+/// Shows our figures, and those of the peer that was asked for.
+fn beside(
+    arguments: &BenchArguments,
+    place: &Place,
+    ours: &Figures,
+    query: Option<&str>,
+) -> Result<(), Failure> {
+    show(ours, arguments.json)?;
     if let Some(name) = &arguments.peer {
-        let theirs = peer::run(name, arguments.workload, &place)?;
+        let theirs = peer::run(name, arguments.workload, query, place)?;
         show(&theirs, arguments.json)?;
         if !arguments.json {
-            for line in peer::compare(&ours, &theirs) {
+            for line in peer::compare(ours, &theirs) {
                 say!("{line}");
             }
         }
     }
-    Ok(Exit::Success)
+    Ok(())
 }
 
 fn show(figures: &Figures, json: bool) -> Result<(), Failure> {

@@ -10,8 +10,13 @@ use crate::failure::Failure;
 /// Who can be measured.
 const PEERS: [&str; 3] = ["chdb", "duckdb", "flink"];
 
-/// Runs `workload` with the peer named `name`.
-pub(super) fn run(name: &str, workload: Workload, place: &Place) -> Result<Figures, Failure> {
+/// Runs `workload`, or one query of it, with the peer named `name`.
+pub(super) fn run(
+    name: &str,
+    workload: Workload,
+    query: Option<&str>,
+    place: &Place,
+) -> Result<Figures, Failure> {
     if !PEERS.contains(&name) {
         return Err(Failure::usage(format!(
             "there is no peer \"{name}\"\ndetail: the peers are {}",
@@ -31,6 +36,7 @@ pub(super) fn run(name: &str, workload: Workload, place: &Place) -> Result<Figur
         .args([name, &workload, "--events", &place.events.to_string()])
         .args(["--seed", &place.seed.to_string(), "--dir"])
         .arg(&place.dir)
+        .args(query.map(|query| format!("--query={query}")))
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {

@@ -5,5 +5,6 @@ mod command_line;
 mod demo;
 mod kill;
 mod letters;
+mod nexmark;
 mod program;
 mod served;

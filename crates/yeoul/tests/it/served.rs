@@ -54,7 +54,11 @@ impl Running {
     }
 
     fn send(&self, lines: &str) -> serde_json::Value {
-        let mut response = ureq::post(format!("{}/v1/ingest/events", self.http))
+        self.send_to("events", lines)
+    }
+
+    pub(crate) fn send_to(&self, stream: &str, lines: &str) -> serde_json::Value {
+        let mut response = ureq::post(format!("{}/v1/ingest/{stream}", self.http))
             .header("content-type", "application/x-ndjson")
             .send(lines)
             .expect("it takes events");
