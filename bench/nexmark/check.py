@@ -172,7 +172,7 @@ def compared(name, refusal, yeoul, duckdb):
             answers[who] = ask()
         except Refused as why:
             notes.append(f"no {who}: {why}")
-    (first, rows), *others = answers.items()
+    (first, rows), *others = answers.items() or [("nobody", [])]
     found = [(who, difference(rows, theirs)) for who, theirs in others]
     parts = [" = ".join([first] + [who for who, why in found if why is None]) + f": {len(rows)} rows"]
     parts += [f"{first.upper()} AND {who.upper()} DIFFER: {why}" for who, why in found if why is not None]
