@@ -1,5 +1,6 @@
 //! Keys: some columns of a row, as bytes that sort like the columns, or as a hash.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -48,6 +49,43 @@ impl KeyCodec {
     ) -> Result<Vec<ArrayRef>, ArrowError> {
         self.converter.convert_rows(keys)
     }
+}
+
+/// A range of keys, in the ordered bytes of a [`KeyCodec`]. A bound may be the encoding of only the leading
+/// columns of the key, and then stands for all keys that begin so:
+///
+/// | bound | as `from` | as `to` |
+/// |---|---|---|
+/// | `Included(b)` | keys that begin with `b`, and all behind them | keys that begin with `b`, and all before them |
+/// | `Excluded(b)` | keys behind those that begin with `b` | keys before those that begin with `b` |
+/// | `Unbounded` | from the first key | to the last key |
+///
+/// A range whose `to` is before its `from` is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// Where it begins.
+    pub from: Bound<Vec<u8>>,
+    /// Where it ends.
+    pub to: Bound<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// All keys that begin with `bytes`.
+    #[must_use]
+    pub fn prefix(bytes: &[u8]) -> Self {
+        Self { from: Bound::Included(bytes.to_vec()), to: Bound::Included(bytes.to_vec()) }
+    }
+}
+
+/// The first or the last rows of several ranges of keys.
+#[derive(Clone, Debug)]
+pub struct RangeRows {
+    /// The rows, range by range as they were asked for, and within a range in the order of their keys.
+    pub rows: RecordBatch,
+    /// The range that each row is of.
+    pub ranges: Vec<u32>,
+    /// For each range whether it has more rows.
+    pub more: Vec<bool>,
 }
 
 const NULL: u64 = 0x9e37_79b9_7f4a_7c15;

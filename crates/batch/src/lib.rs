@@ -30,6 +30,6 @@ pub use expr::{ColumnExpr, Expr, ExprError, ExprRef};
 pub use field::{JSONB, LENGTH_KEY, TYPE_KEY, UUID};
 pub use id::{CommitId, TreeId};
 pub use json::compact_json;
-pub use key::{KeyCodec, hash64, hash128};
+pub use key::{KeyCodec, KeyRange, RangeRows, hash64, hash128};
 pub use limit::TimeLimit;
 pub use updates::Updates;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use yeoul_batch::{TreeId, Updates};
+use yeoul_batch::{KeyRange, RangeRows, TreeId, Updates};
 use yeoul_flow::{Graph, SourceIndex, StateReader, StateTree, StepOutput, TableReader, Workers};
 use yeoul_store::{Snapshot, TreeSnapshot};
 
@@ -190,6 +190,25 @@ impl StateReader for States<'_> {
             None => Ok(RecordBatch::new_empty(Arc::clone(&spec.schema))),
         }
     }
+
+    fn read_ranges(
+        &self,
+        StateTree(number): StateTree,
+        ranges: &[KeyRange],
+        rows_max: usize,
+        reverse: bool,
+    ) -> Result<RangeRows, Box<dyn std::error::Error + Send + Sync>> {
+        let spec = &self.view.trees[number as usize];
+        match self.snapshot.tree(spec.id) {
+            Some(tree) => Ok(yeoul_store::read_ranges(tree, ranges, rows_max, reverse)?),
+            None => Ok(RangeRows {
+                rows: RecordBatch::new_empty(Arc::clone(&spec.schema)),
+                ranges: Vec::new(),
+                more: vec![false; ranges.len()],
+            }),
+        }
+    }
+
     fn table(&self, source: SourceIndex) -> Option<Arc<dyn TableReader>> {
         let Body::View(body) = &self.view.body else { return None };
         let (_, tree) = body.lookups.iter().find(|(lookup, _)| *lookup == source)?;

@@ -12,7 +12,7 @@ use super::{Graph, SourceIndex, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Linear, Lookup, LookupSpec, Window};
-use crate::operator::{Join, JoinSpec, Operator};
+use crate::operator::{Join, JoinSpec, Operator, Ranked, RankedSpec};
 
 /// A node of a graph being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -215,6 +215,13 @@ impl GraphBuilder {
         let sides = [self.schema(left), self.schema(right)];
         let join = Join::new(spec, sides, append_only, self.cache_bytes_max)?;
         Ok(self.operator(&[left, right], Box::new(join)))
+    }
+
+    /// Ranks rows within their partitions, and keeps those of some numbers.
+    pub fn ranked(&mut self, node: NodeId, spec: RankedSpec) -> Result<NodeId, FlowError> {
+        let append_only = self.append_only(node);
+        let ranked = Ranked::new(spec, self.schema(node), append_only, self.cache_bytes_max)?;
+        Ok(self.operator(&[node], Box::new(ranked)))
     }
 
     fn operator(&mut self, inputs: &[NodeId], operator: Box<dyn Operator>) -> NodeId {

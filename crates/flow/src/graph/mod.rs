@@ -33,7 +33,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::{Int64Type, SchemaRef};
-use yeoul_batch::{Combine, Updates};
+use yeoul_batch::{Combine, KeyRange, RangeRows, Updates};
 
 pub use builder::{GraphBuilder, NodeId};
 
@@ -70,6 +70,16 @@ pub trait StateReader {
         tree: StateTree,
         keys: &[ArrayRef],
     ) -> Result<RecordBatch, Box<dyn std::error::Error + Send + Sync>>;
+
+    /// The first `rows_max` rows of each range of keys of a tree that is looked for by leading columns; with
+    /// `reverse` the last, the last one first. States are combined, and those that are gone are not there.
+    fn read_ranges(
+        &self,
+        tree: StateTree,
+        ranges: &[KeyRange],
+        rows_max: usize,
+        reverse: bool,
+    ) -> Result<RangeRows, Box<dyn std::error::Error + Send + Sync>>;
 
     /// The table that is the input `source`, as it was before this step; asked for those inputs that
     /// are looked up.

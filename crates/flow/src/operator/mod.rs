@@ -12,16 +12,19 @@
 mod arranged;
 mod join;
 mod known;
+mod ranked;
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
-use yeoul_batch::{Expr, ExprError, ExprRef, Updates};
+use yeoul_batch::{Expr, ExprError, ExprRef, KeyRange, RangeRows, Updates};
 
 pub(crate) use join::Join;
 pub use join::{JoinKind, JoinSpec};
+pub(crate) use ranked::Ranked;
+pub use ranked::{RankFunction, RankedSpec};
 
 use crate::error::FlowError;
 use crate::graph::{StateReader, StateTree, TreeShape};
@@ -95,6 +98,18 @@ impl<'a> Step<'a> {
         keys: &[ArrayRef],
     ) -> Result<RecordBatch, FlowError> {
         self.state.get_many(self.trees[tree], keys).map_err(FlowError::State)
+    }
+
+    /// The first (with `reverse` the last) rows of each range of keys of `tree`, before this step.
+    pub(crate) fn read_ranges(
+        &self,
+        tree: usize,
+        ranges: &[KeyRange],
+        rows_max: usize,
+        reverse: bool,
+    ) -> Result<RangeRows, FlowError> {
+        let read = self.state.read_ranges(self.trees[tree], ranges, rows_max, reverse);
+        read.map_err(FlowError::State)
     }
 
     /// Adds `delta` to `tree`.

@@ -13,6 +13,10 @@ mod laws;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod ranked;
+#[cfg(test)]
 mod trees;
+#[cfg(test)]
+mod trial;
 #[cfg(test)]
 mod twin;

@@ -1,10 +1,11 @@
 //! What a graph is tried against: its trees as plain lists, and sources of random updates.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
-use yeoul_batch::{Combine, Updates};
+use yeoul_batch::{Combine, KeyCodec, KeyRange, RangeRows, Updates};
 use yeoul_flow::{Graph, StateReader, StateTree, StepOutput, TreeShape};
 
 use crate::cells::{self, Row};
@@ -67,6 +68,47 @@ impl StateReader for Trees {
             .map(|row| Some(wanted.contains(&name(key_columns, row))))
             .collect();
         Ok(filter_record_batch(&states, &mask)?)
+    }
+
+    /// Sorts everything and cuts.
+    fn read_ranges(
+        &self,
+        tree: StateTree,
+        ranges: &[KeyRange],
+        rows_max: usize,
+        reverse: bool,
+    ) -> Result<RangeRows, Box<dyn std::error::Error + Send + Sync>> {
+        let TreeShape::Bag(bag) = &self.shapes[&tree] else { panic!("a tree of rows is read") };
+        let states = self.states(tree);
+        let key: Vec<usize> = (0..bag.key_len()).collect();
+        let encoded = KeyCodec::new(&states.schema(), &key)?.encode(&states)?;
+        let mut order: Vec<u32> = (0..u32::try_from(states.num_rows())?).collect();
+        order.sort_by_key(|&row| encoded.row(row as usize));
+        if reverse {
+            order.reverse();
+        }
+        let (mut rows, mut numbers, mut more) = (Vec::<u32>::new(), Vec::new(), Vec::new());
+        for (number, range) in (0u32..).zip(ranges) {
+            let begins = |key: &[u8], with: &[u8]| key.starts_with(with);
+            let within = |key: &[u8]| {
+                (match &range.from {
+                    Bound::Unbounded => true,
+                    Bound::Included(from) => key >= from.as_slice(),
+                    Bound::Excluded(from) => key > from.as_slice() && !begins(key, from),
+                }) && (match &range.to {
+                    Bound::Unbounded => true,
+                    Bound::Included(to) => key <= to.as_slice() || begins(key, to),
+                    Bound::Excluded(to) => key < to.as_slice(),
+                })
+            };
+            let found = order.iter().filter(|&&row| within(encoded.row(row as usize).data()));
+            let found: Vec<u32> = found.copied().collect();
+            more.push(found.len() > rows_max);
+            rows.extend(found.iter().take(rows_max));
+            numbers.extend(found.iter().take(rows_max).map(|_| number));
+        }
+        let rows = take_record_batch(&states, &UInt32Array::from(rows))?;
+        Ok(RangeRows { rows, ranges: numbers, more })
     }
 }
 

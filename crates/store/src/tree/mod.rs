@@ -37,7 +37,7 @@ pub use memory::MemoryBatch;
 pub use part::Part;
 pub use rounds::{Rounds, get_rounds};
 pub use scan::{Scan, ScanOptions, scan};
-pub use seek::{KeyRange, RangeRows, key_bytes, read_ranges};
+pub use seek::{key_bytes, read_ranges};
 pub use slices::Slices;
 pub use snapshot::{Snapshot, TreeSnapshot};
 pub use stored::{from_stored, stored_schema, stored_type};

@@ -19,7 +19,7 @@ use std::ops::{Bound, Range};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::row::Rows;
-use yeoul_batch::{Combine, KeyCodec};
+use yeoul_batch::{Combine, KeyCodec, KeyRange, RangeRows};
 
 use super::blocks::{Block, PartReading};
 use super::gather::{compact_views, gather};
@@ -32,47 +32,21 @@ use crate::{Rule, StoreError, TreeSpec};
 #[cfg(doc)]
 use super::sparse::BLOCK_ROWS;
 
-/// A range of keys, in ordered bytes: see [`key_bytes`]. A bound may be the encoding of only the leading
-/// columns of the key, and then stands for all keys that begin so:
-///
-/// | bound | as `from` | as `to` |
-/// |---|---|---|
-/// | `Included(b)` | keys that begin with `b`, and all behind them | keys that begin with `b`, and all before them |
-/// | `Excluded(b)` | keys behind those that begin with `b` | keys before those that begin with `b` |
-/// | `Unbounded` | from the first key | to the last key |
-///
-/// A range whose `to` is before its `from` is empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRange {
-    /// Where it begins.
-    pub from: Bound<Vec<u8>>,
-    /// Where it ends.
-    pub to: Bound<Vec<u8>>,
+/// The first key in a range, or a shorter one before that; `None` when no key is so great.
+fn low(range: &KeyRange) -> Option<Cow<'_, [u8]>> {
+    match &range.from {
+        Bound::Unbounded => Some(Cow::Borrowed(&[])),
+        Bound::Included(bytes) => Some(Cow::Borrowed(bytes)),
+        Bound::Excluded(bytes) => behind(bytes).map(Cow::Owned),
+    }
 }
 
-impl KeyRange {
-    /// All keys that begin with `bytes`.
-    #[must_use]
-    pub fn prefix(bytes: &[u8]) -> Self {
-        Self { from: Bound::Included(bytes.to_vec()), to: Bound::Included(bytes.to_vec()) }
-    }
-
-    /// The first key in it, or a shorter one before that; `None` when no key is so great.
-    fn low(&self) -> Option<Cow<'_, [u8]>> {
-        match &self.from {
-            Bound::Unbounded => Some(Cow::Borrowed(&[])),
-            Bound::Included(bytes) => Some(Cow::Borrowed(bytes)),
-            Bound::Excluded(bytes) => behind(bytes).map(Cow::Owned),
-        }
-    }
-
-    /// The first key behind it; `None` when there is none.
-    fn high(&self) -> Option<Cow<'_, [u8]>> {
-        match &self.to {
-            Bound::Unbounded => None,
-            Bound::Included(bytes) => behind(bytes).map(Cow::Owned),
-            Bound::Excluded(bytes) => Some(Cow::Borrowed(bytes)),
-        }
+/// The first key behind a range; `None` when there is none.
+fn high(range: &KeyRange) -> Option<Cow<'_, [u8]>> {
+    match &range.to {
+        Bound::Unbounded => None,
+        Bound::Included(bytes) => behind(bytes).map(Cow::Owned),
+        Bound::Excluded(bytes) => Some(Cow::Borrowed(bytes)),
     }
 }
 
@@ -94,17 +68,6 @@ pub fn key_bytes(spec: &TreeSpec, columns: &[ArrayRef]) -> Result<Rows, StoreErr
         return Err(no_such_key(spec, &format!("has no {} columns in its key", columns.len())));
     };
     Ok(KeyCodec::new(&spec.schema, key)?.encode_columns(columns)?)
-}
-
-/// What [`read_ranges`] found.
-#[derive(Clone, Debug)]
-pub struct RangeRows {
-    /// The rows, range by range as they were asked for, and within a range in the order of their keys.
-    pub rows: RecordBatch,
-    /// The range that each row is of.
-    pub ranges: Vec<u32>,
-    /// For each range whether it has more rows.
-    pub more: Vec<bool>,
 }
 
 /// The first `rows_max` rows, under the tree's rule, of each of `ranges`; with `reverse` the last, the last
@@ -158,7 +121,7 @@ impl<'a> Search<'a> {
     fn new(tree: &'a TreeSnapshot, ranges: &'a [KeyRange], aim: Aim) -> Result<Self, StoreError> {
         let mut reaches = Vec::with_capacity(ranges.len());
         for (number, range) in ranges.iter().enumerate() {
-            let (Some(low), high) = (range.low(), range.high()) else { continue };
+            let (Some(low), high) = (low(range), high(range)) else { continue };
             if high.as_ref().is_none_or(|high| low < *high) {
                 reaches.push(Reach::new(number, low, high, aim));
             }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use yeoul_batch::KeyCodec;
-use yeoul_store::{
-    KeyRange, Rule, ScanOptions, TreeSnapshot, TrialMedia, key_bytes, read_ranges, scan,
-};
+use yeoul_batch::KeyRange;
+use yeoul_store::{Rule, ScanOptions, TreeSnapshot, TrialMedia, key_bytes, read_ranges, scan};
 
 use crate::world::{Change, Engine, KINDS, Rng, random_changes, rows, small, texts};
 

@@ -1,0 +1,319 @@
+//! The first rows of each partition in an order: top-N, `LIMIT`, the first or last row of a thing.
+//!
+//! ```text
+//!   tree:  partition │ order, as bytes │ the rest of the row │ _multiplicity
+//!          ──────────────── sorted ───────────────▶
+//!   a step reads the first rows of each touched partition, puts its updates among them, and
+//!   compares who had which number with who has
+//! ```
+//!
+//! Rows that tie in the order are ordered by the rest of their columns, so that the answer follows from
+//! the rows alone.
+//!
+//! Over rows that only come, a row that is ranked behind the last wanted never returns: the tree holds
+//! just the wanted ones. Else it holds all rows, and those that go are replaced from it.
+
+mod spec;
+mod sweep;
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array,
+    UInt64Array,
+};
+use arrow::compute::{SortOptions, concat_batches, filter_record_batch, take_arrays};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::row::{RowConverter, SortField};
+use yeoul_batch::{Combine, KeyCodec, KeyRange, Updates};
+
+pub use spec::{RankFunction, RankedSpec};
+
+use super::known::Known;
+use super::{Operator, Step};
+use crate::aggregate::Aggregate;
+use crate::error::FlowError;
+use crate::graph::TreeShape;
+use crate::group::{ByGroup, Groups};
+use spec::Layout;
+use sweep::{Changes, Item, Wanted};
+
+/// Its only tree.
+const TREE: usize = 0;
+
+/// Top-N as an operator.
+#[derive(Debug)]
+pub(crate) struct Ranked {
+    spec: RankedSpec,
+    layout: Layout,
+    schema: SchemaRef,
+    /// Stored rows by how often they are there.
+    bag: Arc<Aggregate>,
+    /// The stored rows of partitions, when only the wanted ones are stored.
+    known: Option<Known>,
+}
+
+/// Some rows of touched partitions before a step.
+struct Before {
+    rows: RecordBatch,
+    /// The partition of each row, among those that were asked for.
+    partitions: Vec<u32>,
+    /// Whether a partition has more rows.
+    more: Vec<bool>,
+}
+
+impl Ranked {
+    /// Compiles `spec` over rows of `input`.
+    pub(crate) fn new(
+        spec: RankedSpec,
+        input: &SchemaRef,
+        append_only: bool,
+        cache_bytes_max: usize,
+    ) -> Result<Self, FlowError> {
+        spec.check()?;
+        let layout = Layout::new(&spec, input);
+        let bag = Arc::new(Aggregate::bag(&layout.schema)?);
+        let known = append_only.then(|| {
+            let schema = Arc::clone(Combine::schema(&*bag));
+            Known::new(schema, layout.keys.len(), cache_bytes_max)
+        });
+        Ok(Self { schema: spec.schema(input), spec, layout, bag, known })
+    }
+
+    /// The step's updates as stored rows, each once with how often it comes or goes.
+    fn delta(&self, updates: &Updates) -> Result<RecordBatch, FlowError> {
+        let input = updates.rows();
+        let keys = self.layout.keys.iter().map(|key| key.evaluate(input));
+        let mut columns: Vec<ArrayRef> = keys.collect::<Result<_, _>>()?;
+        columns.push(self.order(input)?);
+        columns.extend(self.layout.rest.iter().map(|&column| Arc::clone(input.column(column))));
+        let stored = RecordBatch::try_new(Arc::clone(&self.layout.schema), columns)?;
+        let delta = self.bag.partial(&updates.with_rows(stored))?;
+        // A row that came and went again in one step has not been.
+        Ok(self.bag.combine(&[delta], true)?)
+    }
+
+    /// What rows are ordered by, as bytes of that order.
+    fn order(&self, input: &RecordBatch) -> Result<ArrayRef, FlowError> {
+        if self.spec.order.is_empty() {
+            let none = std::iter::repeat_n([0u8; 0], input.num_rows());
+            return Ok(Arc::new(BinaryArray::from_iter_values(none)));
+        }
+        let mut fields = Vec::with_capacity(self.spec.order.len());
+        let mut columns = Vec::with_capacity(self.spec.order.len());
+        for order in &self.spec.order {
+            let options =
+                SortOptions { descending: order.descending, nulls_first: order.nulls_first };
+            fields.push(SortField::new_with_options(order.expr.data_type().clone(), options));
+            columns.push(order.expr.evaluate(input)?);
+        }
+        let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
+        Ok(Arc::new(rows.try_into_binary()?))
+    }
+
+    /// All stored rows of partitions, where only the wanted ones are stored.
+    fn read_wanted(&mut self, keys: &[ArrayRef], step: &Step<'_>) -> Result<Before, FlowError> {
+        let known = self.known.as_mut().expect("only asked for when there is one");
+        let rows = known.rows(keys, |keys| step.get_many(TREE, keys))?;
+        let rows = self.bag.combine(&[rows], true)?;
+        known.replace(keys, &rows)?;
+        let partitions = partitions_of(keys, &rows.columns()[..keys.len()])?;
+        Ok(Before { rows, partitions, more: vec![false; keys[0].len()] })
+    }
+
+    /// The first `rows_max` stored rows of partitions.
+    fn read_first(
+        &self,
+        keys: &[ArrayRef],
+        rows_max: usize,
+        step: &Step<'_>,
+    ) -> Result<Before, FlowError> {
+        let columns: Vec<usize> = (0..keys.len()).collect();
+        let encoded = KeyCodec::new(&self.layout.schema, &columns)?.encode_columns(keys)?;
+        let ranges: Vec<KeyRange> =
+            encoded.iter().map(|key| KeyRange::prefix(key.data())).collect();
+        let read = step.read_ranges(TREE, &ranges, rows_max, false)?;
+        Ok(Before { rows: read.rows, partitions: read.ranges, more: read.more })
+    }
+
+    /// How many rows of a partition are read at first: each that goes is replaced by one other at most.
+    fn rows_first(&self, delta: &RecordBatch, partitions: &[u32], count: usize) -> usize {
+        let mut gone = vec![0usize; count];
+        for (&partition, &count) in partitions.iter().zip(self.counts(delta).values()) {
+            if count < 0 {
+                gone[partition as usize] += 1;
+            }
+        }
+        let most = gone.into_iter().max().unwrap_or(0);
+        let wanted = usize::try_from(self.spec.last).unwrap_or(usize::MAX);
+        wanted.saturating_add(most).saturating_add(1)
+    }
+
+    fn counts(&self, stored: &RecordBatch) -> Int64Array {
+        stored.column(self.layout.schema.fields().len()).as_primitive::<Int64Type>().clone()
+    }
+
+    /// Compares partitions as they were with how they are. Gives the change of the answer, that of the
+    /// wanted rows, and the partitions of which more rows are needed.
+    fn compare(
+        &self,
+        before: &Before,
+        delta: &RecordBatch,
+        delta_partitions: &[u32],
+    ) -> Result<(Option<Updates>, RecordBatch, Vec<u32>), FlowError> {
+        let rows = concat_batches(&delta.schema(), [&before.rows, delta])?;
+        let partitions = [before.partitions.as_slice(), delta_partitions].concat();
+        let old_rows = before.rows.num_rows();
+        let counts = self.counts(&rows);
+        let behind_keys: Vec<usize> =
+            (self.layout.order()..self.layout.schema.fields().len()).collect();
+        let encoded = KeyCodec::new(&self.layout.schema, &behind_keys)?.encode(&rows)?;
+        let order = rows.column(self.layout.order()).as_binary::<i32>();
+        let wanted = Wanted {
+            function: self.spec.function,
+            first: i64::try_from(self.spec.first).unwrap_or(i64::MAX),
+            last: i64::try_from(self.spec.last).unwrap_or(i64::MAX).min(i64::MAX - 1),
+            numbered: self.spec.rank.is_some(),
+        };
+        let mut changes = Changes::default();
+        let mut lacking = Vec::new();
+        let mut sorted = Vec::new();
+        let mut items: Vec<Item> = Vec::new();
+        let by_partition = ByGroup::new(&partitions, before.more.len());
+        for ((number, of_partition), &more) in (0u32..).zip(by_partition.iter()).zip(&before.more) {
+            sorted.clear();
+            sorted.extend_from_slice(of_partition);
+            sorted.sort_unstable_by(|&a, &b| {
+                encoded.row(a as usize).cmp(&encoded.row(b as usize)).then(a.cmp(&b))
+            });
+            if more {
+                // What is behind the rows that were read is not known to be next.
+                let last = sorted.iter().rposition(|&row| (row as usize) < old_rows);
+                sorted.truncate(last.map_or(0, |last| last + 1));
+            }
+            items.clear();
+            for &row in &sorted {
+                let at = row as usize;
+                let (count, is_old) = (counts.value(at), at < old_rows);
+                let last = items.last().map(|item| item.row as usize);
+                if let (Some(item), Some(last)) = (items.last_mut(), last)
+                    && encoded.row(last) == encoded.row(at)
+                {
+                    item.after += count;
+                    continue;
+                }
+                let tied = last.is_some_and(|last| order.value(last) == order.value(at));
+                let before = if is_old { count } else { 0 };
+                items.push(Item { row, before, after: count, tied });
+            }
+            if !wanted.sweep(&items, more, &mut changes) {
+                lacking.push(number);
+            }
+        }
+        let kept = self.kept(&rows, &changes)?;
+        Ok((self.answer(&rows, &changes)?, kept, lacking))
+    }
+
+    /// The answer's change from stored rows.
+    fn answer(&self, rows: &RecordBatch, changes: &Changes) -> Result<Option<Updates>, FlowError> {
+        if changes.rows.is_empty() {
+            return Ok(None);
+        }
+        let places = UInt32Array::from(changes.rows.clone());
+        let own: Vec<ArrayRef> =
+            self.layout.places.iter().map(|&place| Arc::clone(rows.column(place))).collect();
+        let mut columns = take_arrays(&own, &places, None)?;
+        if let Some(rank) = &self.spec.rank {
+            let ranks = changes.ranks.iter();
+            columns.push(if rank.data_type() == &DataType::UInt64 {
+                Arc::new(ranks.map(|rank| rank.cast_unsigned()).collect::<UInt64Array>())
+            } else {
+                Arc::new(ranks.copied().collect::<Int64Array>())
+            });
+        }
+        let answer = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        Ok(Some(Updates::new(answer, Int64Array::from(changes.diffs.clone()))))
+    }
+
+    /// How the wanted rows change, as stored rows.
+    fn kept(&self, rows: &RecordBatch, changes: &Changes) -> Result<RecordBatch, FlowError> {
+        let places = UInt32Array::from(changes.kept_rows.clone());
+        let width = self.layout.schema.fields().len();
+        let mut columns = take_arrays(&rows.columns()[..width], &places, None)?;
+        columns.push(Arc::new(Int64Array::from(changes.kept_diffs.clone())));
+        Ok(RecordBatch::try_new(rows.schema(), columns)?)
+    }
+}
+
+impl Operator for Ranked {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn append_only(&self) -> bool {
+        false
+    }
+
+    fn trees(&self) -> Vec<TreeShape> {
+        vec![TreeShape::Bag(Arc::clone(&self.bag))]
+    }
+
+    fn step(
+        &mut self,
+        ports: Vec<Vec<Updates>>,
+        step: &mut Step<'_>,
+    ) -> Result<Vec<Updates>, FlowError> {
+        let Some(updates) = Updates::concat(&ports[0])? else { return Ok(Vec::new()) };
+        let mut delta = self.delta(&updates)?;
+        if delta.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let key_len = self.layout.keys.len();
+        let groups = Groups::of(&delta.columns()[..key_len], delta.num_rows())?;
+        let mut keys = groups.take(&delta.columns()[..key_len])?;
+        let mut partitions = groups.ids().to_vec();
+        if let Some(known) = &mut self.known {
+            known.begin();
+            let before = self.read_wanted(&keys, step)?;
+            let (answer, kept, _) = self.compare(&before, &delta, &partitions)?;
+            self.known.as_mut().expect("it was there before").add(&kept)?;
+            step.put(TREE, kept);
+            return Ok(answer.into_iter().collect());
+        }
+        step.put(TREE, delta.clone());
+        let mut answers = Vec::new();
+        let mut rows_max = self.rows_first(&delta, &partitions, groups.count());
+        loop {
+            let before = self.read_first(&keys, rows_max, step)?;
+            let (answer, _, lacking) = self.compare(&before, &delta, &partitions)?;
+            answers.extend(answer);
+            if lacking.is_empty() {
+                return Ok(answers);
+            }
+            // Once more for those of which more is needed.
+            let mut number = vec![None; before.more.len()];
+            for (next, &partition) in (0u32..).zip(&lacking) {
+                number[partition as usize] = Some(next);
+            }
+            let of = |&partition: &u32| number[partition as usize];
+            let stays: BooleanArray = partitions.iter().map(|p| Some(of(p).is_some())).collect();
+            delta = filter_record_batch(&delta, &stays)?;
+            partitions = partitions.iter().filter_map(of).collect();
+            keys = take_arrays(&keys, &UInt32Array::from(lacking), None)?;
+            rows_max = rows_max.saturating_mul(4);
+        }
+    }
+}
+
+/// Which of the distinct `keys` each row's key is.
+fn partitions_of(keys: &[ArrayRef], rows: &[ArrayRef]) -> Result<Vec<u32>, FlowError> {
+    let count = keys[0].len();
+    let both = keys
+        .iter()
+        .zip(rows)
+        .map(|(keys, rows)| arrow::compute::concat(&[keys, rows]))
+        .collect::<Result<Vec<_>, _>>()?;
+    // The keys come first and are distinct, so their groups have their numbers.
+    let groups = Groups::of(&both, count + rows[0].len())?;
+    Ok(groups.ids()[count..].to_vec())
+}
