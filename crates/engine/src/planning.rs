@@ -56,15 +56,14 @@ impl Planning {
 
 /// What `sql` wants to know about a relation.
 fn described(relation: &Relation) -> yeoul_sql::Relation {
-    let (primary_key, event_time) = match &relation.body {
-        Body::Stream(stream) => (Vec::new(), stream.event_time),
-        Body::Table(table) => (table.primary_key.clone(), None),
-        Body::View(_) => (Vec::new(), None),
+    let event_time = match &relation.body {
+        Body::Stream(stream) => stream.event_time,
+        Body::Table(_) | Body::View(_) => None,
     };
     yeoul_sql::Relation {
         kind: relation.kind,
         schema: Arc::clone(&relation.schema),
-        primary_key,
+        primary_key: relation.primary_key().to_vec(),
         event_time,
         append_only: relation.append_only(),
     }
@@ -101,6 +100,8 @@ pub(crate) struct Readable<'a> {
     world: &'a Arc<World>,
     shared: &'a crate::shared::Shared,
     asker: Asker,
+    /// The relation that is shown with its row id, since its rows are to be changed.
+    changed: Option<&'a str>,
     /// One provider per relation, so that a query that names it twice reads it once planned.
     made: RefCell<HashMap<String, Arc<dyn TableSource>>>,
     /// Why a named relation cannot be read.
@@ -114,7 +115,19 @@ impl<'a> Readable<'a> {
         shared: &'a crate::shared::Shared,
         asker: Asker,
     ) -> Self {
-        Self { world, shared, asker, made: RefCell::default(), refused: RefCell::default() }
+        let (made, refused) = Default::default();
+        Self { world, shared, asker, changed: None, made, refused }
+    }
+
+    /// The same for a change of the rows of a relation.
+    pub(crate) fn changing(self, changed: Option<&'a str>) -> Self {
+        Self { changed, ..self }
+    }
+
+    /// The relation of this name as it is shown here.
+    fn shown(&self, name: &str) -> Option<&Arc<Relation>> {
+        let relation = self.world.catalog.get(name)?;
+        Some(if self.changed == Some(name) { relation.whole() } else { relation })
     }
 
     /// Why a relation that planning asked for cannot be read, if one cannot.
@@ -130,7 +143,7 @@ impl<'a> Readable<'a> {
         if let Some(made) = self.made.borrow().get(&full) {
             return Some(Arc::clone(made));
         }
-        let source = match self.world.catalog.get(&full) {
+        let source = match self.shown(&full) {
             Some(relation) => {
                 if let Err(error) = self.world.readable(relation) {
                     self.refused.borrow_mut().get_or_insert(error);
@@ -160,7 +173,8 @@ pub(crate) fn provider(world: &Arc<World>, relation: &Relation) -> Option<TreePr
 
 impl yeoul_sql::Catalog for Readable<'_> {
     fn relation(&self, name: &str) -> Option<yeoul_sql::Relation> {
-        Definitions(&self.world.catalog).relation(name)
+        let relation = self.shown(name)?;
+        (relation.kind != RelationKind::System).then(|| described(relation))
     }
 
     fn names(&self) -> Vec<String> {

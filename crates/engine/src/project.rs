@@ -33,6 +33,7 @@ impl Engine {
 
     async fn apply_files(&self, files: &[(String, String)]) -> Result<Applied, EngineError> {
         let session = self.session();
+        session.in_background()?;
         let mut waiting = Vec::new();
         for (file, text) in files {
             let statements = session.parse(text).map_err(|e| e.in_file(file))?;

@@ -74,7 +74,9 @@ fn refused(kind: ErrorKind, what: &str, shown: &str, column: &Field) -> SqlError
         text.push('…');
     }
     let (name, type_name) = (column.name(), datatype::sql_name(column));
-    SqlError::new(kind, format!("'{text}' {what} column \"{name}\" of type {type_name}"))
+    // A cast has no column.
+    let place = if name.is_empty() { String::new() } else { format!("column \"{name}\" of ") };
+    SqlError::new(kind, format!("'{text}' {what} {place}type {type_name}"))
 }
 
 fn invalid(shown: &str, column: &Field) -> SqlError {

@@ -91,6 +91,8 @@ pub enum Statement {
     CopyFrom(CopyFrom),
     /// `COPY … TO STDOUT`.
     CopyTo(CopyTo),
+    /// `FLUSH`: wait until what was accepted before is visible and durable.
+    Flush,
     /// `SET name = value`; `RESET name` has no value, `RESET ALL` no name either.
     Set(SetSetting),
     /// `BEGIN`, `COMMIT`, `ROLLBACK` and their other spellings: accepted, every statement is its
@@ -178,7 +180,8 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     /// The columns.
     pub columns: Vec<Column>,
-    /// The columns of the primary key, by position, in the order they were named. Never empty.
+    /// The columns of the primary key, by position, in the order they were named. Without any the
+    /// table keeps every row: each has a hidden number of its own.
     pub primary_key: Vec<usize>,
     /// What is done with an event that cannot be decoded.
     pub on_error: OnError,

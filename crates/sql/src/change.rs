@@ -329,7 +329,11 @@ fn cast_values(source: &Query, columns: &[usize], relation: &Relation) -> Result
     let fields: Vec<_> = columns.iter().map(|c| relation.schema.field(*c)).collect();
     let types = fields
         .iter()
-        .map(|field| crate::parse::parse_type(&datatype::sql_name(field)))
+        .map(|field| match datatype::is_jsonb(field) {
+            // Whether it is JSON is said with the column.
+            true => crate::parse::parse_type("varchar"),
+            false => crate::parse::parse_type(&datatype::sql_name(field)),
+        })
         .collect::<Result<Vec<_>, _>>()?;
     for row in &mut values.rows {
         for ((expr, data_type), field) in row.content.iter_mut().zip(&types).zip(&fields) {

@@ -2,7 +2,7 @@
 //! everywhere.
 //!
 //! 1. [`event_order`]: `first_value` and `last_value` without an order get the event time's.
-//! 2. [`prepare`]: `uuid` and `bytea` meet text.
+//! 2. [`prepare`]: `uuid`, `bytea` and `jsonb` meet text; numbers are rounded to digits that are told.
 //! 3. [`typed`]: DataFusion's own analysis; afterwards every expression has its final type. Numbers
 //!    are made exact ([`crate::exact`]) and keys told apart ([`crate::keys`]).
 //! 4. [`output`]: the result has only types of [`crate::datatype`].
@@ -11,20 +11,23 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, Between, BinaryExpr, Cast, InList, NullTreatment, Placeholder, Sort,
+    AggregateFunction, Between, BinaryExpr, Cast, InList, NullTreatment, Placeholder,
+    ScalarFunction, Sort,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
 use datafusion::optimizer::Analyzer;
 
+use crate::assign::{self, assign};
 use crate::error::{ErrorKind, SqlError};
 use crate::planner::Context;
-use crate::{assign, datatype, exact, functions, keys};
+use crate::{datatype, exact, functions, keys};
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -58,7 +61,7 @@ pub(crate) fn rewrite(
     Ok(plan.data)
 }
 
-/// Puts `uuid` and text, `bytea` and literals together.
+/// Puts `uuid` and text, `bytea`, `jsonb` and literals together.
 pub(crate) fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
     rewrite(plan, &mut |expr, schema| match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
@@ -88,8 +91,31 @@ pub(crate) fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
         }
         Expr::Cast(cast) => convert(cast, schema),
+        Expr::ScalarFunction(call) => Ok(rounded(call)),
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// `round(x, 2)` and `trunc(x, 2)` with the 2 as the type that they take: what is cast to it later is not
+/// seen to be constant, and then the type of the answer is not known to have two digits.
+fn rounded(mut call: ScalarFunction) -> Transformed<Expr> {
+    if matches!(call.name(), "round" | "trunc")
+        && let [_, Expr::Literal(digits, _)] = call.args.as_mut_slice()
+        && let ScalarValue::Int64(Some(value)) = digits
+        && let Ok(value) = i32::try_from(*value)
+    {
+        *digits = ScalarValue::Int32(Some(value));
+        return Transformed::yes(Expr::ScalarFunction(call));
+    }
+    Transformed::no(Expr::ScalarFunction(call))
+}
+
+/// A text in the statement as `jsonb`, which it must be.
+fn to_jsonb(text: &str, field: &FieldRef) -> Result<Expr> {
+    let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values([text]));
+    let json = assign(&texts, field).map_err(|e| DataFusionError::External(Box::new(e)))?;
+    let value = ScalarValue::try_from_array(&json, 0)?;
+    Ok(Expr::Literal(value, Some(field.metadata().clone().into())))
 }
 
 fn field_of(expr: &Expr, schema: &DFSchema) -> Option<FieldRef> {
@@ -157,6 +183,12 @@ fn convert(cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if let Expr::Placeholder(Placeholder { id, field: None }) = cast.expr.as_ref() {
         let parameter = Placeholder::new_with_field(id.clone(), Some(Arc::clone(&cast.field)));
         return Ok(Transformed::yes(Expr::Placeholder(parameter)));
+    }
+    if datatype::is_jsonb(&cast.field)
+        && let Expr::Literal(value, _) = cast.expr.as_ref()
+        && let Some(Some(text)) = value.try_as_str()
+    {
+        return to_jsonb(text, &cast.field).map(Transformed::yes);
     }
     if datatype::is_uuid(&cast.field) {
         return match to_uuid(*cast.expr, schema)? {

@@ -32,6 +32,7 @@ pub mod options;
 mod parse;
 mod planner;
 mod rewrite;
+mod sets;
 mod text;
 mod translate;
 mod view;

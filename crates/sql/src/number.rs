@@ -63,6 +63,7 @@ fn literal(expr: &sql::Expr) -> Option<String> {
             _ => None,
         },
         sql::Expr::UnaryOp { op: sql::UnaryOperator::Plus, expr } => literal(expr),
+        sql::Expr::Nested(expr) => literal(expr),
         _ => None,
     }
 }

@@ -11,15 +11,19 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DataFusionError, Result as DfResult, TableReference};
+use datafusion::common::{
+    DFSchema, DataFusionError, Result as DfResult, ScalarValue, TableReference,
+};
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF, lit,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast as sql;
 
@@ -28,7 +32,7 @@ use crate::catalog::{Catalog, PUBLIC_SCHEMAS, Relation};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 use crate::view::ViewPlan;
-use crate::{coerce, datatype, functions, lower, rewrite, translate};
+use crate::{coerce, datatype, functions, lower, rewrite, sets, translate};
 
 /// The name of a subquery that was given none.
 pub(crate) const ANONYMOUS: &str = "";
@@ -256,10 +260,11 @@ impl Context<'_> {
             .with_map_string_types_to_utf8view(true)
             .with_collect_spans(true);
         let mut context = PlannerContext::new().with_prepare_param_data_types(parameters);
-        SqlToRel::new_with_options(self, options).sql_statement_to_plan_with_context(
+        let plan = SqlToRel::new_with_options(self, options).sql_statement_to_plan_with_context(
             sql::Statement::Query(Box::new(query)),
             &mut context,
-        )
+        )?;
+        sets::counted(plan)
     }
 
     /// The relation of this name, if there is one in the public schema.
@@ -268,6 +273,24 @@ impl Context<'_> {
         let table = as_of_now(name.table()).unwrap_or(name.table());
         public.then(|| self.catalog.relation(table)).flatten()
     }
+}
+
+/// The arguments of a table function computed as far as they are constant: `TIMESTAMP '…'` is a cast, to
+/// microseconds, and `generate_series` takes nanoseconds.
+fn constants(args: Vec<Expr>, state: &SessionState) -> DfResult<Vec<Expr>> {
+    let context = SimplifyContext::builder()
+        .with_config_options(Arc::clone(state.config_options()))
+        .with_schema(Arc::new(DFSchema::empty()))
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    let constant = |arg| match simplifier.simplify(arg)? {
+        Expr::Literal(value @ ScalarValue::TimestampMicrosecond(..), _) => {
+            let DataType::Timestamp(_, zone) = value.data_type() else { return Ok(lit(value)) };
+            Ok(lit(value.cast_to(&DataType::Timestamp(TimeUnit::Nanosecond, zone))?))
+        }
+        other => Ok(other),
+    };
+    args.into_iter().map(constant).collect()
 }
 
 /// There is no such relation; the names that there are go with it.
@@ -303,7 +326,7 @@ impl ContextProvider for Context<'_> {
     fn get_table_function_source(
         &self,
         name: &str,
-        args: Vec<datafusion::logical_expr::Expr>,
+        args: Vec<Expr>,
     ) -> DfResult<Arc<dyn TableSource>> {
         let functions = self.planner.state.table_functions();
         let Some(function) = functions.get(name) else {
@@ -315,6 +338,7 @@ impl ContextProvider for Context<'_> {
             e.hint = did_you_mean(name, known.chain(["tumble", "hop", "cumulate"]));
             return Err(DataFusionError::External(Box::new(e)));
         };
+        let args = constants(args, &self.planner.state)?;
         let args = datafusion::catalog::TableFunctionArgs::new(&args, &self.planner.state);
         Ok(provider_as_source(function.create_table_provider_with_args(args)?))
     }

@@ -12,6 +12,7 @@ use yeoul_sql::{
 use yeoul_store::{PartitionBy, Rule, TreeSpec};
 
 use super::graph;
+use super::row_id;
 use super::{Body, Catalog, Relation, RelationId, StreamBody, TableBody, ViewBody};
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::Planning;
@@ -133,8 +134,24 @@ impl Definer<'_> {
         tree: TreeId,
     ) -> Result<Relation, EngineError> {
         let schema = schema_of(&create.columns);
+        if create.primary_key.is_empty() {
+            let (schema_with_id, key) = row_id::added(&schema)?;
+            let whole = self.keyed_table(create, sql, tree, schema_with_id, key);
+            return Ok(row_id::hidden(whole, schema));
+        }
+        Ok(self.keyed_table(create, sql, tree, schema, create.primary_key.clone()))
+    }
+
+    /// A table whose rows are told apart by the columns `key` of `schema`.
+    fn keyed_table(
+        &self,
+        create: &CreateTable,
+        sql: &str,
+        tree: TreeId,
+        schema: SchemaRef,
+        key: Vec<usize>,
+    ) -> Relation {
         let stored = table_schema(&schema);
-        let key = create.primary_key.clone();
         let spec = TreeSpec {
             id: tree,
             name: create.name.value.clone(),
@@ -150,12 +167,13 @@ impl Definer<'_> {
             .collect();
         let rule = Arc::new(NewestRow::new(stored, Arc::clone(&schema), key.clone()));
         let body = TableBody {
-            primary_key: key,
+            key,
+            with_row_id: None,
             on_error: create.on_error,
             decode: create.decode.clone(),
             connector: create.connector.clone(),
         };
-        Ok(self.relation_of(
+        self.relation_of(
             &create.name.value,
             RelationKind::Table,
             sql,
@@ -163,7 +181,7 @@ impl Definer<'_> {
             vec![spec],
             TreeView::Merged { rule, keys },
             Body::Table(body),
-        ))
+        )
     }
 
     fn view(

@@ -86,7 +86,8 @@ pub(crate) fn dead_letters(id: RelationId, tree: TreeId) -> Relation {
         retention_us: None,
     };
     let body = TableBody {
-        primary_key: key,
+        key,
+        with_row_id: None,
         on_error: OnError::DeadLetter,
         decode: DecodeOptions::default(),
         connector: Connector::Http,

@@ -4,6 +4,7 @@ mod define;
 mod graph;
 mod late;
 mod letters;
+mod row_id;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -21,6 +22,7 @@ pub(crate) use late::{LATE_ROWS, late_rows};
 pub(crate) use letters::NAME as DEAD_LETTERS_NAME;
 pub(crate) use letters::column as letter_column;
 pub(crate) use letters::{DEAD, REPLAYED, dead_letters, dead_letters_without_key, logged_letters};
+pub(crate) use row_id::numbered;
 
 use crate::error::{EngineError, ErrorKind};
 use crate::scan::TreeView;
@@ -89,8 +91,10 @@ pub(crate) struct StreamBody {
 /// What a table has.
 #[derive(Debug)]
 pub(crate) struct TableBody {
-    /// The columns of its key.
-    pub primary_key: Vec<usize>,
+    /// The columns of its tree's key: the primary key, or the hidden row id.
+    pub key: Vec<usize>,
+    /// The table with its hidden row id, by which rows are changed, when it has no primary key.
+    pub with_row_id: Option<Arc<Relation>>,
     /// What becomes of an event that cannot be decoded.
     pub on_error: OnError,
     /// How events are written.
@@ -126,6 +130,22 @@ impl Relation {
     /// The tree that holds its rows.
     pub(crate) fn tree(&self) -> TreeId {
         self.trees[0].id
+    }
+
+    /// The columns of its primary key; none where there is none.
+    pub(crate) fn primary_key(&self) -> &[usize] {
+        match &self.body {
+            Body::Table(TableBody { key, with_row_id: None, .. }) => key,
+            _ => &[],
+        }
+    }
+
+    /// With the hidden row id, if it has one.
+    pub(crate) fn whole(self: &Arc<Self>) -> &Arc<Self> {
+        match &self.body {
+            Body::Table(TableBody { with_row_id: Some(whole), .. }) => whole,
+            _ => self,
+        }
     }
 
     /// Whether its rows are stored.

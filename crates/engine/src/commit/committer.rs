@@ -116,6 +116,10 @@ impl Committer {
             Job::Checkpoint { reply } => {
                 reply(self.state.store.checkpoint().map(|_| ()).map_err(EngineError::from));
             }
+            Job::Flush { reply } => {
+                let synced = self.state.store.sync_log().map_err(EngineError::from);
+                reply(synced.map(|()| self.state.commit));
+            }
             Job::Stop { reply } => {
                 reply(Ok(()));
                 return false;

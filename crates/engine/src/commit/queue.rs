@@ -65,6 +65,8 @@ pub(crate) enum Job {
     BuildFailed { view: RelationId, error: EngineError },
     /// Write a checkpoint and answer when it is durable.
     Checkpoint { reply: Reply<()> },
+    /// Answer when what was queued before is visible and durable.
+    Flush { reply: Reply<CommitId> },
     /// Commit what was queued before, then end.
     Stop { reply: Reply<()> },
 }

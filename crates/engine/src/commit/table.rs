@@ -5,6 +5,8 @@
 //!                                     └── old rows from the tree ──▶ −old, +new
 //! ```
 //!
+//! A table without a primary key has a hidden one, the row id: rows come without it, and get it here.
+//!
 //! What must hold: the version is the commit number, so within a tree the later commit wins, and a
 //! replayed commit writes the same versions.
 
@@ -12,13 +14,14 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, UInt64Array,
+    new_null_array,
 };
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use hashbrown::HashMap;
 use yeoul_batch::{CommitId, KeyCodec, Updates};
 use yeoul_store::{TreeSnapshot, get_many};
 
-use crate::catalog::{Relation, TableBody};
+use crate::catalog::{Relation, TableBody, numbered};
 use crate::error::EngineError;
 
 /// What a commit's writes to one table become.
@@ -39,9 +42,12 @@ pub(crate) fn change(
     commit: CommitId,
     followed: bool,
 ) -> Result<TableChange, EngineError> {
-    let all = concat_batches(&written[0].schema(), written)?;
-    let newest = newest_per_key(&all, &body.primary_key)?;
-    let width = relation.schema.fields().len();
+    let mut all = concat_batches(&written[0].schema(), written)?;
+    if body.with_row_id.is_some() {
+        all = numbered(&all, body.key[0], commit)?;
+    }
+    let newest = newest_per_key(&all, &body.key)?;
+    let width = width(relation);
     let rows = newest.num_rows();
     let mut columns: Vec<ArrayRef> = newest.columns()[..width].to_vec();
     columns.push(Arc::new(UInt64Array::from(vec![commit.0; rows])));
@@ -75,16 +81,17 @@ fn updates(
     stored: &RecordBatch,
     before: &TreeSnapshot,
 ) -> Result<Option<Updates>, EngineError> {
-    let width = relation.schema.fields().len();
-    let visible: Vec<usize> = (0..width).collect();
-    let keys: Vec<ArrayRef> =
-        body.primary_key.iter().map(|&c| Arc::clone(stored.column(c))).collect();
-    let old = get_many(before, &keys)?.project(&visible)?;
+    let width = width(relation);
+    let written: Vec<usize> = (0..width).collect();
+    let keys: Vec<ArrayRef> = body.key.iter().map(|&c| Arc::clone(stored.column(c))).collect();
+    let old = get_many(before, &keys)?.project(&written)?;
     let deleted: &BooleanArray = stored.column(width + 1).as_boolean();
-    let new = filter_record_batch(&stored.project(&visible)?, &arrow::compute::not(deleted)?)?;
-    let new = RecordBatch::try_new(Arc::clone(&relation.schema), new.columns().to_vec())?;
-    let old = RecordBatch::try_new(Arc::clone(&relation.schema), old.columns().to_vec())?;
-    let (old, new) = unlike(relation, &old, &new)?;
+    let new = filter_record_batch(&stored.project(&written)?, &arrow::compute::not(deleted)?)?;
+    let (old, new) = unlike(&old, &new)?;
+    // Without the row id, which nobody who reads the table sees.
+    let shown = relation.schema.fields().len();
+    let new = RecordBatch::try_new(Arc::clone(&relation.schema), new.columns()[..shown].to_vec())?;
+    let old = RecordBatch::try_new(Arc::clone(&relation.schema), old.columns()[..shown].to_vec())?;
     if old.num_rows() + new.num_rows() == 0 {
         return Ok(None);
     }
@@ -96,16 +103,12 @@ fn updates(
 }
 
 /// Both without the rows they share.
-fn unlike(
-    relation: &Relation,
-    old: &RecordBatch,
-    new: &RecordBatch,
-) -> Result<(RecordBatch, RecordBatch), EngineError> {
+fn unlike(old: &RecordBatch, new: &RecordBatch) -> Result<(RecordBatch, RecordBatch), EngineError> {
     if old.num_rows() == 0 {
         return Ok((old.clone(), new.clone()));
     }
-    let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
-    let codec = KeyCodec::new(&relation.schema, &all)?;
+    let all: Vec<usize> = (0..old.num_columns()).collect();
+    let codec = KeyCodec::new(&old.schema(), &all)?;
     let (old_rows, new_rows) = (codec.encode(old)?, codec.encode(new)?);
     let held: hashbrown::HashSet<&[u8]> = old_rows.iter().map(|row| row.data()).collect();
     let stays: Vec<bool> = new_rows.iter().map(|row| held.contains(row.data())).collect();
@@ -130,22 +133,30 @@ pub(crate) fn as_written(
     with_deleted(rows, deleted, relation)
 }
 
-/// `rows` of a table with which of them delete their key.
+/// How many columns are written: the table's and, where its key is hidden, the row id.
+fn width(relation: &Relation) -> usize {
+    relation.trees[0].schema.fields().len() - 2
+}
+
+/// `rows` of a table with which of them delete their key. Rows without a row id are new ones.
 pub(crate) fn with_deleted(
     rows: &RecordBatch,
     deleted: BooleanArray,
     relation: &Relation,
 ) -> Result<RecordBatch, EngineError> {
+    let schema = written_schema(relation);
     let mut columns = rows.columns().to_vec();
+    if columns.len() < width(relation) {
+        columns.push(new_null_array(schema.field(columns.len()).data_type(), rows.num_rows()));
+    }
     columns.push(Arc::new(deleted));
-    debug_assert_eq!(columns.len(), relation.schema.fields().len() + 1, "one more column");
-    Ok(RecordBatch::try_new(written_schema(relation), columns)?)
+    Ok(RecordBatch::try_new(schema, columns)?)
 }
 
 /// The columns of written rows.
 pub(crate) fn written_schema(relation: &Relation) -> arrow::datatypes::SchemaRef {
     let stored = &relation.trees[0].schema;
-    let width = relation.schema.fields().len();
+    let width = width(relation);
     let mut fields: Vec<_> = stored.fields().iter().take(width).cloned().collect();
     fields.push(Arc::clone(&stored.fields()[width + 1]));
     Arc::new(arrow::datatypes::Schema::new(fields))

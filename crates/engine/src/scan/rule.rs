@@ -49,7 +49,8 @@ pub(crate) struct Narrowed {
 }
 
 /// Keeps the row with the highest `_version` of each key, unless it is `_deleted`. The input's last
-/// two columns are `_version` and `_deleted`; they are not passed on.
+/// two columns are `_version` and `_deleted`; they are not passed on, nor is a key behind the columns
+/// of the result.
 #[derive(Debug)]
 pub(crate) struct NewestRow {
     key: Vec<usize>,
@@ -80,19 +81,23 @@ impl MergeRule for NewestRow {
     }
 
     fn narrowed(&self, projection: &[usize]) -> Option<Narrowed> {
-        let width = self.output.fields().len();
-        let visible: Vec<usize> = (0..width)
-            .filter(|column| projection.contains(column) || self.key.contains(column))
+        // The columns of the result are the first of the input; a hidden key and the two that are always
+        // hidden follow. Rows are counted by their first column where none is asked for.
+        let shown = self.output.fields().len();
+        let width = self.input.fields().len() - 2;
+        let first = if projection.is_empty() { &[0] } else { projection };
+        let wanted: Vec<usize> = (0..width)
+            .filter(|column| first.contains(column) || self.key.contains(column))
             .collect();
-        if visible.len() == width {
+        if wanted.len() == width {
             return None;
         }
-        let place = |column: &usize| visible.binary_search(column).ok();
+        let place = |column: &usize| wanted.binary_search(column).ok();
         let key: Option<Vec<usize>> = self.key.iter().map(place).collect();
         let projection: Option<Vec<usize>> = projection.iter().map(place).collect();
+        let visible: Vec<usize> = wanted.iter().copied().filter(|&column| column < shown).collect();
         let output = self.output.project(&visible).ok()?;
-        // The columns of the result are the first of the input; the two hidden ones follow.
-        let input: Vec<usize> = visible.into_iter().chain([width, width + 1]).collect();
+        let input: Vec<usize> = wanted.into_iter().chain([width, width + 1]).collect();
         let schema = self.input.project(&input).ok()?;
         let rule = Arc::new(Self::new(Arc::new(schema), Arc::new(output), key?));
         Some(Narrowed { input, rule, projection: projection? })

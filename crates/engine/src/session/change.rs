@@ -37,7 +37,7 @@ impl Session {
         self.shared.check_writable()?;
         let world = self.shared.world.load_full();
         world.catalog.writable(&insert.table.value)?;
-        let plan = self.planned(&world, &insert.source.text, |planner, catalog| {
+        let plan = self.planned(&world, &insert.source.text, None, |planner, catalog| {
             planner.insert(insert, catalog, &types_of(&parameters))
         })?;
         let batches = self.collect_plan(plan.rows, parameters).await?;
@@ -64,7 +64,9 @@ impl Session {
             .collect::<Result<_, _>>()?;
         let rows = arrow::compute::concat_batches(&relation.schema, &fitted)?;
         match &relation.body {
-            Body::Table(body) if keep_existing => self.insert_missing(&relation, body, rows).await,
+            Body::Table(body) if keep_existing && body.with_row_id.is_none() => {
+                self.insert_missing(&relation, body, rows).await
+            }
             _ => {
                 let receipt = self.deliver(relation, rows).await?;
                 Ok((receipt.accepted, receipt.commit))
@@ -134,7 +136,7 @@ impl Session {
     ) -> Result<Answer, EngineError> {
         let types = types_of(&parameters);
         self.change("UPDATE", false, parameters, |world| {
-            self.planned(world, &update.text, |planner, catalog| {
+            self.planned(world, &update.text, Some(&update.table), |planner, catalog| {
                 planner.update(update, catalog, &types)
             })
         })
@@ -148,7 +150,7 @@ impl Session {
     ) -> Result<Answer, EngineError> {
         let types = types_of(&parameters);
         self.change("DELETE", true, parameters, |world| {
-            self.planned(world, &delete.text, |planner, catalog| {
+            self.planned(world, &delete.text, Some(&delete.table), |planner, catalog| {
                 planner.delete(delete, catalog, &types)
             })
         })
@@ -166,7 +168,7 @@ impl Session {
         for _ in 0..TRIES {
             let world = self.shared.world.load_full();
             let plan = plan(&world)?;
-            let relation = Arc::clone(world.catalog.writable(&plan.table)?);
+            let relation = Arc::clone(world.catalog.writable(&plan.table)?.whole());
             let batches = self.collect_plan(plan.rows, parameters.clone()).await?;
             let all: Vec<usize> = (0..relation.schema.fields().len()).collect();
             let fitted: Vec<RecordBatch> = batches
@@ -188,14 +190,16 @@ impl Session {
         .with_hint("try again"))
     }
 
-    /// A change planned over `world`.
+    /// A change planned over `world`; of `changed`, with its row id.
     pub(super) fn planned(
         &self,
         world: &Arc<World>,
         text: &Text,
+        changed: Option<&Name>,
         plan: impl FnOnce(&Planner, &dyn Catalog) -> Result<ChangePlan, SqlError>,
     ) -> Result<ChangePlan, EngineError> {
         let readable = Readable::new(world, &self.shared, self.asker());
+        let readable = readable.changing(changed.map(|name| name.value.as_str()));
         let planned = plan(&self.shared.planning.planner, &readable);
         readable.refusal()?;
         planned.map_err(|e| EngineError::sql(&e, text.as_str()))
@@ -304,12 +308,10 @@ fn missing(
     world: &World,
 ) -> Result<RecordBatch, EngineError> {
     let Some(tree) = world.snapshot.tree(relation.tree()) else { return Ok(rows.clone()) };
-    let keys: Vec<ArrayRef> =
-        body.primary_key.iter().map(|&c| Arc::clone(rows.column(c))).collect();
+    let keys: Vec<ArrayRef> = body.key.iter().map(|&c| Arc::clone(rows.column(c))).collect();
     let there = yeoul_store::get_many(tree, &keys)?;
-    let codec = yeoul_batch::KeyCodec::new(&relation.schema, &body.primary_key)?;
-    let there_keys: Vec<ArrayRef> =
-        body.primary_key.iter().map(|&c| Arc::clone(there.column(c))).collect();
+    let codec = yeoul_batch::KeyCodec::new(&relation.schema, &body.key)?;
+    let there_keys: Vec<ArrayRef> = body.key.iter().map(|&c| Arc::clone(there.column(c))).collect();
     let there = codec.encode_columns(&there_keys)?;
     let mut held: hashbrown::HashSet<Vec<u8>> =
         there.iter().map(|row| row.data().to_vec()).collect();

@@ -53,7 +53,7 @@ fn shown(relation: &Relation, world: &World) -> Shown {
             let time = time.map(|name| format!(", event time {name}")).unwrap_or_default();
             (Vec::new(), format!("stream{time}"))
         }
-        Body::Table(table) => (table.primary_key.clone(), "table".to_owned()),
+        Body::Table(_) => (relation.primary_key().to_vec(), "table".to_owned()),
         Body::View(_) => (Vec::new(), "materialized view".to_owned()),
     };
     let system = relation.kind == RelationKind::System;

@@ -7,6 +7,7 @@
 //! ```
 
 mod asker;
+mod built;
 mod catalog_query;
 mod change;
 mod facts;
@@ -295,12 +296,17 @@ impl Session {
             }
             Statement::CreateStream(_) => self.create(statement, "CREATE STREAM").await,
             Statement::CreateTable(_) => self.create(statement, "CREATE TABLE").await,
-            Statement::CreateView(_) => self.create(statement, "CREATE MATERIALIZED VIEW").await,
+            Statement::CreateView(view) => {
+                let answer = self.create(statement, "CREATE MATERIALIZED VIEW").await?;
+                self.built(&view.name).await?;
+                Ok(answer)
+            }
             Statement::Drop(drop) => self.drop_relations(drop).await,
             Statement::Insert(insert) => self.insert(insert, parameters).await,
             Statement::Update(update) => self.update(update, parameters).await,
             Statement::Delete(delete) => self.delete(delete, parameters).await,
             Statement::CopyFrom(copy) => self.copy_in(copy),
+            Statement::Flush => self.flush().await,
             Statement::Explain(explain) => self.explain(explain).await,
             Statement::Show(show) => self.show(show).await,
             Statement::Describe(name) => self.describe_relation(name),
@@ -339,6 +345,13 @@ impl Session {
         };
         let commit = self.shared.ask_async(job).await?;
         Ok(Answer::Done { tag: tag.to_owned(), commit })
+    }
+
+    /// Every row that was accepted before is visible and durable when this answers.
+    async fn flush(&self) -> Result<Answer, EngineError> {
+        self.shared.check_writable()?;
+        self.shared.ask_async(|reply| Job::Flush { reply }).await?;
+        Ok(done("FLUSH"))
     }
 
     async fn drop_relations(&self, drop: &yeoul_sql::Drop) -> Result<Answer, EngineError> {

@@ -42,8 +42,11 @@ impl Session {
         types: &[Option<DataType>],
     ) -> Result<(Vec<DataType>, Option<SchemaRef>), EngineError> {
         let world = self.shared.world.load_full();
-        let change = |text: &yeoul_sql::Text, plan: ChangeFn<'_>| -> Result<_, EngineError> {
-            let planned = self.planned(&world, text, plan)?;
+        let change = |text: &yeoul_sql::Text,
+                      changed: Option<&yeoul_sql::Name>,
+                      plan: ChangeFn<'_>|
+         -> Result<_, EngineError> {
+            let planned = self.planned(&world, text, changed, plan)?;
             Ok((parameter_types(&planned.rows), None))
         };
         match &statement.node {
@@ -52,14 +55,18 @@ impl Session {
                 Ok((parameter_types(&plan), Some(plan.schema)))
             }
             Statement::Insert(insert) => {
-                change(&insert.source.text, Box::new(|p, c| p.insert(insert, c, types)))
+                change(&insert.source.text, None, Box::new(|p, c| p.insert(insert, c, types)))
             }
-            Statement::Update(update) => {
-                change(&update.text, Box::new(|p, c| p.update(update, c, types)))
-            }
-            Statement::Delete(delete) => {
-                change(&delete.text, Box::new(|p, c| p.delete(delete, c, types)))
-            }
+            Statement::Update(update) => change(
+                &update.text,
+                Some(&update.table),
+                Box::new(|p, c| p.update(update, c, types)),
+            ),
+            Statement::Delete(delete) => change(
+                &delete.text,
+                Some(&delete.table),
+                Box::new(|p, c| p.delete(delete, c, types)),
+            ),
             Statement::Show(_) | Statement::Describe(_) | Statement::Explain(_) => {
                 Ok((Vec::new(), Some(self.fixed_schema(&statement.node)?)))
             }

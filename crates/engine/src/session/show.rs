@@ -10,14 +10,16 @@ use parking_lot::Mutex;
 use yeoul_batch::CommitId;
 use yeoul_sql::{Name, RelationKind, SetSetting, Show, Statement};
 
+use super::built::BACKGROUND_DDL;
 use super::{Answer, Session};
 use crate::catalog::{Body, Relation};
 use crate::error::{EngineError, ErrorKind};
 
 /// Settings with a meaning of their own, and what they are at first. Others are accepted and kept:
 /// clients of PostgreSQL set many.
-const KNOWN: [(&str, &str); 12] = [
+const KNOWN: [(&str, &str); 13] = [
     ("application_name", ""),
+    (BACKGROUND_DDL, "off"),
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO, MDY"),
     ("extra_float_digits", "1"),
@@ -218,7 +220,7 @@ impl Session {
                 let words = [time.then_some("event time"), unique.then_some("unique key")];
                 words.into_iter().flatten().collect::<Vec<_>>().join(", ")
             }
-            Body::Table(table) if table.primary_key.contains(&index) => "primary key".to_owned(),
+            Body::Table(_) if relation.primary_key().contains(&index) => "primary key".to_owned(),
             _ => String::new(),
         };
         let fields = relation.schema.fields();

@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
+use datafusion::functions::math::signum;
 use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF};
 
@@ -56,10 +57,12 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for function in scalars() {
         registry.register_udf(function)?;
     }
-    // The name Flink and RisingWave use.
+    // The names that Flink, RisingWave and PostgreSQL use.
     let distinct: AggregateUDF =
         approx_distinct_udaf().as_ref().clone().with_aliases(["approx_count_distinct"]);
     registry.register_udaf(Arc::new(distinct))?;
+    let sign: ScalarUDF = signum().as_ref().clone().with_aliases(["sign"]);
+    registry.register_udf(Arc::new(sign))?;
     for function in percentile::all().into_iter().chain(detour::all()) {
         registry.register_udaf(Arc::new(function))?;
     }

@@ -105,15 +105,6 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
             .at(span));
         }
         let primary_key = columns.positions(&body.primary_key)?;
-        if primary_key.is_empty() {
-            return Err(SqlError::new(
-                ErrorKind::InvalidDefinition,
-                format!("table \"{}\" has no primary key", name.value),
-            )
-            .detail("a table keeps the last row of each key")
-            .hint("add PRIMARY KEY to a column, or write CREATE STREAM to keep every row")
-            .at(name.span));
-        }
         let on_error = values.on_error();
         let columns = not_null(body.columns, &primary_key);
         let table =

@@ -31,7 +31,7 @@ use reader::Reader;
 pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The words a statement can begin with.
-const BEGINNINGS: [&str; 25] = [
+const BEGINNINGS: [&str; 26] = [
     "ABORT",
     "BEGIN",
     "COMMIT",
@@ -45,6 +45,7 @@ const BEGINNINGS: [&str; 25] = [
     "DROP",
     "END",
     "EXPLAIN",
+    "FLUSH",
     "INSERT",
     "RESET",
     "ROLLBACK",
@@ -111,6 +112,7 @@ fn statement(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
         "UPDATE" => dml::update(r).map(Statement::Update),
         "DELETE" => dml::delete(r).map(Statement::Delete),
         "COPY" => copy::copy(r),
+        "FLUSH" => Ok(r.then(Statement::Flush)),
         "SET" | "RESET" | "BEGIN" | "START" | "COMMIT" | "END" | "ROLLBACK" | "ABORT"
         | "DISCARD" | "DEALLOCATE" => settings::statement(r),
         _ => Err(unknown(r, &word)),

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast as sql;
 
-use super::Words;
+use super::{Words, pattern};
 use crate::error::{ErrorKind, SqlError};
 use crate::nearest::did_you_mean;
 use crate::text::fold;
@@ -37,6 +37,9 @@ impl Words<'_> {
         if name == "approx_percentile" {
             ident.value = "approx_percentile_cont".to_owned();
             return percentile(function).map_err(|e| e.at(span));
+        }
+        if name == "to_char" {
+            return pattern::to_char(function).map_err(|e| e.at(span));
         }
         if ["tumble", "hop", "cumulate", "session"].contains(&name.as_str()) {
             return Err(SqlError::new(
@@ -73,6 +76,32 @@ impl Words<'_> {
             _ => did_you_mean(&name, known),
         };
         Err(e)
+    }
+}
+
+/// `mod(a, b)` to `(a % b)`.
+pub(super) fn operator(expr: &mut sql::Expr) {
+    let sql::Expr::Function(function) = expr else { return };
+    let [sql::ObjectNamePart::Identifier(ident)] = function.name.0.as_slice() else { return };
+    let sql::FunctionArguments::List(list) = &function.args else { return };
+    let [left, right] = list.args.as_slice() else { return };
+    let (Some(left), Some(right)) = (plain(left), plain(right)) else { return };
+    if fold(ident) != "mod" || function.over.is_some() || function.filter.is_some() {
+        return;
+    }
+    let nested = |expr: &sql::Expr| Box::new(sql::Expr::Nested(Box::new(expr.clone())));
+    *expr = sql::Expr::Nested(Box::new(sql::Expr::BinaryOp {
+        left: nested(left),
+        op: sql::BinaryOperator::Modulo,
+        right: nested(right),
+    }));
+}
+
+/// An argument that is an expression and nothing else.
+fn plain(argument: &sql::FunctionArg) -> Option<&sql::Expr> {
+    match argument {
+        sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
     }
 }
 

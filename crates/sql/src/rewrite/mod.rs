@@ -10,13 +10,18 @@
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
 //! | `CAST(2.5 AS INTEGER)` | `CAST(3 AS INTEGER)` |
 //! | `TABLE t` | `SELECT * FROM t` |
+//! | `mod(a, b)` | `(a % b)` |
+//! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
+//! | `x = ANY (SELECT …)`, `x <> ALL (SELECT …)` | `x IN (SELECT …)`, `x NOT IN (SELECT …)` |
 //!
 //! What must hold: DataFusion runs the result as it is, so a view and its batch twin are the
 //! same text.
 
 mod alias;
 mod call;
+mod compared;
 mod name;
+mod pattern;
 mod window;
 
 pub(crate) use name::{UNNAMED, shown};
@@ -119,6 +124,8 @@ impl VisitorMut for Words<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
         number::exact_cast(expr);
+        call::operator(expr);
+        compared::subquery(expr);
         let sql::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         match self.call(function) {
             Ok(()) => ControlFlow::Continue(()),
