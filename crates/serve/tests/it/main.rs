@@ -16,3 +16,5 @@ mod pg_tools;
 mod pg_wire;
 mod psql;
 mod recovering;
+mod slt;
+mod slt_wire;
