@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use futures::SinkExt;
 use serde_json::json;
 use yeoul_serve::{HttpOptions, PgOptions};
 
@@ -216,4 +217,30 @@ fn full_servers_say_so_and_stopping_ones_end() {
     assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
     // An idle connection does not keep a server from ending.
     assert!(fixture.stop() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_table_without_a_key_takes_rows_every_way_and_keeps_them_all() {
+    let fixture = Fixture::new();
+    fixture.sql("CREATE TABLE t (a BIGINT, b VARCHAR)");
+    fixture.sql("CREATE MATERIALIZED VIEW n AS SELECT b, count(*) AS n FROM t GROUP BY b");
+    let body = "{\"a\":1,\"b\":\"x\"}\n{\"a\":1,\"b\":\"x\"}\n{\"a\":\"bad\"}\n".as_bytes();
+    let got = fixture.post("/v1/ingest/t", &[], body).json();
+    assert_eq!((&got["accepted"], &got["dead_letters"]), (&json!(2), &json!(1)));
+    fixture.sql("INSERT INTO t VALUES (1, 'x') ON CONFLICT DO NOTHING");
+    fixture.runtime.block_on(async {
+        let client = fixture.connect().await;
+        let sink = client.copy_in("COPY t (b, a) FROM STDIN").await.unwrap();
+        let mut sink = std::pin::pin!(sink);
+        sink.send(bytes::Bytes::from_static(b"x\t1\ny\t2\n")).await.unwrap();
+        assert_eq!(sink.finish().await.unwrap(), 2);
+        // Prepared, with parameters.
+        let sql = "UPDATE t SET b = $1 WHERE b = $2";
+        assert_eq!(client.execute(sql, &[&"z", &"x"]).await.unwrap(), 4);
+        assert_eq!(client.execute("DELETE FROM t WHERE a = $1", &[&2i64]).await.unwrap(), 1);
+        let prepared = client.prepare("SELECT * FROM t").await.unwrap();
+        let names: Vec<&str> = prepared.columns().iter().map(|column| column.name()).collect();
+        assert_eq!(names, ["a", "b"]);
+    });
+    assert_eq!(fixture.sql("SELECT * FROM n")["rows"], json!([{"b": "z", "n": 4}]));
 }
