@@ -12,6 +12,7 @@
 //! | `TABLE t` | `SELECT * FROM t` |
 //! | `mod(a, b)` | `(a % b)` |
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
+//! | `x SIMILAR TO 'a%'` | `(x ~ '(?s)^(?:a.*)$')` |
 //! | `x = ANY (SELECT …)`, `x <> ALL (SELECT …)` | `x IN (SELECT …)`, `x NOT IN (SELECT …)` |
 //!
 //! What must hold: DataFusion runs the result as it is, so a view and its batch twin are the
@@ -22,6 +23,7 @@ mod call;
 mod compared;
 mod name;
 mod pattern;
+mod similar;
 mod window;
 
 pub(crate) use name::{UNNAMED, shown};
@@ -126,6 +128,9 @@ impl VisitorMut for Words<'_> {
         number::exact_cast(expr);
         call::operator(expr);
         compared::subquery(expr);
+        if let Err(e) = similar::to(expr) {
+            return ControlFlow::Break(Box::new(e.or_at(Some(self.within))));
+        }
         let sql::Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
         match self.call(function) {
             Ok(()) => ControlFlow::Continue(()),
