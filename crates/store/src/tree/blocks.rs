@@ -1,20 +1,21 @@
 //! Reading the rows of a part that a search by key range asks for: first the columns by which they are
 //! told apart, then the others of those rows alone that are answers.
 //!
-//! What must hold: rows are named by their position in the part, ascending; a block's rows are in the
-//! order of the part, which is that of their keys.
+//! What must hold: rows are named by their position in the part; the rows that a block has for one range are
+//! in the order of the part, which is that of their keys.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::concat_batches;
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::Rows;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::RowSelection;
 use yeoul_batch::KeyCodec;
 
+use super::gather::compact_views;
 use super::memory::Sorted;
 use super::merge::Marks;
 use super::part::Part;
@@ -22,7 +23,7 @@ use super::stored::{FromStored, PartRows};
 use super::wanted::{add, group_rows};
 use crate::{Rule, StoreError, TreeSpec};
 
-/// Rows of one source in the order of their keys.
+/// Rows of one source with their keys.
 pub(super) enum Block {
     /// All of a batch of memory.
     Memory {
@@ -37,6 +38,8 @@ pub(super) enum Block {
         keys: Rows,
         /// Their columns by which they are told apart.
         lead: RecordBatch,
+        /// Where they are in the part.
+        positions: Vec<usize>,
     },
 }
 
@@ -49,11 +52,11 @@ impl Block {
         }
     }
 
-    /// Where the row is in its source, when row 0 of its span is `shift` rows behind that of the source.
-    pub(super) fn position(&self, row: usize, shift: usize) -> usize {
+    /// Where the row is in its source.
+    pub(super) fn position(&self, row: usize) -> usize {
         match self {
             Self::Memory { sorted, .. } => sorted.row(row),
-            Self::Part { .. } => row + shift,
+            Self::Part { positions, .. } => positions[row],
         }
     }
 
@@ -80,6 +83,16 @@ impl Block {
         }
         low - among.start
     }
+}
+
+/// Rows of a part that are looked for.
+pub(super) struct Sought<'a> {
+    /// Where they may be in the part: one row at least.
+    pub(super) rows: Range<usize>,
+    /// The first key of them, backwards the first behind; `None` when all rows are of them.
+    pub(super) bound: Option<&'a [u8]>,
+    /// How many of them are wanted.
+    pub(super) rows_max: usize,
 }
 
 /// Some columns of a tree, as its parts have them.
@@ -176,12 +189,87 @@ impl PartReading {
         &self.lead.schema
     }
 
-    /// The rows of `part` within `spans`, which are ascending and apart.
-    pub(super) fn block(&self, part: &Part, spans: &[Range<usize>]) -> Result<Block, StoreError> {
-        let lead = self.lead.read(part, spans)?;
-        let key: Vec<ArrayRef> =
-            self.places.iter().map(|&place| Arc::clone(lead.column(place))).collect();
-        Ok(Block::Part { keys: self.codec.encode_columns(&key)?, lead })
+    /// Finds rows of `part`. `sought` are in the order of their first rows. Gives the rows that were found,
+    /// and which of them each is; backwards those of the highest keys, but in the order of the part as well.
+    pub(super) fn block(
+        &self,
+        part: &Part,
+        sought: &[Sought<'_>],
+        reverse: bool,
+    ) -> Result<(Block, Vec<Range<usize>>), StoreError> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        sought.iter().for_each(|one| add(&mut spans, one.rows.clone()));
+        let read = self.lead.read(part, &spans)?;
+        // Where the rows of each are among those that were read.
+        let (mut span, mut base) = (0, 0);
+        let mut among: Vec<Range<usize>> = Vec::with_capacity(sought.len());
+        for one in sought {
+            while spans[span].end <= one.rows.start {
+                base += spans[span].len();
+                span += 1;
+            }
+            let behind = spans[span].start - base;
+            among.push(one.rows.start - behind..one.rows.end - behind);
+        }
+        let edges = self.edges(&read, sought, &among, reverse)?;
+        let (mut rows, mut positions) = (Vec::new(), Vec::new());
+        let mut found = Vec::with_capacity(sought.len());
+        for ((one, among), edge) in sought.iter().zip(&among).zip(edges) {
+            let taken = if reverse {
+                edge.saturating_sub(one.rows_max).max(among.start)..edge
+            } else {
+                edge..edge.saturating_add(one.rows_max).min(among.end)
+            };
+            found.push(rows.len()..rows.len() + taken.len());
+            positions.extend(taken.clone().map(|row| one.rows.start + row - among.start));
+            rows.extend(taken.map(|row| u32::try_from(row).expect("fewer than 2^32 rows")));
+        }
+        // What is not found goes, with the strings of its pages.
+        let lead = compact_views(take_record_batch(&read, &UInt32Array::from(rows))?)?;
+        let keys = self.codec.encode_columns(&self.key(&lead))?;
+        Ok((Block::Part { keys, lead, positions }, found))
+    }
+
+    fn key(&self, lead: &RecordBatch) -> Vec<ArrayRef> {
+        self.places.iter().map(|&place| Arc::clone(lead.column(place))).collect()
+    }
+
+    /// Where the rows of each that are sought begin (backwards: end) in `read`. All are bisected side by
+    /// side, because encoding one key costs nearly what a hundred do, and encoding all more than reading
+    /// them.
+    fn edges(
+        &self,
+        read: &RecordBatch,
+        sought: &[Sought<'_>],
+        among: &[Range<usize>],
+        reverse: bool,
+    ) -> Result<Vec<usize>, StoreError> {
+        let key = self.key(read);
+        let mut open: Vec<(usize, Range<usize>, &[u8])> = Vec::with_capacity(sought.len());
+        let mut edges: Vec<usize> =
+            among.iter().map(|rows| if reverse { rows.end } else { rows.start }).collect();
+        for (number, one) in sought.iter().enumerate() {
+            open.extend(one.bound.map(|bound| (number, among[number].clone(), bound)));
+        }
+        while !open.is_empty() {
+            let middle = open.iter().map(|(_, rows, _)| rows.start.midpoint(rows.end));
+            let middle = middle.map(|row| u32::try_from(row).expect("fewer than 2^32 rows"));
+            let middle = UInt32Array::from_iter_values(middle);
+            let mut columns = Vec::with_capacity(key.len());
+            for column in &key {
+                columns.push(take(column, &middle, None)?);
+            }
+            let keys = self.codec.encode_columns(&columns)?;
+            for ((_, rows, bound), key) in open.iter_mut().zip(keys.iter()) {
+                let at = rows.start.midpoint(rows.end);
+                *rows = if key.data() < *bound { at + 1..rows.end } else { rows.start..at };
+            }
+            open.retain(|(number, rows, _)| {
+                edges[*number] = rows.start;
+                !rows.is_empty()
+            });
+        }
+        Ok(edges)
     }
 
     /// The rows at `positions` of `part`, which ascend, whole. `lead` are their columns of blocks.

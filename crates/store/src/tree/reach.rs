@@ -14,7 +14,7 @@ use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::blocks::Block;
+use super::blocks::{Block, Sought};
 use super::sparse::BLOCK_ROWS;
 use crate::RuleKind;
 
@@ -37,8 +37,6 @@ impl Blocks {
 struct Run {
     block: usize,
     rows: Range<usize>,
-    /// See [`Block::position`].
-    shift: usize,
 }
 
 /// A source as far as one range goes.
@@ -59,10 +57,10 @@ impl Cursor {
     }
 
     /// Adds rows behind those that it has.
-    pub(super) fn push(&mut self, block: usize, rows: Range<usize>, shift: usize) {
+    pub(super) fn push(&mut self, block: usize, rows: Range<usize>) {
         self.starving = false;
         if !rows.is_empty() {
-            self.runs.push_back(Run { block, rows, shift });
+            self.runs.push_back(Run { block, rows });
         }
     }
 
@@ -138,7 +136,7 @@ pub(super) struct Reach<'a> {
     /// Where the rows are that were found, in order: a batch of the search and a row of it.
     pub(super) found: Vec<(usize, usize)>,
     pub(super) done: bool,
-    /// Rows of a part that are read next, keys that are chosen next.
+    /// Among how many rows of a part is looked next; how many of them are taken, and how many keys chosen.
     window: usize,
     keys_max: usize,
 }
@@ -168,48 +166,56 @@ impl<'a> Reach<'a> {
         *self.low <= *last && self.high.as_ref().is_none_or(|high| *first < **high)
     }
 
-    /// Takes in what was read of a part for one of its cursors.
+    /// Takes in what was found in a part for one of its cursors, in the rows `read` of the part: the rows
+    /// `found` of a block, from where the range begins (`reverse`: ends).
     pub(super) fn take(
         &mut self,
         cursor: usize,
         blocks: &Blocks,
         block: usize,
-        rows: &Range<usize>,
-        shift: usize,
+        found: &Range<usize>,
+        read: &Range<usize>,
         reverse: bool,
     ) {
-        let from = rows.start + blocks.get(block).below(rows, &self.low);
-        let to = match &self.high {
-            Some(high) => rows.start + blocks.get(block).below(rows, high),
-            None => rows.end,
-        };
-        let cursor = &mut self.cursors[cursor];
-        // Rows outside of the range on the far side: no further row is in it.
-        if if reverse { from > rows.start } else { to < rows.end } {
-            cursor.unread = 0..0;
+        let rows = blocks.get(block);
+        let from = found.start + rows.below(found, &self.low);
+        let to = self.high.as_ref().map_or(found.end, |high| found.start + rows.below(found, high));
+        let unread = &mut self.cursors[cursor].unread;
+        let first = |row: usize| if found.is_empty() { None } else { Some(rows.position(row)) };
+        if if reverse { from > found.start } else { to < found.end } {
+            // Rows outside of the range on the far side: no further row is in it.
+            *unread = 0..0;
+        } else if reverse {
+            unread.end = first(found.start).unwrap_or(read.start);
+        } else {
+            unread.start = first(found.end.saturating_sub(1)).map_or(read.end, |last| last + 1);
         }
-        cursor.push(block, from..to, shift);
+        self.cursors[cursor].push(block, from..to);
     }
 
-    /// The rows that are to be read next, with the cursors that they are for.
-    pub(super) fn wants(&mut self, aim: Aim) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
+    /// The rows of parts that are to be read next, with the cursors and the sources that they are for.
+    pub(super) fn wants(&self, aim: Aim) -> impl Iterator<Item = (usize, usize, Range<usize>)> {
         let (window, missing) = (self.window, aim.rows - self.found.len());
         let hungry = move |cursor: &Cursor| {
             !cursor.unread.is_empty() && (cursor.starving || !cursor.has_rows(missing))
         };
-        let cursors = self.cursors.iter_mut().enumerate();
+        let cursors = self.cursors.iter().enumerate();
         cursors.filter(move |(_, cursor)| hungry(cursor)).map(move |(at, cursor)| {
-            let unread = cursor.unread.clone();
+            let unread = &cursor.unread;
             let len = unread.len().min(window);
             let rows = if aim.reverse {
-                cursor.unread.end -= len;
                 unread.end - len..unread.end
             } else {
-                cursor.unread.start += len;
                 unread.start..unread.start + len
             };
             (at, cursor.source, rows)
         })
+    }
+
+    /// What is looked for among the rows `rows` of a part.
+    pub(super) fn sought(&self, rows: Range<usize>, reverse: bool) -> Sought<'_> {
+        let bound = if reverse { self.high.as_deref() } else { Some(&*self.low) };
+        Sought { rows, bound, rows_max: self.keys_max }
     }
 
     /// Chooses rows until there are enough, or until more must be read. `this` is its number in the search.
@@ -293,7 +299,7 @@ impl<'a> Reach<'a> {
                 if Some(block.key(row)) != key || only.is_some() && len > 0 {
                     break;
                 }
-                let position = block.position(row, run.shift);
+                let position = block.position(row);
                 let (source, block) = (cursor.source, run.block);
                 group.push((at, Pick { reach: this, source, block, row, position }));
                 len += 1;

@@ -10,9 +10,9 @@
 //! What must hold: the answer is that of a scan, sorted, filtered by each range, and cut after so many
 //! rows. All ranges are read side by side, so that a page that several need is read once.
 //!
-//! Limits: what is in memory is the answer, the keys of the rows that were read and not chosen (of each
-//! range at most [`BLOCK_ROWS`] and then four times as many as before, per part), and for `combine` trees
-//! the states of the keys that a round takes.
+//! Limits: what is in memory is the answer, of each range and part at most as many keys as rows are asked for
+//! (four times as many each time that these were not enough), and for `combine` trees the states of the keys
+//! that a round takes.
 
 use std::borrow::Cow;
 use std::ops::{Bound, Range};
@@ -21,16 +21,15 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::row::Rows;
 use yeoul_batch::{Combine, KeyCodec, KeyRange, RangeRows};
 
-use super::blocks::{Block, PartReading};
+use super::blocks::{Block, PartReading, Sought};
 use super::gather::{compact_views, gather};
 use super::part::Part;
 use super::reach::{Aim, Blocks, Cursor, Pick, Reach};
 use super::snapshot::TreeSnapshot;
-use super::wanted::add;
 use crate::{Rule, StoreError, TreeSpec};
 
-#[cfg(doc)]
-use super::sparse::BLOCK_ROWS;
+/// Rows of which the key columns are decoded at once.
+const READ_ROWS: usize = 1 << 16;
 
 /// The first key in a range, or a shorter one before that; `None` when no key is so great.
 fn low(range: &KeyRange) -> Option<Cow<'_, [u8]>> {
@@ -104,6 +103,17 @@ struct Want {
     cursor: usize,
 }
 
+/// How many of `wants`, which are of one part and in order, are read at once: about [`READ_ROWS`] rows.
+fn read_together(wants: &[Want]) -> usize {
+    let (mut rows, mut end) = (0, 0);
+    let mut more = |want: &Want| {
+        rows += want.rows.end.saturating_sub(want.rows.start.max(end));
+        end = end.max(want.rows.end);
+        rows <= READ_ROWS
+    };
+    wants.iter().take_while(|&want| more(want)).count().max(1)
+}
+
 /// A search in progress. Sources are numbered: the parts, then the batches of memory.
 struct Search<'a> {
     tree: &'a TreeSnapshot,
@@ -172,7 +182,7 @@ impl<'a> Search<'a> {
                     let to = reach.high.as_ref().map_or(sorted.len(), |high| sorted.below(high));
                     if from < to {
                         let mut cursor = Cursor::new(tree.parts.len() + number, 0..0);
-                        cursor.push(number, from..to, 0);
+                        cursor.push(number, from..to);
                         reach.cursors.push(cursor);
                     }
                 }
@@ -206,29 +216,36 @@ impl<'a> Search<'a> {
 
     fn read_on(&mut self) -> Result<(), StoreError> {
         let mut wants: Vec<Want> = Vec::new();
-        for (number, reach) in self.reaches.iter_mut().enumerate().filter(|(_, r)| !r.done) {
+        for (number, reach) in self.reaches.iter().enumerate().filter(|(_, r)| !r.done) {
             let want = |(cursor, source, rows)| Want { source, rows, reach: number, cursor };
             wants.extend(reach.wants(self.aim).map(want));
         }
         wants.sort_unstable_by_key(|want| (want.source, want.rows.start));
         for wants in wants.chunk_by(|a, b| a.source == b.source) {
-            let mut spans: Vec<Range<usize>> = Vec::new();
-            wants.iter().for_each(|want| add(&mut spans, want.rows.clone()));
-            let block = self.reading.block(&self.tree.parts[wants[0].source], &spans)?;
-            let number = self.blocks.0.len();
-            self.blocks.0.push(Some(block));
-            // Where the span begins in the block.
-            let (mut span, mut base) = (0, 0);
-            for want in wants {
-                while spans[span].end <= want.rows.start {
-                    base += spans[span].len();
-                    span += 1;
-                }
-                let shift = spans[span].start - base;
-                let rows = want.rows.start - shift..want.rows.end - shift;
-                let reach = &mut self.reaches[want.reach];
-                reach.take(want.cursor, &self.blocks, number, &rows, shift, self.aim.reverse);
+            let mut from = 0;
+            while from < wants.len() {
+                let to = from + read_together(&wants[from..]);
+                self.read_block(&wants[from..to])?;
+                from = to;
             }
+        }
+        Ok(())
+    }
+
+    /// Reads rows of one part.
+    fn read_block(&mut self, wants: &[Want]) -> Result<(), StoreError> {
+        let reverse = self.aim.reverse;
+        let sought: Vec<Sought<'_>> = wants
+            .iter()
+            .map(|want| self.reaches[want.reach].sought(want.rows.clone(), reverse))
+            .collect();
+        let part = &self.tree.parts[wants[0].source];
+        let (block, found) = self.reading.block(part, &sought, reverse)?;
+        let number = self.blocks.0.len();
+        self.blocks.0.push(Some(block));
+        for (want, found) in wants.iter().zip(found) {
+            let reach = &mut self.reaches[want.reach];
+            reach.take(want.cursor, &self.blocks, number, &found, &want.rows, reverse);
         }
         Ok(())
     }
@@ -271,7 +288,7 @@ impl<'a> Search<'a> {
                 // Ranges that overlap choose the same rows.
                 if positions.last() != Some(&pick.position) {
                     positions.push(pick.position);
-                    let known = blocks.iter().position(|&block| block == pick.block);
+                    let known = blocks.iter().rposition(|&block| block == pick.block);
                     let block = known.unwrap_or(blocks.len());
                     if known.is_none() {
                         blocks.push(pick.block);

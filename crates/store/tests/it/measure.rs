@@ -9,10 +9,11 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use yeoul_batch::{CommitId, TreeId};
+use arrow::error::ArrowError;
+use yeoul_batch::{Combine, CommitId, TreeId};
 use yeoul_store::{
-    DiskMedia, LogRecord, PartitionBy, Publication, Rule, ScanOptions, Store, StoreOptions,
-    TreeSpec, get_many, scan,
+    DiskMedia, KeyRange, LogRecord, PartitionBy, Publication, Rule, ScanOptions, Store,
+    StoreOptions, TreeSpec, get_many, get_rounds, key_bytes, read_ranges, scan,
 };
 
 use crate::world::{DAY_US, Kinds, Rng, Sum};
@@ -205,4 +206,90 @@ fn measure_look_ups() {
         .map(|batch| batch.expect("reads").num_rows())
         .sum();
     tell("merged scan", rows, since.elapsed(), "");
+}
+
+/// For rows whose keys are all different, so that what is measured is the reading.
+#[derive(Debug)]
+struct AsIs(SchemaRef);
+
+impl Combine for AsIs {
+    fn schema(&self) -> &SchemaRef {
+        &self.0
+    }
+
+    fn key_len(&self) -> usize {
+        self.0.fields().len() - 1
+    }
+
+    fn combine(&self, batches: &[RecordBatch], _: bool) -> Result<RecordBatch, ArrowError> {
+        arrow::compute::concat_batches(&self.0, batches)
+    }
+}
+
+/// Arranged rows of a join or a ranking: a product, a price, a user, and with how many.
+fn arranged(rng: &mut Rng, rows: usize) -> RecordBatch {
+    let int = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+    let users = (0..rows).map(|_| format!("user-{}", rng.int(1_000_000))).collect::<Vec<_>>();
+    let columns: Vec<ArrayRef> = vec![
+        int((0..rows).map(|_| rng.int(500_000)).collect()),
+        int((0..rows).map(|_| rng.int(10_000)).collect()),
+        Arc::new(StringViewArray::from_iter_values(users)),
+        int(vec![1; rows]),
+    ];
+    let int = |name| Field::new(name, DataType::Int64, true);
+    let user = Field::new("user", DataType::Utf8View, true);
+    let schema = Schema::new(vec![int("product"), int("price"), user, int("count")]);
+    RecordBatch::try_new(Arc::new(schema), columns).expect("columns")
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn measure_ranges() {
+    let folder = Folder::new("ranges");
+    let mut rng = Rng::new(3);
+    let schema = arranged(&mut rng, 0).schema();
+    let rule = Rule::Combine(Arc::new(AsIs(Arc::clone(&schema))));
+    let key = vec![0, 1, 2];
+    let name = "arranged".to_owned();
+    let (partition, retention_us) = (None, None);
+    let spec = TreeSpec { id: TreeId(1), name, schema, key, rule, partition, retention_us };
+    let store = open(&folder, spec.clone());
+    for _ in 0..5 {
+        // One batch a part: putting batches of memory together is not what is measured.
+        publish(&store, arranged(&mut rng, 1_000_000));
+        store.checkpoint().expect("checkpoints");
+    }
+    for parts in ["small parts", "small parts, again", "merged"] {
+        if parts == "merged" {
+            store.merge_parts().expect("merges");
+        }
+        measure_ranges_of(&store, &spec, parts);
+    }
+    publish(&store, arranged(&mut rng, 100_000));
+    measure_ranges_of(&store, &spec, "with memory");
+    measure_ranges_of(&store, &spec, "with memory, again");
+}
+
+fn measure_ranges_of(store: &Store, spec: &TreeSpec, what: &str) {
+    let tree = Arc::clone(&store.snapshot().trees()[0]);
+    let note = format!("{}, {} parts", what, tree.parts().len());
+    for count in [1, 1_000] {
+        let probe = arranged(&mut Rng::new(4), count);
+        let prefixes = key_bytes(spec, &probe.columns()[..1]).expect("encodes");
+        let ranges: Vec<KeyRange> = prefixes.iter().map(|p| KeyRange::prefix(p.as_ref())).collect();
+        for reverse in [false, true] {
+            let since = Instant::now();
+            let found = read_ranges(&tree, &ranges, 10, reverse).expect("reads").rows.num_rows();
+            let what = format!("first 10 of {count} prefixes, reverse {reverse}");
+            tell(&what, found, since.elapsed(), &note);
+        }
+    }
+    let probe = arranged(&mut Rng::new(5), 10_000);
+    let since = Instant::now();
+    let found = get_many(&tree, &probe.columns()[..1]).expect("looks up").num_rows();
+    tell("get_many of 10000 prefixes", found, since.elapsed(), &note);
+    let since = Instant::now();
+    let rounds = get_rounds(&tree, &probe.columns()[..1], 16_384).expect("looks up");
+    let found = rounds.map(|round| round.expect("reads").num_rows()).sum();
+    tell("get_rounds of the same", found, since.elapsed(), &note);
 }

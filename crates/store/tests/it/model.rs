@@ -101,7 +101,7 @@ pub(crate) fn check_lookup(tree: &TreeSnapshot, probe: &RecordBatch, what: &str)
 }
 
 /// The same by the first `columns` columns of the key.
-fn check_prefixes(tree: &TreeSnapshot, probe: &RecordBatch, columns: usize, what: &str) {
+pub(crate) fn check_prefixes(tree: &TreeSnapshot, probe: &RecordBatch, columns: usize, what: &str) {
     let spec = tree.spec();
     let key = &spec.key[..columns];
     let keys: Vec<ArrayRef> = key.iter().map(|&c| Arc::clone(probe.column(c))).collect();
