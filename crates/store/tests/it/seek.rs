@@ -1,13 +1,19 @@
 //! Ranges of keys against a scan that is sorted and filtered.
 
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch};
-use yeoul_batch::KeyCodec;
-use yeoul_batch::KeyRange;
-use yeoul_store::{Rule, ScanOptions, TreeSnapshot, TrialMedia, key_bytes, read_ranges, scan};
+use bytes::Bytes;
+use yeoul_batch::{KeyCodec, KeyRange};
+use yeoul_store::{
+    Media, MediaFile, Rule, ScanOptions, StoreError, TreeSnapshot, TrialMedia, key_bytes,
+    read_ranges, scan,
+};
 
+use crate::model::check_prefixes;
 use crate::world::{Change, Engine, KINDS, Rng, random_changes, rows, small, texts};
 
 /// Mostly one that differs from others only behind the 96 bytes that are kept of a sparse key.
@@ -171,6 +177,9 @@ fn ranges_of_large_parts() {
                 let keys = [12, KEYS][rng.index(2)];
                 let probe = rows(kind, &mut rng, snapshot.commit(), 40, keys);
                 let found = check_ranges(tree, &probe, &mut rng, &format!("seed {seed}, {step}"));
+                if step % 3 == 2 {
+                    check_prefixes(tree, &probe, 1, &format!("seed {seed}, {step}"));
+                }
                 let blocks = tree.parts().iter().any(|part| part.meta().rows > 3 * 2_048);
                 let memory = !tree.memory().is_empty();
                 seen[0] += if blocks && !memory { found } else { 0 };
@@ -208,5 +217,94 @@ fn a_tree_without_key_has_no_ranges() {
         assert_eq!(found.is_err(), tree.spec().key.is_empty(), "{}", tree.spec().name);
         let keep = matches!(tree.spec().rule, Rule::Keep) && tree.spec().key.is_empty();
         assert_eq!(yeoul_store::get_many(tree, &[]).is_err(), keep || !tree.spec().key.is_empty());
+    }
+}
+
+/// A place for files that counts the bytes that are read.
+#[derive(Debug)]
+struct Counting {
+    media: TrialMedia,
+    read: AtomicUsize,
+}
+
+impl Media for Counting {
+    fn create(&self, path: &str) -> Result<Box<dyn MediaFile>, StoreError> {
+        self.media.create(path)
+    }
+    fn open_append(&self, path: &str, position: u64) -> Result<Box<dyn MediaFile>, StoreError> {
+        self.media.open_append(path, position)
+    }
+    fn read(&self, path: &str) -> Result<Bytes, StoreError> {
+        self.media.read(path)
+    }
+    fn read_at(&self, path: &str, offset: u64, len: usize) -> Result<Bytes, StoreError> {
+        self.read.fetch_add(len, Ordering::Relaxed);
+        self.media.read_at(path, offset, len)
+    }
+    fn len(&self, path: &str) -> Result<u64, StoreError> {
+        self.media.len(path)
+    }
+    fn exists(&self, path: &str) -> Result<bool, StoreError> {
+        self.media.exists(path)
+    }
+    fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        self.media.rename(from, to)
+    }
+    fn remove(&self, path: &str) -> Result<(), StoreError> {
+        self.media.remove(path)
+    }
+    fn list(&self, dir: &str) -> Result<Vec<String>, StoreError> {
+        self.media.list(dir)
+    }
+    fn create_dir(&self, dir: &str) -> Result<(), StoreError> {
+        self.media.create_dir(dir)
+    }
+    fn remove_dir_all(&self, dir: &str) -> Result<(), StoreError> {
+        self.media.remove_dir_all(dir)
+    }
+    fn sync_dir(&self, dir: &str) -> Result<(), StoreError> {
+        self.media.sync_dir(dir)
+    }
+    fn local_path(&self, path: &str) -> Option<PathBuf> {
+        self.media.local_path(path)
+    }
+}
+
+/// A few rows of a range that goes on for long cost a few pages, at either end and in the middle.
+#[test]
+fn few_rows_of_a_long_range_are_few_bytes() {
+    let media = Arc::new(Counting { media: TrialMedia::new(6), read: AtomicUsize::new(0) });
+    let shared: Arc<dyn Media> = Arc::<Counting>::clone(&media);
+    let mut engine = Engine::open(shared, small()).expect("opens");
+    let mut rng = Rng::new(6);
+    // A `combine` and a `latest` tree.
+    let kinds = [5, 7];
+    let create = kinds.iter().map(|&kind| Change::Create { id: kind, kind });
+    engine.commit(&create.collect::<Vec<_>>()).expect("commits");
+    let commit = engine.commit.next();
+    let all = kinds.iter().map(|&kind| Change::Rows {
+        id: kind,
+        rows: rows(kind, &mut rng, commit, 150_000, 1 << 24),
+    });
+    engine.commit(&all.collect::<Vec<_>>()).expect("commits");
+    engine.store.checkpoint().expect("checkpoints");
+    for tree in engine.store.snapshot().trees() {
+        let [part] = tree.parts() else { unreachable!("one flush makes one part") };
+        let probe = rows(tree.spec().id.0, &mut rng, commit, 1, 1 << 24);
+        let bytes = bounds(tree, &probe, &mut rng).swap_remove(0);
+        for from in [Bound::Unbounded, Bound::Included(bytes)] {
+            let range = [KeyRange { from, to: Bound::Unbounded }];
+            for reverse in [false, true] {
+                // What is read once and kept is not counted.
+                read_ranges(tree, &range, 1, reverse).expect("reads");
+                let before = media.read.load(Ordering::Relaxed);
+                let found = read_ranges(tree, &range, 10, reverse).expect("reads");
+                let read = (media.read.load(Ordering::Relaxed) - before) as u64;
+                let name = &tree.spec().name;
+                assert_eq!(found.rows.num_rows(), 10, "{name}");
+                let bytes = part.meta().bytes;
+                assert!(read < bytes / 3, "{name}, reverse {reverse}: {read} of {bytes} bytes");
+            }
+        }
     }
 }
