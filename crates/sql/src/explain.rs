@@ -5,7 +5,10 @@ use std::fmt::{self, Write};
 use yeoul_batch::ExprRef;
 
 use crate::interval::display;
-use crate::view::{AggregateCall, AggregateFunction, JoinKind, ViewNode, ViewPlan, WindowKind};
+use crate::view::{
+    AggregateCall, AggregateFunction, JoinKind, OrderBy, RankFunction, ViewNode, ViewPlan,
+    WindowKind,
+};
 
 impl fmt::Display for ViewPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,6 +92,7 @@ fn step(n: &ViewNode) -> String {
             });
             format!("{} by {by}{also}", join(*kind))
         }
+        ViewNode::Ranked { .. } => ranked(n),
         ViewNode::Union { .. } => "Union".to_owned(),
         ViewNode::Aggregate { input, keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
@@ -110,12 +114,43 @@ fn state(n: &ViewNode) -> Option<String> {
             }
             _ => "the rows of both inputs, by what they are compared by; never released".into(),
         }),
+        ViewNode::Ranked { input, .. } if input.append_only() => {
+            Some("the wanted rows of each partition".to_owned())
+        }
+        ViewNode::Ranked { .. } => Some("the rows of each partition, never released".to_owned()),
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };
             Some(format!("one per group{undo}"))
         }
         _ => None,
     }
+}
+
+fn ranked(n: &ViewNode) -> String {
+    let ViewNode::Ranked { input, partition, order, function, first, last, .. } = n else {
+        return String::new();
+    };
+    let function = match function {
+        RankFunction::RowNumber => "Rows",
+        RankFunction::Rank => "Ranks",
+        RankFunction::DenseRank => "Dense ranks",
+    };
+    let numbers = match *last {
+        u64::MAX => format!("from {first}"),
+        last if *first == last => format!("{first}"),
+        last => format!("{first} to {last}"),
+    };
+    let list = |items: Vec<String>, word: &str| match items.as_slice() {
+        [] => String::new(),
+        items => format!(" {word} {}", items.join(", ")),
+    };
+    let way = |o: &OrderBy| {
+        let way = if o.descending { " DESC" } else { "" };
+        format!("{}{way}", expr(&o.expr, input))
+    };
+    let by = list(order.iter().map(way).collect(), "by");
+    let of = list(partition.iter().map(|p| expr(p, input)).collect(), "of each");
+    format!("{function} {numbers}{by}{of}")
 }
 
 fn join(kind: JoinKind) -> &'static str {

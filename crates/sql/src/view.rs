@@ -114,6 +114,25 @@ pub enum ViewNode {
         /// The columns of the output.
         schema: SchemaRef,
     },
+    /// The rows of some numbers, counted within partitions in an order.
+    Ranked {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// What tells partitions apart. None: all rows are one.
+        partition: Vec<ExprRef>,
+        /// The order within a partition. Rows that tie are ordered by their other columns.
+        order: Vec<OrderBy>,
+        /// How rows are numbered.
+        function: RankFunction,
+        /// The least number wanted; the first row has 1.
+        first: u64,
+        /// The greatest number wanted.
+        last: u64,
+        /// A column for the number, appended.
+        rank: Option<FieldRef>,
+        /// The columns of the output.
+        schema: SchemaRef,
+    },
     /// The rows of all inputs, whose schemas are the same up to names.
     Union {
         /// Where rows come from.
@@ -152,6 +171,17 @@ pub enum JoinKind {
     Anti,
     /// Rows of the left side, and whether they have a match.
     Mark,
+}
+
+/// How rows are numbered within their partition, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RankFunction {
+    /// One after the other.
+    RowNumber,
+    /// By how many rows are before; those that tie have one number.
+    Rank,
+    /// By how many different places are before; those that tie have one number.
+    DenseRank,
 }
 
 /// Windows over time. All lengths are in microseconds and positive.
@@ -263,6 +293,7 @@ impl ViewNode {
             | Self::Window { schema, .. }
             | Self::Lookup { schema, .. }
             | Self::Join { schema, .. }
+            | Self::Ranked { schema, .. }
             | Self::Union { schema, .. }
             | Self::Aggregate { schema, .. } => schema,
             Self::Filter { input, .. } => input.schema(),
@@ -278,6 +309,7 @@ impl ViewNode {
             | Self::Project { input, .. }
             | Self::Window { input, .. }
             | Self::Lookup { input, .. }
+            | Self::Ranked { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
             Self::Join { left, right, .. } => vec![left, right],
             Self::Union { inputs, .. } => inputs.iter().collect(),
@@ -299,7 +331,7 @@ impl ViewNode {
                 come_only && left.append_only() && right.append_only()
             }
             Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
-            Self::Aggregate { .. } => false,
+            Self::Aggregate { .. } | Self::Ranked { .. } => false,
         }
     }
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, FlowError, Function, Graph, GraphBuilder, JoinKind, JoinSpec,
-    LookupSpec, NamedExpr, NodeId, Order, Window,
+    LookupSpec, NamedExpr, NodeId, Order, RankFunction, RankedSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -61,6 +61,11 @@ impl Building {
                 let joined = self.join(left, right, plan)?;
                 Ok(self.builder.named(joined, schema))
             }
+            ViewNode::Ranked { input, schema, .. } => {
+                let input = self.node(input)?;
+                let ranked = self.builder.ranked(input, ranked(plan))?;
+                Ok(self.builder.named(ranked, schema))
+            }
             ViewNode::Union { inputs, .. } => {
                 let inputs: Vec<NodeId> =
                     inputs.iter().map(|input| self.node(input)).collect::<Result<_, _>>()?;
@@ -109,6 +114,29 @@ impl Building {
 fn named(exprs: &[ExprRef], schema: &SchemaRef) -> Vec<NamedExpr> {
     let fields = exprs.iter().zip(schema.fields());
     fields.map(|(expr, field)| NamedExpr::with_field(Arc::clone(field), Arc::clone(expr))).collect()
+}
+
+fn ranked(plan: &ViewNode) -> RankedSpec {
+    let ViewNode::Ranked { partition, order, function, first, last, rank, .. } = plan else {
+        unreachable!("a ranking is lowered from a ranking");
+    };
+    RankedSpec {
+        partition: partition.clone(),
+        order: order.iter().map(in_order).collect(),
+        function: match function {
+            yeoul_sql::RankFunction::RowNumber => RankFunction::RowNumber,
+            yeoul_sql::RankFunction::Rank => RankFunction::Rank,
+            yeoul_sql::RankFunction::DenseRank => RankFunction::DenseRank,
+        },
+        first: *first,
+        last: *last,
+        rank: rank.clone(),
+    }
+}
+
+fn in_order(order: &yeoul_sql::OrderBy) -> Order {
+    let yeoul_sql::OrderBy { expr, descending, nulls_first } = order;
+    Order { expr: Arc::clone(expr), descending: *descending, nulls_first: *nulls_first }
 }
 
 fn join(kind: yeoul_sql::JoinKind) -> JoinKind {
@@ -163,15 +191,7 @@ fn call(call: &yeoul_sql::AggregateCall) -> AggregateCall {
         arguments: call.args.clone(),
         filter: call.filter.clone(),
         distinct: call.distinct,
-        order_by: call
-            .order_by
-            .iter()
-            .map(|order| Order {
-                expr: Arc::clone(&order.expr),
-                descending: order.descending,
-                nulls_first: order.nulls_first,
-            })
-            .collect(),
+        order_by: call.order_by.iter().map(in_order).collect(),
     }
 }
 
@@ -207,6 +227,7 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         | ViewNode::Values { schema, .. }
         | ViewNode::Lookup { schema, .. }
         | ViewNode::Join { schema, .. }
+        | ViewNode::Ranked { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],
     }

@@ -11,103 +11,16 @@ const RELATIONS: &str = "
   CREATE TABLE ads (ad BIGINT PRIMARY KEY, campaign BIGINT, active BOOLEAN, cap INT);
   CREATE TABLE users (who BIGINT PRIMARY KEY, age INT, city VARCHAR)";
 
-/// Queries that are kept; by name, so that a failure says which.
-const QUERIES: &[(&str, &str)] = &[
-    ("inner", "SELECT e.id, a.campaign FROM events e JOIN ads a ON a.ad = e.ad"),
-    (
-        "inner_filtered",
-        "SELECT e.id, a.campaign + 1 AS c FROM events e JOIN ads a ON a.ad = e.ad WHERE a.active AND e.kind <> 'view'",
-    ),
-    ("left", "SELECT e.id, a.campaign, a.active FROM events e LEFT JOIN ads a ON a.ad = e.ad"),
-    ("right", "SELECT e.id, a.ad, a.campaign FROM events e RIGHT JOIN ads a ON a.ad = e.ad"),
-    (
-        "full",
-        "SELECT e.id, a.ad AS ad, u.who FROM events e FULL JOIN ads a ON a.ad = e.ad FULL JOIN users u ON u.who = e.who",
-    ),
-    (
-        "left_residual",
-        "SELECT u.who, a.ad FROM users u LEFT JOIN ads a ON a.campaign = u.age % 5 AND a.cap > u.age - 30",
-    ),
-    (
-        "full_residual",
-        "SELECT u.who, a.ad FROM users u FULL JOIN ads a ON a.campaign = u.age % 5 AND a.cap > u.age - 30",
-    ),
-    (
-        "left_filter_in_on",
-        "SELECT u.who, a.ad FROM users u LEFT JOIN ads a ON a.ad = u.who AND a.active AND u.city = 'Seoul'",
-    ),
-    ("non_equi", "SELECT u.who, a.ad FROM users u JOIN ads a ON a.cap < u.age"),
-    (
-        "cross",
-        "SELECT u.who, t.total FROM users u CROSS JOIN (SELECT count(*) AS total FROM ads) t",
-    ),
-    (
-        "null_safe",
-        "SELECT a.id, b.id AS other FROM clicks a JOIN events b ON a.who = b.who AND a.ad IS NOT DISTINCT FROM b.ad",
-    ),
-    (
-        "multiway",
-        "SELECT e.id, u.city, a.campaign, c.id AS click FROM events e JOIN users u ON u.who = e.who JOIN ads a ON a.ad = e.ad JOIN clicks c ON c.ad = a.ad AND c.who = u.who",
-    ),
-    (
-        "self",
-        "SELECT a.id, b.id AS next FROM events a JOIN events b ON a.who = b.who AND a.ad = b.ad AND a.id < b.id",
-    ),
-    (
-        "aggregate_of_join",
-        "SELECT a.campaign, count(*) AS n, sum(e.price) AS s, max(e.id) AS m FROM events e JOIN ads a ON a.ad = e.ad GROUP BY a.campaign",
-    ),
-    (
-        "join_of_aggregates",
-        "SELECT v.ad, v.n, c.n AS clicks FROM (SELECT ad, count(*) AS n FROM events GROUP BY ad) v LEFT JOIN (SELECT ad, count(*) AS n FROM clicks GROUP BY ad) c ON c.ad = v.ad",
-    ),
-    (
-        "window_join",
-        "SELECT v.window_start, v.ad, v.n, c.n AS clicks FROM (SELECT window_start, ad, count(*) AS n FROM TUMBLE(events, ts, INTERVAL '1 minute') GROUP BY 1, 2) v JOIN (SELECT window_start, ad, count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY 1, 2) c ON v.window_start = c.window_start AND v.ad = c.ad",
-    ),
-    ("in_list", "SELECT id FROM events WHERE ad IN (SELECT ad FROM ads WHERE active)"),
-    ("not_in", "SELECT id, ad FROM events WHERE ad NOT IN (SELECT campaign FROM ads WHERE active)"),
-    (
-        "exists",
-        "SELECT who, city FROM users u WHERE EXISTS (SELECT 1 FROM clicks c WHERE c.who = u.who)",
-    ),
-    (
-        "not_exists",
-        "SELECT who, city FROM users u WHERE NOT EXISTS (SELECT 1 FROM clicks c WHERE c.who = u.who AND c.id > u.age)",
-    ),
-    (
-        "exists_or",
-        "SELECT who FROM users u WHERE u.age > 40 OR EXISTS (SELECT 1 FROM clicks c WHERE c.who = u.who)",
-    ),
-    ("scalar", "SELECT id FROM events WHERE price > (SELECT avg(price) FROM events)"),
-    ("scalar_column", "SELECT ad, (SELECT max(id) FROM events) AS m FROM ads"),
-    (
-        "correlated",
-        "SELECT e.id, e.ad FROM events e WHERE e.price >= (SELECT max(price) FROM events x WHERE x.ad = e.ad)",
-    ),
-    (
-        "correlated_count",
-        "SELECT u.who, (SELECT count(*) FROM clicks c WHERE c.who = u.who) AS n FROM users u",
-    ),
-    (
-        "lateral",
-        "SELECT u.who, l.n FROM users u, LATERAL (SELECT count(*) AS n FROM clicks c WHERE c.who = u.who) l",
-    ),
-    ("intersect", "SELECT ad FROM events INTERSECT SELECT ad FROM clicks"),
-    ("except", "SELECT ad, who FROM events EXCEPT SELECT ad, who FROM clicks"),
-    (
-        "cte",
-        "WITH hot AS (SELECT ad, count(*) AS n FROM clicks GROUP BY ad HAVING count(*) > 2) SELECT e.id, h.n FROM events e JOIN hot h USING (ad)",
-    ),
-    (
-        "having_subquery",
-        "SELECT ad, count(*) AS n FROM events GROUP BY ad HAVING count(*) > (SELECT count(*) / 20 FROM events)",
-    ),
-    (
-        "nexmark_like_9",
-        "SELECT a.ad, max(e.price) AS best FROM ads a JOIN events e ON a.ad = e.ad AND e.id >= a.cap GROUP BY a.ad",
-    ),
-];
+/// Queries that are kept, and their names.
+fn queries() -> Vec<(&'static str, &'static str)> {
+    let blocks = include_str!("select.sql").split("\n-- ").skip(1);
+    blocks
+        .map(|block| {
+            let (name, query) = block.split_once('\n').expect("a name, then the query");
+            (name.trim(), query.trim())
+        })
+        .collect()
+}
 
 /// A small generator (Knuth's multiplier), so that a failure repeats.
 struct Draw(u64);
@@ -207,14 +120,15 @@ fn every_query_is_kept() {
         }
     };
     // Half of the views come before the rows, half are built from them.
+    let queries = queries();
     let (early, late): (Vec<_>, Vec<_>) =
-        QUERIES.iter().enumerate().partition(|(at, _)| at % 2 == 0);
+        queries.iter().enumerate().partition(|(at, _)| at % 2 == 0);
     early.iter().for_each(|(_, query)| create(&engine, query));
     for _ in 0..60 {
         change(&engine, &mut draw, &mut id);
     }
     late.iter().for_each(|(_, query)| create(&engine, query));
-    compare(&engine, QUERIES, "built");
+    compare(&engine, &queries, "built");
     for round in 0..4 {
         for _ in 0..40 {
             change(&engine, &mut draw, &mut id);
@@ -222,17 +136,17 @@ fn every_query_is_kept() {
         if round % 2 == 1 {
             engine.checkpoint().expect("writes");
         }
-        compare(&engine, QUERIES, &format!("round {round}"));
+        compare(&engine, &queries, &format!("round {round}"));
         if round == 2 {
             engine.shutdown().expect("stops");
             drop(engine);
             engine = open(dir.path());
-            compare(&engine, QUERIES, "after a restart");
+            compare(&engine, &queries, "after a restart");
         }
     }
-    let kept = QUERIES
+    let kept = queries
         .iter()
         .filter(|(name, _)| !ok(&engine, &format!("SELECT * FROM v_{name} LIMIT 1")).is_empty());
-    assert!(kept.count() + 3 >= QUERIES.len(), "too many views are empty to prove anything");
+    assert!(kept.count() + 3 >= queries.len(), "too many views are empty to prove anything");
     engine.shutdown().expect("stops");
 }

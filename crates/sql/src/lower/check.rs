@@ -76,6 +76,10 @@ fn node_error(node: &LogicalPlan, query: &Query) -> Option<SqlError> {
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Distinct(Distinct::All(_)) => None,
         LogicalPlan::Join(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Distinct(Distinct::On(_))
         | LogicalPlan::Subquery(_)
         | LogicalPlan::Values(_)
         | LogicalPlan::EmptyRelation(_) => None,
@@ -106,19 +110,18 @@ impl Refusal<'_> {
 /// Why a node cannot be kept.
 pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
     let refusal = match node {
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => order(query),
+        LogicalPlan::Limit(_) => Refusal {
+            what: "LIMIT without an order",
+            why: "any rows would do, and others with every change",
+            hint: "say which rows come first: ORDER BY … LIMIT n, with constant numbers",
+            words: &["LIMIT", "FETCH", "OFFSET"],
+        },
         LogicalPlan::Window(_) => Refusal {
             what: "OVER (…)",
             why: "a new row would change the answer of rows that are already there",
-            hint: "keep the rows or the GROUP BY beneath it, and use OVER in the query that reads \
-                   the view",
+            hint: "bound a rank in WHERE: ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) AS n … \
+                   WHERE n <= 10; or use OVER in the query that reads the view",
             words: &["OVER"],
-        },
-        LogicalPlan::Distinct(Distinct::On(_)) => Refusal {
-            what: "DISTINCT ON",
-            why: "it depends on the order of rows",
-            hint: "group by the same columns and take last_value(x) of the others",
-            words: &["ON"],
         },
         LogicalPlan::Unnest(_) => Refusal {
             what: "unnest",
@@ -148,18 +151,6 @@ pub(super) fn misplaced_lookup(query: &Query) -> SqlError {
         .detail("the rows of a stream on the left are looked up in the table on the right")
         .hint("stream JOIN table FOR SYSTEM_TIME AS OF PROCTIME() ON table.key = stream.key")
         .at(place)
-}
-
-fn order(query: &Query) -> Refusal<'static> {
-    let limited = ["LIMIT", "FETCH", "OFFSET"]
-        .iter()
-        .any(|w| query.text.find_keyword(w, query.span).is_some());
-    Refusal {
-        what: if limited { "the first rows of an order" } else { "an order" },
-        why: "the rows of a view have no order",
-        hint: "leave ORDER BY and LIMIT out here, and put them into the query that reads the view",
-        words: &["ORDER", "LIMIT", "FETCH", "OFFSET"],
-    }
 }
 
 fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {

@@ -46,7 +46,7 @@ impl Lowering<'_> {
     }
 
     /// An input whose rows are exactly what is seen of it.
-    fn narrowed(&self, plan: &LogicalPlan) -> Result<Lowered, SqlError> {
+    pub(super) fn narrowed(&self, plan: &LogicalPlan) -> Result<Lowered, SqlError> {
         let lowered = self.node(plan)?;
         let width = lowered.node.schema().fields().len();
         if lowered.scope.columns.iter().copied().eq(0..width) {

@@ -14,6 +14,7 @@ mod expr;
 mod fast;
 mod join;
 mod lookup;
+mod ranked;
 mod values;
 mod window;
 
@@ -124,6 +125,7 @@ fn named(schema: &SchemaRef, columns: &[Name], query: &Query) -> Result<SchemaRe
 /// The optimiser's rules that are safe here: they make joins of subqueries, and none of them splits an
 /// aggregate or reads a clock.
 fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let plan = ranked::distinct_on(plan)?;
     let mut options = planner.state().config_options().as_ref().clone();
     // A subquery is a join here, and not something that is run beforehand.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
@@ -212,6 +214,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
         ViewNode::Project { schema: names, .. }
         | ViewNode::Union { schema: names, .. }
         | ViewNode::Join { schema: names, .. }
+        | ViewNode::Ranked { schema: names, .. }
         | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
         ViewNode::Aggregate { keys, calls, schema: names, .. } => {
@@ -254,10 +257,16 @@ impl Lowering<'_> {
                 Ok(Lowered { scope, ..input })
             }
             LogicalPlan::Projection(p) => {
+                if let Some(ranked) = self.ranked_projection(p)? {
+                    return Ok(ranked);
+                }
                 let input = self.node(&p.input)?;
                 self.project(input, &p.expr, &p.schema)
             }
             LogicalPlan::Filter(f) => {
+                if let Some(ranked) = self.ranked_filter(f, &|_| true)? {
+                    return Ok(ranked);
+                }
                 let input = self.node(&f.input)?;
                 let mut predicate = [f.predicate.clone()];
                 let seen = input.scope.columns.len();
@@ -274,6 +283,13 @@ impl Lowering<'_> {
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::Unnest(u) => self.unnest(u),
             LogicalPlan::Values(v) => self.values(v),
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            // The rows of a view have no order, nor have those of a step.
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
+            LogicalPlan::Window(w) => match self.numbered(w)? {
+                Some(numbered) => Ok(numbered),
+                None => Err(check::refused(plan, self.query)),
+            },
             LogicalPlan::EmptyRelation(e) => self.empty(e),
             other => Err(check::refused(other, self.query)),
         }

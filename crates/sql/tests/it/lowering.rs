@@ -126,8 +126,8 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
             let time = time.evaluate(&rows).unwrap();
             windows(&rows, time.as_primitive::<TimestampMicrosecondType>(), *kind, schema)
         }
-        ViewNode::Lookup { .. } | ViewNode::Join { .. } => {
-            panic!("the engine tests what rows of two relations become")
+        ViewNode::Lookup { .. } | ViewNode::Join { .. } | ViewNode::Ranked { .. } => {
+            panic!("the engine tests what is made of several rows")
         }
         ViewNode::Union { inputs, schema } => {
             let mut all = Vec::new();

@@ -10,10 +10,10 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
-use yeoul_batch::{Combine, CommitId, TreeId};
+use yeoul_batch::{Combine, CommitId, KeyRange, TreeId};
 use yeoul_store::{
-    DiskMedia, KeyRange, LogRecord, PartitionBy, Publication, Rule, ScanOptions, Store,
-    StoreOptions, TreeSpec, get_many, get_rounds, key_bytes, read_ranges, scan,
+    DiskMedia, LogRecord, PartitionBy, Publication, Rule, ScanOptions, Store, StoreOptions,
+    TreeSpec, get_many, get_rounds, key_bytes, read_ranges, scan,
 };
 
 use crate::world::{DAY_US, Kinds, Rng, Sum};

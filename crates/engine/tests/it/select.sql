@@ -1,0 +1,158 @@
+-- Queries that are kept: a line `-- name`, then the query. `select.rs` has the relations.
+
+-- inner
+SELECT e.id, a.campaign FROM events e JOIN ads a ON a.ad = e.ad
+
+-- inner_filtered
+SELECT e.id, a.campaign + 1 AS c FROM events e JOIN ads a ON a.ad = e.ad WHERE a.active AND e.kind <> 'view'
+
+-- left
+SELECT e.id, a.campaign, a.active FROM events e LEFT JOIN ads a ON a.ad = e.ad
+
+-- right
+SELECT e.id, a.ad, a.campaign FROM events e RIGHT JOIN ads a ON a.ad = e.ad
+
+-- full
+SELECT e.id, a.ad AS ad, u.who FROM events e FULL JOIN ads a ON a.ad = e.ad FULL JOIN users u ON u.who = e.who
+
+-- left_residual
+SELECT u.who, a.ad FROM users u LEFT JOIN ads a ON a.campaign = u.age % 5 AND a.cap > u.age - 30
+
+-- full_residual
+SELECT u.who, a.ad FROM users u FULL JOIN ads a ON a.campaign = u.age % 5 AND a.cap > u.age - 30
+
+-- left_filter_in_on
+SELECT u.who, a.ad FROM users u LEFT JOIN ads a ON a.ad = u.who AND a.active AND u.city = 'Seoul'
+
+-- non_equi
+SELECT u.who, a.ad FROM users u JOIN ads a ON a.cap < u.age
+
+-- cross
+SELECT u.who, t.total FROM users u CROSS JOIN (SELECT count(*) AS total FROM ads) t
+
+-- null_safe
+SELECT a.id, b.id AS other FROM clicks a JOIN events b ON a.who = b.who AND a.ad IS NOT DISTINCT FROM b.ad
+
+-- multiway
+SELECT e.id, u.city, a.campaign, c.id AS click FROM events e JOIN users u ON u.who = e.who JOIN ads a ON a.ad = e.ad
+JOIN clicks c ON c.ad = a.ad AND c.who = u.who
+
+-- self
+SELECT a.id, b.id AS next FROM events a JOIN events b ON a.who = b.who AND a.ad = b.ad AND a.id < b.id
+
+-- aggregate_of_join
+SELECT a.campaign, count(*) AS n, sum(e.price) AS s, max(e.id) AS m FROM events e JOIN ads a ON a.ad = e.ad GROUP BY
+a.campaign
+
+-- join_of_aggregates
+SELECT v.ad, v.n, c.n AS clicks FROM (SELECT ad, count(*) AS n FROM events GROUP BY ad) v LEFT JOIN (SELECT ad,
+count(*) AS n FROM clicks GROUP BY ad) c ON c.ad = v.ad
+
+-- window_join
+SELECT v.window_start, v.ad, v.n, c.n AS clicks FROM (SELECT window_start, ad, count(*) AS n FROM TUMBLE(events, ts,
+INTERVAL '1 minute') GROUP BY 1, 2) v JOIN (SELECT window_start, ad, count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL '1
+minute') GROUP BY 1, 2) c ON v.window_start = c.window_start AND v.ad = c.ad
+
+-- in_list
+SELECT id FROM events WHERE ad IN (SELECT ad FROM ads WHERE active)
+
+-- not_in
+SELECT id, ad FROM events WHERE ad NOT IN (SELECT campaign FROM ads WHERE active)
+
+-- exists
+SELECT who, city FROM users u WHERE EXISTS (SELECT 1 FROM clicks c WHERE c.who = u.who)
+
+-- not_exists
+SELECT who, city FROM users u WHERE NOT EXISTS (SELECT 1 FROM clicks c WHERE c.who = u.who AND c.id > u.age)
+
+-- exists_or
+SELECT who FROM users u WHERE u.age > 40 OR EXISTS (SELECT 1 FROM clicks c WHERE c.who = u.who)
+
+-- scalar
+SELECT id FROM events WHERE price > (SELECT avg(price) FROM events)
+
+-- scalar_column
+SELECT ad, (SELECT max(id) FROM events) AS m FROM ads
+
+-- correlated
+SELECT e.id, e.ad FROM events e WHERE e.price >= (SELECT max(price) FROM events x WHERE x.ad = e.ad)
+
+-- correlated_count
+SELECT u.who, (SELECT count(*) FROM clicks c WHERE c.who = u.who) AS n FROM users u
+
+-- lateral
+SELECT u.who, l.n FROM users u, LATERAL (SELECT count(*) AS n FROM clicks c WHERE c.who = u.who) l
+
+-- intersect
+SELECT ad FROM events INTERSECT SELECT ad FROM clicks
+
+-- except
+SELECT ad, who FROM events EXCEPT SELECT ad, who FROM clicks
+
+-- cte
+WITH hot AS (SELECT ad, count(*) AS n FROM clicks GROUP BY ad HAVING count(*) > 2) SELECT e.id, h.n FROM events e JOIN
+hot h USING (ad)
+
+-- having_subquery
+SELECT ad, count(*) AS n FROM events GROUP BY ad HAVING count(*) > (SELECT count(*) / 20 FROM events)
+
+-- nexmark_like_9
+SELECT a.ad, max(e.price) AS best FROM ads a JOIN events e ON a.ad = e.ad AND e.id >= a.cap GROUP BY a.ad
+
+-- values
+SELECT e.id, v.word FROM events e JOIN (VALUES (1, 'one'), (2, NULL), (NULL, 'none')) AS v (n, word) ON v.n = e.ad
+
+-- constant
+SELECT 1 AS one, 'x' AS x
+
+-- empty
+SELECT id FROM events WHERE 1 = 2 UNION ALL SELECT ad FROM ads
+
+-- top_of_each
+SELECT ad, id, price, rn FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY ad ORDER BY price DESC, id) AS rn FROM
+events) t WHERE rn <= 3
+
+-- top_hidden
+SELECT ad, id, price FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY ad ORDER BY price DESC, id) AS rn FROM events) t
+WHERE rn BETWEEN 2 AND 4 AND kind <> 'view'
+
+-- first_row
+SELECT who, id, kind FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY who ORDER BY ts, id) AS rn FROM events) t WHERE
+rn = 1
+
+-- rank
+SELECT city, who, age, r FROM (SELECT *, RANK() OVER (PARTITION BY city ORDER BY age DESC NULLS LAST) AS r FROM users)
+t WHERE r < 4
+
+-- dense_rank
+SELECT campaign, ad, r FROM (SELECT *, DENSE_RANK() OVER (PARTITION BY campaign ORDER BY cap) AS r FROM ads) t WHERE 2
+>= r AND r % 2 = 1
+
+-- top_of_groups
+SELECT kind, ad, n, r FROM (SELECT kind, ad, count(*) AS n, ROW_NUMBER() OVER (PARTITION BY kind ORDER BY count(*)
+DESC, ad) AS r FROM events GROUP BY kind, ad) t WHERE r <= 2
+
+-- limit
+SELECT id, price FROM events ORDER BY price DESC, id LIMIT 7 OFFSET 2
+
+-- limit_of_groups
+SELECT ad, count(*) AS n FROM clicks GROUP BY ad ORDER BY count(*) DESC, ad NULLS FIRST LIMIT 3
+
+-- limit_unseen
+SELECT who FROM users ORDER BY age, who LIMIT 4
+
+-- ordered
+SELECT who, age FROM users ORDER BY age
+
+-- distinct_on
+SELECT DISTINCT ON (ad) ad, id, price FROM events ORDER BY ad, price DESC, id
+
+-- join_of_top
+SELECT a.ad, t.id FROM ads a JOIN (SELECT *, ROW_NUMBER() OVER (PARTITION BY ad ORDER BY id DESC) AS rn FROM clicks) t
+ON t.ad = a.ad AND t.rn <= 2
+
+-- intersect_all
+SELECT ad FROM events INTERSECT ALL SELECT ad FROM clicks
+
+-- except_all
+SELECT ad FROM events EXCEPT ALL SELECT ad FROM clicks
