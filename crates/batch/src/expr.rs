@@ -30,6 +30,12 @@ pub trait Expr: Debug + Send + Sync {
         None
     }
 
+    /// Equal for expressions that have equal values over equal rows; different ones may be told apart that
+    /// do as well. Input columns are in it by position.
+    fn identity(&self) -> String {
+        format!("{self:?}: {}", self.data_type())
+    }
+
     /// The input columns it reads, or `None` when that is not known. Operators use it to share
     /// work; not knowing is always correct.
     fn columns(&self) -> Option<Vec<usize>> {

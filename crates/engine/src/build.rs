@@ -8,25 +8,31 @@
 //! exactly once: from the snapshot or from a commit. The chunks go through the commit thread because the
 //! graph is there; reading and decoding happens here.
 //!
-//! What must hold: one chunk is under way at a time, so that building never fills the queue.
+//! What must hold: one chunk is under way at a time, so that building never fills the queue; while
+//! events wait, building has at most a tenth of the commit thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::Receiver;
-use yeoul_batch::Updates;
+use yeoul_batch::{CommitId, Updates};
 use yeoul_flow::SourceIndex;
 use yeoul_store::Snapshot;
 
-use crate::catalog::{Body, Catalog, Relation};
+use crate::catalog::{Body, BuildId, Catalog, Relation};
 use crate::commit::{BuildStatus, Job};
 use crate::error::EngineError;
 use crate::scan::TreeView;
 use crate::shared::Shared;
 
-/// Rows given to the commit thread at once: a few milliseconds of its time.
-const CHUNK_ROWS: usize = 32_768;
+/// The queue of events is busy when it is fuller than this.
+const BUSY: f64 = 0.1;
+/// While it is, a chunk is followed by a pause of up to this many times as long as it took.
+const BUSY_SHARE: u32 = 9;
+/// How often it is looked whether the waiting is over.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// A view to build.
 pub(crate) struct BuildTask {
@@ -37,9 +43,27 @@ pub(crate) struct BuildTask {
     pub status: Arc<BuildStatus>,
 }
 
+/// What the thread is asked to do.
+pub(crate) enum Task {
+    /// Build a view.
+    Build(BuildTask),
+    /// Have a build swapped in once a manifest holds it as it was at the commit `complete`.
+    Finish { build: BuildId, complete: CommitId },
+}
+
 /// Works on tasks, one after the other, until nobody can give any.
-pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<BuildTask>) {
+pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>) {
     for task in tasks {
+        let task = match task {
+            Task::Build(task) => task,
+            Task::Finish { build, complete } => {
+                if let Err(error) = finish(shared, build, complete) {
+                    // It is complete, and the next start swaps it in.
+                    tracing::error!("a new version of a view cannot be swapped in: {error}");
+                }
+                continue;
+            }
+        };
         let view = task.relation.id;
         let outcome =
             build(shared, &task).and_then(|()| shared.ask(|reply| Job::Built { view, reply }));
@@ -47,6 +71,26 @@ pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<BuildTask>) {
             // When the engine is stopping the view is simply built at the next start.
             let _ = shared.queue.send(Job::BuildFailed { view, error });
         }
+    }
+}
+
+fn finish(shared: &Shared, build: BuildId, complete: CommitId) -> Result<(), EngineError> {
+    while shared.store.stats().checkpoint_commit < complete {
+        if shared.builds.lock().is_none() {
+            // The engine is stopping.
+            return Ok(());
+        }
+        shared.ask(|reply| Job::BeginCheckpoint { reply })?;
+        std::thread::sleep(PATIENCE);
+    }
+    shared.ask(|reply| Job::Swap { build, reply })
+}
+
+/// Lets waiting events pass after a chunk that took `took`.
+fn give_way(shared: &Shared, took: Duration) {
+    let until = Instant::now() + took * BUSY_SHARE;
+    while shared.queue.fullness() > BUSY && Instant::now() < until {
+        std::thread::sleep(PATIENCE.min(took));
     }
 }
 
@@ -58,16 +102,20 @@ fn build(shared: &Shared, task: &BuildTask) -> Result<(), EngineError> {
         .map(|tree| tree.rows())
         .sum();
     task.status.total.store(total, Ordering::Relaxed);
+    let chunk_rows = shared.options.build_rows.max(1);
+    task.status.began.get_or_init(Instant::now);
     for (index, id, columns) in body.inputs() {
         let Some(source) = task.catalog.by_id(id) else { continue };
         for rows in stored_rows(source, &task.snapshot)? {
             let rows = rows?.project(columns)?;
-            for at in (0..rows.num_rows()).step_by(CHUNK_ROWS) {
-                let chunk = rows.slice(at, CHUNK_ROWS.min(rows.num_rows() - at));
+            for at in (0..rows.num_rows()).step_by(chunk_rows) {
+                let chunk = rows.slice(at, chunk_rows.min(rows.num_rows() - at));
                 let count = chunk.num_rows() as u64;
                 let inputs = vec![(SourceIndex(index), updates(source, chunk))];
                 let view = task.relation.id;
+                let begun = Instant::now();
                 shared.ask(|reply| Job::Backfill { view, inputs, rows: count, reply })?;
+                give_way(shared, begun.elapsed());
             }
         }
     }

@@ -319,6 +319,10 @@ impl Engine {
         let (mut building, mut stopped) = (Vec::new(), Vec::new());
         for (id, build) in &world.unready {
             let Some(relation) = world.catalog.by_id(*id) else { continue };
+            if world.catalog.version(*id).is_some() {
+                // The version before answers.
+                continue;
+            }
             match build {
                 Build::Failed(_) => stopped.push(relation.name.clone()),
                 _ => building.push(relation.name.clone()),
@@ -406,7 +410,11 @@ fn start_committer(
     let shared = Arc::clone(shared);
     spawn("commit", move || {
         let mut committer = Committer::new(shared, state, receiver);
+        committer.give_up_failed();
         committer.start_waiting();
+        if let Err(error) = committer.ripen() {
+            tracing::error!("a new version of a view cannot be swapped in: {error}");
+        }
         committer.run();
     })
 }

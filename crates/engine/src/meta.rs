@@ -7,13 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EngineError, ErrorKind};
 
-/// The version written here, and the newest one read.
-pub(crate) const VERSION: u32 = 1;
+/// The newest version, and the newest one read.
+const VERSION: u32 = 2;
+/// The version that is written while no view is being replaced.
+const VERSION_PLAIN: u32 = 1;
 
 /// The state as of one commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
-    /// [`VERSION`].
+    /// 1, or 2 when a view is being replaced: a program that knows only 1 would take its new version for
+    /// the view.
     pub version: u32,
     /// The next relation's number.
     pub next_relation: u32,
@@ -23,6 +26,29 @@ pub(crate) struct Meta {
     pub relations: Vec<RelationMeta>,
     /// Where every partition of every source stands, and what came from it.
     pub sources: Vec<SourceMeta>,
+    /// Views that get another number when a build is swapped in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moves: Vec<MoveMeta>,
+}
+
+/// A view that a build moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MoveMeta {
+    /// Its number.
+    pub from: u32,
+    /// The number it will have.
+    pub to: u32,
+    /// The number of the build's first version.
+    pub build: u32,
+}
+
+/// What a version is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionMeta {
+    /// Which relation it will replace.
+    pub replaces: u32,
+    /// The number of the build's first version.
+    pub build: u32,
 }
 
 /// A relation, to be made again from its SQL.
@@ -41,6 +67,9 @@ pub(crate) struct RelationMeta {
     /// A view that is not complete: it is built anew on start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub building: bool,
+    /// A version of a view that is being built beside the one of its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<VersionMeta>,
     /// The newest event time seen, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_us: Option<i64>,
@@ -99,6 +128,12 @@ pub(crate) struct Counts {
 }
 
 impl Meta {
+    /// The version that these relations need.
+    pub(crate) fn version_of(relations: &[RelationMeta]) -> u32 {
+        let replaced = relations.iter().any(|relation| relation.version.is_some());
+        if replaced { VERSION } else { VERSION_PLAIN }
+    }
+
     /// The bytes for the manifest.
     pub(crate) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("plain data always becomes JSON")
@@ -147,6 +182,7 @@ mod tests {
             trees: trees.into(),
             created,
             building: false,
+            version: None,
             newest_us: None,
         };
         let stream = relation(2, "e", "CREATE STREAM e (\"t\" TIMESTAMP)", &[1], 7);
@@ -168,6 +204,7 @@ mod tests {
                 chain: None,
                 counts: Counts { received: 10, stored: 7, duplicates: 2, dead_letters: 1, late: 3 },
             }],
+            moves: Vec::new(),
         }
     }
 
@@ -194,10 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn version_2_has_versions_of_views() {
+        let mut meta = version_1();
+        assert_eq!(Meta::version_of(&meta.relations), 1);
+        meta.relations[2].version = Some(VersionMeta { replaces: 2, build: 3 });
+        meta.moves = vec![MoveMeta { from: 5, to: 9, build: 3 }];
+        meta.version = Meta::version_of(&meta.relations);
+        let written = String::from_utf8(meta.encode()).expect("JSON is text");
+        for text in [
+            r#"{"version":2,"#,
+            r#""building":true,"version":{"replaces":2,"build":3}}"#,
+            r#""late":3}],"moves":[{"from":5,"to":9,"build":3}]}"#,
+        ] {
+            assert!(written.contains(text), "{written}");
+        }
+        assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
+    }
+
+    #[test]
     fn a_newer_version_and_what_is_no_catalog_are_refused() {
         let refused = |text: &str| Meta::decode(text.as_bytes()).expect_err("refused").to_string();
-        let newer = VERSION_1.replacen("\"version\":1", "\"version\":2", 1);
-        assert!(refused(&newer).contains("version 2"));
+        let newer = VERSION_1.replacen("\"version\":1", "\"version\":3", 1);
+        assert!(refused(&newer).contains("version 3"));
         assert!(refused(&VERSION_1[..VERSION_1.len() - 1]).contains("damaged"));
         assert!(refused(&VERSION_1.replacen("\"trees\"", "\"wood\"", 1)).contains("damaged"));
     }

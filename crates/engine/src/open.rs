@@ -15,18 +15,18 @@ use yeoul_store::{
 };
 
 use crate::catalog::{
-    Body, Catalog, LATE_ROWS, Relation, RelationId, ViewBody, build_graph, dead_letters,
-    dead_letters_without_key, late_rows, logged_letters,
+    Body, BuildId, Catalog, LATE_ROWS, Relation, RelationId, Version, ViewBody, build_graph,
+    dead_letters, dead_letters_without_key, late_rows, logged_letters,
 };
 use crate::commit::{
-    Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, SourceKey, Sources,
-    State, StreamState, ViewState, add_late_rows, as_written, stopped_source, without,
-    written_schema,
+    Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, MoveRecord, SourceKey,
+    Sources, State, StreamState, VersionRecord, ViewState, add_late_rows, as_written,
+    stopped_source, without, written_schema,
 };
 use crate::duplicates::Duplicates;
 use crate::engine::Recovery;
 use crate::error::{EngineError, ErrorKind};
-use crate::meta::{Counts, Meta, RelationMeta};
+use crate::meta::{Counts, Meta, MoveMeta, RelationMeta};
 use crate::options::EngineOptions;
 use crate::planning::Planning;
 use crate::record::{CommitRecord, DeliveryRecord};
@@ -77,6 +77,8 @@ pub(crate) fn open(
         sources: Arc::new(Sources::default()),
         next_relation: DEAD_LETTERS.0 + 1,
         next_tree: DEAD_LETTERS_TREE + 1,
+        ripe: Default::default(),
+        given_up: Default::default(),
         duplicates,
     };
     load(&mut state, &opening, planning)?;
@@ -121,6 +123,9 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
             load_relation(state, known, planning)?;
         }
     }
+    for MoveMeta { from, to, build } in meta.moves {
+        state.note_moves(BuildId(build), &[MoveRecord { from, to }]);
+    }
     Ok(())
 }
 
@@ -153,11 +158,24 @@ fn load_relation(
     known: &RelationMeta,
     planning: &Planning,
 ) -> Result<(), EngineError> {
-    let statement = planning.statement(&known.sql)?;
-    let trees = Some(known.trees.as_slice());
-    let id = RelationId(known.id);
     let created = CommitId(known.created);
-    let relation = state.define(planning, &statement, &known.sql, id, created, trees)?;
+    let version = known.version.as_ref().map(|version| Version {
+        replaces: RelationId(version.replaces),
+        build: BuildId(version.build),
+    });
+    let relation = match &version {
+        Some(Version { replaces, build }) => {
+            let (id, replaces) = (known.id, replaces.0);
+            let (sql, trees) = (known.sql.clone(), known.trees.clone());
+            let record = VersionRecord { id, replaces, sql, trees };
+            state.version(planning, &record, *build, created)?
+        }
+        None => {
+            let statement = planning.statement(&known.sql)?;
+            let (id, trees) = (RelationId(known.id), Some(known.trees.as_slice()));
+            state.define(planning, &statement, &known.sql, id, created, trees)?
+        }
+    };
     let relation = Arc::new(relation);
     for tree in &relation.trees {
         if known.building {
@@ -173,7 +191,12 @@ fn load_relation(
         }
         _ => None,
     };
-    state.add(Arc::clone(&relation), stream);
+    match version {
+        Some(version) => {
+            state.catalog = Arc::new(state.catalog.with_version(Arc::clone(&relation), version));
+        }
+        None => state.add(Arc::clone(&relation), stream),
+    }
     if let Body::View(body) = &relation.body {
         let (graph, _) = build_graph(&body.plan)?;
         let build = if known.building { build_anew(state, body) } else { Build::Ready };

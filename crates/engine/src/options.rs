@@ -47,6 +47,9 @@ pub struct EngineOptions {
     pub seen_bytes_max: usize,
     /// Bytes all running queries may use.
     pub query_bytes_max: usize,
+    /// Stored rows given to the commit thread at once while a view is built: by default a few
+    /// milliseconds of its time.
+    pub build_rows: usize,
     /// About how many stored rows of a view or table each thread of a query merges at once.
     pub merge_rows: usize,
     /// How long a query may run.
@@ -70,6 +73,7 @@ impl Default for EngineOptions {
             memory_bytes_max: 256 << 20,
             seen_bytes_max: 600 << 20,
             query_bytes_max: 1 << 30,
+            build_rows: 32_768,
             merge_rows: 1 << 17,
             query_timeout: Duration::from_secs(300),
             workers: cores,

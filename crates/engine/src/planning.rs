@@ -1,8 +1,8 @@
 //! Where the engine's catalog meets the planner: names are looked up among definitions (for views) or
 //! in a world (for queries).
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::common::TableReference;
@@ -52,6 +52,19 @@ impl Planning {
             .view(&create.query, &create.columns, &Definitions(catalog))
             .map_err(|e| EngineError::sql(&e, create.query.text.as_str()))
     }
+
+    /// Whether the query of a view reads one of `pending`, as far as planning it comes.
+    pub(crate) fn reads_one_of(
+        &self,
+        create: &CreateView,
+        catalog: &Catalog,
+        pending: &HashSet<String>,
+    ) -> bool {
+        let names = Without { catalog, pending, asked: Cell::new(false) };
+        // What is wrong with it otherwise is said when it is planned for good.
+        let _ = self.planner.view(&create.query, &create.columns, &names);
+        names.asked.get()
+    }
 }
 
 /// What `sql` wants to know about a relation.
@@ -75,6 +88,31 @@ fn visible_names(catalog: &Catalog) -> Vec<String> {
         .filter(|relation| relation.kind != RelationKind::System)
         .map(|relation| relation.name.clone())
         .collect()
+}
+
+/// Names as definitions, some of which are not to be looked at yet.
+struct Without<'a> {
+    catalog: &'a Catalog,
+    pending: &'a HashSet<String>,
+    asked: Cell<bool>,
+}
+
+impl yeoul_sql::Catalog for Without<'_> {
+    fn relation(&self, name: &str) -> Option<yeoul_sql::Relation> {
+        if self.pending.contains(name) {
+            self.asked.set(true);
+            return None;
+        }
+        Definitions(self.catalog).relation(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        visible_names(self.catalog)
+    }
+
+    fn source(&self, _name: &TableReference) -> Option<Arc<dyn TableSource>> {
+        None
+    }
 }
 
 /// Names as definitions only: enough to plan and lower, not to run.

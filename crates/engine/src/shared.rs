@@ -10,7 +10,7 @@ use yeoul_batch::Clock;
 use yeoul_reflect::Fixed;
 use yeoul_store::{Store, StoreError};
 
-use crate::build::BuildTask;
+use crate::build::Task;
 use crate::commit::{Job, Queue, Reply};
 use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub handle: tokio::runtime::Handle,
     pub queue: Queue,
     /// `None` once the engine is stopping.
-    pub builds: Mutex<Option<Sender<BuildTask>>>,
+    pub builds: Mutex<Option<Sender<Task>>>,
     pub world: ArcSwap<World>,
     pub metrics: Metrics,
     /// What sources say of themselves.
@@ -45,7 +45,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Hands a view to the thread that builds.
-    pub(crate) fn start_build(&self, task: BuildTask) -> Result<(), EngineError> {
+    pub(crate) fn start_build(&self, task: Task) -> Result<(), EngineError> {
         let builds = self.builds.lock();
         let sender = builds.as_ref().ok_or_else(EngineError::stopped)?;
         sender.send(task).map_err(|_| EngineError::stopped())

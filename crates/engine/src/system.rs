@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    UInt64Array,
 };
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use yeoul_sql::RelationKind;
 
 use crate::catalog::{Body, Relation};
-use crate::commit::{Build, SourceKey, SourceState};
+use crate::commit::{Build, BuildStatus, SourceKey, SourceState};
 use crate::shared::Shared;
 use crate::world::World;
 
@@ -101,18 +102,51 @@ fn lateness_us(relation: &Relation) -> Option<i64> {
     }
 }
 
+/// How far the building of a view is: in a word, rows given to it, rows there are, seconds left.
+type Progress = (&'static str, u64, u64, Option<f64>);
+
+fn progress(build: Option<&Build>) -> Progress {
+    let rows = |s: &BuildStatus| (s.done.load(Ordering::Relaxed), s.total.load(Ordering::Relaxed));
+    match build {
+        None | Some(Build::Ready) => ("ready", 0, 0, None),
+        Some(Build::Running(status)) => {
+            let (done, total) = rows(status);
+            ("building", done, total, status.seconds_left())
+        }
+        Some(Build::Waiting(_)) => ("waiting", 0, 0, None),
+        Some(Build::Failed(_)) => ("failed", 0, 0, None),
+    }
+}
+
+/// What is to be told of a view: how it is itself, and how far the version is that will replace it.
+fn view_row(world: &World, view: &Relation) -> (Progress, Option<String>, Option<String>) {
+    let own = progress(world.unready.get(&view.id));
+    let error = match world.unready.get(&view.id) {
+        Some(Build::Failed(status)) => status.failed.lock().clone(),
+        _ => None,
+    };
+    if let Some((version, _)) = world.catalog.version_for(view.id) {
+        let version = progress(world.unready.get(&version.id));
+        let word = match version.0 {
+            "ready" => "complete",
+            // It is about to be given up, and then it says why.
+            "failed" => "building",
+            word => word,
+        };
+        return ((own.0, version.1, version.2, version.3), error, Some(word.to_owned()));
+    }
+    let moved = world.catalog.moves().any(|(_, version)| version.replaces == view.id);
+    let replacement = match world.given_up.get(&view.name) {
+        Some(why) => Some(format!("failed: {why}")),
+        None => moved.then(|| "moves".to_owned()),
+    };
+    (own, error, replacement)
+}
+
 fn views(world: &World) -> RecordBatch {
     let views = of_kind(world, RelationKind::View);
     let (memory, disk, parts) = tree_sizes(world, &views);
-    let status = |r: &Relation| match world.unready.get(&r.id) {
-        None | Some(Build::Ready) => ("ready", 0, 0, None),
-        Some(Build::Running(s)) => {
-            ("building", s.done.load(Ordering::Relaxed), s.total.load(Ordering::Relaxed), None)
-        }
-        Some(Build::Waiting(_)) => ("waiting", 0, 0, None),
-        Some(Build::Failed(s)) => ("failed", 0, 0, s.failed.lock().clone()),
-    };
-    let statuses: Vec<_> = views.iter().map(|r| status(r)).collect();
+    let rows: Vec<_> = views.iter().map(|view| view_row(world, view)).collect();
     let reads = |r: &Relation| match &r.body {
         Body::View(view) => {
             let names = view.sources.iter().filter_map(|(id, _)| world.catalog.by_id(*id));
@@ -122,16 +156,21 @@ fn views(world: &World) -> RecordBatch {
     };
     batch(vec![
         ("name", texts(views.iter().map(|r| &r.name))),
-        ("status", texts(statuses.iter().map(|s| s.0))),
-        ("built_rows", numbers(statuses.iter().map(|s| s.1))),
-        ("source_rows", numbers(statuses.iter().map(|s| s.2))),
-        ("error", Arc::new(statuses.iter().map(|s| s.3.clone()).collect::<StringViewArray>())),
+        ("status", texts(rows.iter().map(|row| row.0.0))),
+        ("built_rows", numbers(rows.iter().map(|row| row.0.1))),
+        ("source_rows", numbers(rows.iter().map(|row| row.0.2))),
+        ("error", Arc::new(rows.iter().map(|row| row.1.clone()).collect::<StringViewArray>())),
         ("reads", texts(views.iter().map(|r| reads(r)))),
         ("memory_bytes", memory),
         ("disk_bytes", disk),
         ("parts", parts),
         ("created_commit", numbers(views.iter().map(|r| r.created.0))),
         ("definition", texts(views.iter().map(|r| &r.sql))),
+        (
+            "replacement",
+            Arc::new(rows.iter().map(|row| row.2.clone()).collect::<StringViewArray>()),
+        ),
+        ("eta_seconds", Arc::new(rows.iter().map(|row| row.0.3).collect::<Float64Array>())),
     ])
 }
 

@@ -1,6 +1,6 @@
 //! What a query sees: the catalog and the snapshot of one commit, and how far views are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub read_only: bool,
     /// Views that are not complete.
     pub unready: HashMap<RelationId, Build>,
+    /// Why the last replacement of a view was given up, by its name.
+    pub given_up: BTreeMap<String, String>,
     /// Watermarks of streams, in microseconds.
     pub watermarks: HashMap<RelationId, i64>,
 }

@@ -73,6 +73,8 @@ pub enum Statement {
     CreateView(CreateView),
     /// `DROP STREAM | TABLE | [MATERIALIZED] VIEW`.
     Drop(Drop),
+    /// `ALTER STREAM | TABLE | [MATERIALIZED] VIEW`.
+    Alter(Alter),
     /// `SHOW …` of our objects and of settings.
     Show(Show),
     /// `DESCRIBE x`, `\d`-like: the columns of a relation.
@@ -198,13 +200,35 @@ pub struct CreateView {
     pub name: Name,
     /// No error when it is there already.
     pub if_not_exists: bool,
+    /// It takes the place of the view of this name, if there is one.
+    pub or_replace: bool,
     /// Column names given after the view's name; empty: those of the query.
     pub columns: Vec<Name>,
     /// The query.
     pub query: Query,
 }
 
-/// What a `DROP` is about.
+/// `ALTER`.
+#[derive(Clone, Debug)]
+pub struct Alter {
+    /// The word after `ALTER`.
+    pub kind: ObjectKind,
+    /// What is changed.
+    pub name: Name,
+    /// No error when it is not there.
+    pub if_exists: bool,
+    /// How.
+    pub action: AlterAction,
+}
+
+/// What an `ALTER` does.
+#[derive(Clone, Debug)]
+pub enum AlterAction {
+    /// `CANCEL REPLACE`: the version that is being built is given up.
+    CancelReplace,
+}
+
+/// What a `DROP` or an `ALTER` is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ObjectKind {
     /// `STREAM`

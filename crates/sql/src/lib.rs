@@ -39,9 +39,9 @@ mod view;
 
 pub use assign::assign;
 pub use ast::{
-    Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable, CreateView, Delete,
-    Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting,
-    Show, Spanned, Statement, StreamOptions, Transaction, Update, Watermark,
+    Alter, AlterAction, Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable,
+    CreateView, Delete, Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind,
+    Query, SetSetting, Show, Spanned, Statement, StreamOptions, Transaction, Update, Watermark,
 };
 pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;

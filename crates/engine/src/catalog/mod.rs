@@ -5,6 +5,8 @@ mod graph;
 mod late;
 mod letters;
 mod row_id;
+mod shape;
+mod versions;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -23,6 +25,8 @@ pub(crate) use letters::NAME as DEAD_LETTERS_NAME;
 pub(crate) use letters::column as letter_column;
 pub(crate) use letters::{DEAD, REPLAYED, dead_letters, dead_letters_without_key, logged_letters};
 pub(crate) use row_id::numbered;
+pub(crate) use shape::{Shape, Shapes};
+pub(crate) use versions::{BuildId, Version};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::scan::TreeView;
@@ -169,6 +173,14 @@ impl Relation {
         }
     }
 
+    /// Whether it is a view that reads `id` directly.
+    pub(crate) fn reads(&self, id: RelationId) -> bool {
+        match &self.body {
+            Body::View(view) => view.sources.iter().any(|(source, _)| *source == id),
+            _ => false,
+        }
+    }
+
     /// Whether rows are only ever added.
     pub(crate) fn append_only(&self) -> bool {
         match &self.body {
@@ -179,11 +191,15 @@ impl Relation {
     }
 }
 
-/// All relations at one commit.
+/// All relations at one commit. Versions of views that are being built have a number here and no name.
 #[derive(Clone, Default)]
 pub(crate) struct Catalog {
     by_name: BTreeMap<String, Arc<Relation>>,
     by_id: HashMap<RelationId, Arc<Relation>>,
+    /// The versions that are being built.
+    versions: BTreeMap<RelationId, Version>,
+    /// The numbers that views will have once they read the versions of a build.
+    moves: BTreeMap<RelationId, Version>,
 }
 
 impl fmt::Debug for Catalog {
@@ -203,25 +219,24 @@ impl Catalog {
         self.by_id.get(&id)
     }
 
-    /// All of them, by name.
+    /// All that can be named, by name.
     pub(crate) fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
         self.by_name.values()
     }
 
-    /// All of them in order of creation, so that what a view reads comes before the view.
+    /// All of them, versions too, in order of creation, so that what a view reads comes before the view.
     pub(crate) fn in_order(&self) -> Vec<Arc<Relation>> {
-        let mut all: Vec<_> = self.by_name.values().cloned().collect();
+        let mut all: Vec<_> = self.by_id.values().cloned().collect();
         all.sort_by_key(|relation| relation.id);
         all
     }
 
-    /// The views that read `id` directly.
+    /// The views and versions of views that read `id` directly.
     pub(crate) fn readers_of(&self, id: RelationId) -> Vec<Arc<Relation>> {
-        let reads = |relation: &&Arc<Relation>| match &relation.body {
-            Body::View(view) => view.sources.iter().any(|(source, _)| *source == id),
-            _ => false,
-        };
-        self.by_name.values().filter(reads).cloned().collect()
+        let reads = |relation: &&Arc<Relation>| relation.reads(id);
+        let mut readers: Vec<_> = self.by_id.values().filter(reads).cloned().collect();
+        readers.sort_by_key(|relation| relation.id);
+        readers
     }
 
     /// With one more.
@@ -238,9 +253,12 @@ impl Catalog {
     pub(crate) fn without(&self, ids: &[RelationId]) -> Self {
         let mut next = self.clone();
         for id in ids {
-            if let Some(relation) = next.by_id.remove(id) {
+            let Some(relation) = next.by_id.remove(id) else { continue };
+            if next.by_name.get(&relation.name).is_some_and(|named| named.id == *id) {
                 next.by_name.remove(&relation.name);
             }
+            next.versions.remove(id);
+            next.moves.retain(|_, version| version.replaces != *id);
         }
         next
     }

@@ -7,7 +7,7 @@ use yeoul_store::{SeenRunMeta, Store, StoreError};
 
 use crate::catalog::{Catalog, RelationId};
 use crate::duplicates::Duplicates;
-use crate::meta::{Meta, RelationMeta, VERSION};
+use crate::meta::{Meta, MoveMeta, RelationMeta, VersionMeta};
 
 use super::sources::Sources;
 use super::state::State;
@@ -51,7 +51,7 @@ impl MetaAt {
     }
 
     fn meta(&self) -> Meta {
-        let relations = self
+        let relations: Vec<RelationMeta> = self
             .catalog
             .in_order()
             .iter()
@@ -62,6 +62,10 @@ impl MetaAt {
                 trees: relation.trees.iter().map(|tree| tree.id.0).collect(),
                 created: relation.created.0,
                 building: self.building.contains(&relation.id),
+                version: self.catalog.version(relation.id).map(|version| VersionMeta {
+                    replaces: version.replaces.0,
+                    build: version.build.0,
+                }),
                 newest_us: self
                     .newest_us
                     .iter()
@@ -70,11 +74,20 @@ impl MetaAt {
             })
             .collect();
         Meta {
-            version: VERSION,
+            version: Meta::version_of(&relations),
             next_relation: self.next_relation,
             next_tree: self.next_tree,
             relations,
             sources: self.sources.to_meta(),
+            moves: self
+                .catalog
+                .moves()
+                .map(|(to, version)| MoveMeta {
+                    from: version.replaces.0,
+                    to: to.0,
+                    build: version.build.0,
+                })
+                .collect(),
         }
     }
 }

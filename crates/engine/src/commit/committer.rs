@@ -91,6 +91,12 @@ impl Committer {
 
     /// Does one job, or gathers a commit that begins with it. False when it was the last.
     fn take(&mut self, queued: Queued) -> bool {
+        let go_on = self.carry(queued);
+        self.give_up_failed();
+        go_on
+    }
+
+    fn carry(&mut self, queued: Queued) -> bool {
         match queued.job {
             Job::Delivery(..) | Job::Write { .. } => self.gather(queued),
             Job::Create { statement, sql, name, if_not_exists, reply } => {
@@ -99,6 +105,12 @@ impl Committer {
             }
             Job::Drop { kind, names, if_exists, cascade, reply } => {
                 reply(self.drop_relations(kind, &names, if_exists, cascade));
+            }
+            Job::Replace { wanted, reply } => reply(self.replace(&wanted)),
+            Job::CancelReplace { name, reply } => reply(self.cancel_replacement(&name)),
+            Job::Swap { build, reply } => reply(self.swap(build)),
+            Job::BeginCheckpoint { reply } => {
+                reply(self.state.store.begin_checkpoint().map_err(EngineError::from));
             }
             Job::Backfill { view, inputs, rows, reply } => {
                 let outcome = self.state.backfill(view, &inputs, rows);
@@ -385,7 +397,7 @@ impl Committer {
             self.state.store.checkpoint()?;
         }
         self.start_waiting();
-        Ok(())
+        self.ripen()
     }
 
     /// A commit without rows of its own: what is published follows from earlier ones, so replay makes

@@ -9,11 +9,13 @@ use yeoul_batch::{CommitId, TreeId};
 use yeoul_sql::{ObjectKind, RelationKind, Statement};
 
 use super::committer::Committer;
+use super::replacement::check_not_replaced;
 use super::state::State;
 use super::stream::StreamState;
+use super::swap::{BuildRecord, SwapRecord};
 use super::views::{Build, BuildStatus, ViewState};
-use crate::build::BuildTask;
-use crate::catalog::{Body, Definer, Relation, RelationId, build_graph};
+use crate::build::{BuildTask, Task};
+use crate::catalog::{Body, Catalog, Definer, Relation, RelationId, Version, build_graph};
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::Planning;
 use crate::record::CommitRecord;
@@ -36,6 +38,10 @@ pub(crate) enum Definition {
         /// Their numbers.
         ids: Vec<u32>,
     },
+    /// Versions of views begin to be built.
+    Build(BuildRecord),
+    /// Versions take the place of what they replace.
+    Swap(SwapRecord),
 }
 
 impl Definition {
@@ -66,6 +72,22 @@ impl State {
         created: CommitId,
         trees: Option<&[u32]>,
     ) -> Result<Relation, EngineError> {
+        let catalog = Arc::clone(&self.catalog);
+        self.define_in(&catalog, planning, statement, sql, id, created, trees)
+    }
+
+    /// The same, for a relation that finds what it reads in `catalog`.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one definition")]
+    pub(crate) fn define_in(
+        &mut self,
+        catalog: &Catalog,
+        planning: &Planning,
+        statement: &Statement,
+        sql: &str,
+        id: RelationId,
+        created: CommitId,
+        trees: Option<&[u32]>,
+    ) -> Result<Relation, EngineError> {
         let mut next = self.next_tree;
         let mut given = trees.map(|trees| trees.iter().copied());
         let mut tree = || match given.as_mut().and_then(Iterator::next) {
@@ -78,8 +100,7 @@ impl State {
                 TreeId(next - 1)
             }
         };
-        let catalog = Arc::clone(&self.catalog);
-        let definer = Definer { catalog: &catalog, planning, id, created };
+        let definer = Definer { catalog, planning, id, created };
         let relation = definer.relation(statement, sql, &mut tree)?;
         self.next_tree = next;
         self.next_relation = self.next_relation.max(id.0 + 1);
@@ -91,7 +112,15 @@ impl State {
         &mut self,
         relation: Relation,
     ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
-        let relation = Arc::new(relation);
+        self.install_as(Arc::new(relation), None)
+    }
+
+    /// The same; a version is not seen under its name.
+    pub(crate) fn install_as(
+        &mut self,
+        relation: Arc<Relation>,
+        version: Option<Version>,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
         for tree in &relation.trees {
             self.store.create_tree(tree.clone())?;
         }
@@ -102,7 +131,13 @@ impl State {
             }
             _ => None,
         };
-        self.add(Arc::clone(&relation), stream);
+        match version {
+            Some(version) => {
+                let next = self.catalog.with_version(Arc::clone(&relation), version);
+                self.catalog = Arc::new(next);
+            }
+            None => self.add(Arc::clone(&relation), stream),
+        }
         let mut batches = Vec::new();
         if let Body::View(body) = &relation.body {
             let (graph, _) = build_graph(&body.plan)?;
@@ -136,7 +171,7 @@ impl State {
 
     /// A view that is built from stored rows is built anew after a crash, which loses what a stream that
     /// keeps no rows has given it in between.
-    fn check_sources(&self, relation: &Relation) -> Result<(), EngineError> {
+    pub(crate) fn check_sources(&self, relation: &Relation) -> Result<(), EngineError> {
         let Body::View(body) = &relation.body else { return Ok(()) };
         let sources = || body.inputs().filter_map(|(_, id, _)| self.catalog.by_id(id));
         let stopped =
@@ -211,6 +246,8 @@ impl State {
                 self.remove(&ids)?;
                 Ok(Vec::new())
             }
+            Definition::Build(record) => self.replay_build(planning, commit, record),
+            Definition::Swap(record) => self.replay_swap(planning, record),
         }
     }
 }
@@ -247,6 +284,7 @@ impl Committer {
         let shared = Arc::clone(&self.shared);
         let relation = self.state.define(&shared.planning, statement, sql, id, commit, None)?;
         self.state.check_sources(&relation)?;
+        check_not_replaced(&self.state.catalog, &relation)?;
         let definition = Definition::Create {
             id: id.0,
             sql: sql.to_owned(),
@@ -259,7 +297,7 @@ impl Committer {
         Ok(Some(commit))
     }
 
-    fn log_definition(
+    pub(crate) fn log_definition(
         &mut self,
         definition: &Definition,
         commit: CommitId,
@@ -283,7 +321,7 @@ impl Committer {
         for name in names {
             match self.state.catalog.get(name).cloned() {
                 Some(relation) => {
-                    check_kind(kind, &relation)?;
+                    check_kind(kind, &relation, "DROP")?;
                     self.collect(&relation, cascade, &mut ids)?;
                 }
                 None if if_exists => {}
@@ -296,6 +334,7 @@ impl Committer {
         if ids.is_empty() {
             return Ok(None);
         }
+        let ids = self.with_versions(ids, cascade)?;
         let commit = self.state.commit.next();
         let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
         self.log_definition(&definition, commit)?;
@@ -311,7 +350,8 @@ impl Committer {
         cascade: bool,
         ids: &mut Vec<RelationId>,
     ) -> Result<(), EngineError> {
-        let readers = self.state.catalog.readers_of(relation.id);
+        let mut readers = self.state.catalog.readers_of(relation.id);
+        readers.retain(|reader| self.state.catalog.version(reader.id).is_none());
         let open: Vec<_> = readers.iter().filter(|reader| !ids.contains(&reader.id)).collect();
         if !open.is_empty() && !cascade {
             let names: Vec<&str> = open.iter().map(|reader| reader.name.as_str()).collect();
@@ -372,11 +412,16 @@ impl Committer {
         let snapshot = self.state.store.snapshot();
         self.commit_batches(batches)?;
         let catalog = Arc::clone(&self.state.catalog);
-        self.shared.start_build(BuildTask { relation, catalog, snapshot, status })
+        self.shared.start_build(Task::Build(BuildTask { relation, catalog, snapshot, status }))
     }
 }
 
-fn check_kind(kind: ObjectKind, relation: &Relation) -> Result<(), EngineError> {
+/// Refuses `verb` when `kind` is not what the relation is.
+pub(crate) fn check_kind(
+    kind: ObjectKind,
+    relation: &Relation,
+    verb: &str,
+) -> Result<(), EngineError> {
     let fits = matches!(
         (kind, relation.kind),
         (ObjectKind::Stream | ObjectKind::Table, RelationKind::Stream)
@@ -392,26 +437,48 @@ fn check_kind(kind: ObjectKind, relation: &Relation) -> Result<(), EngineError> 
         RelationKind::Table => "TABLE",
         RelationKind::View => "MATERIALIZED VIEW",
         RelationKind::System => {
+            let done = if verb == "DROP" { "dropped" } else { "changed" };
             return Err(EngineError::new(
                 ErrorKind::Input,
-                format!("system table \"{name}\" cannot be dropped"),
+                format!("system table \"{name}\" cannot be {done}"),
             ));
         }
     };
+    let hint = match verb {
+        "DROP" => format!("DROP {word} {name} drops it"),
+        _ => format!("ALTER {word} {name} changes it"),
+    };
     Err(EngineError::new(ErrorKind::Input, format!("\"{name}\" is a {}", relation.kind))
         .with_sqlstate("42809")
-        .with_hint(format!("DROP {word} {name} drops it")))
+        .with_hint(hint))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::swap::{MoveRecord, MovedRecord, VersionRecord};
     use super::*;
 
     #[test]
     fn definitions_of_version_1_mean_what_they_meant() {
         let create = Definition::Create { id: 3, sql: "CREATE …".into(), trees: vec![4, 5] };
         let drop = Definition::Drop { ids: vec![3, 1] };
+        let version =
+            VersionRecord { id: 7, replaces: 3, sql: "CREATE …".into(), trees: vec![8, 9] };
+        let moves = vec![MoveRecord { from: 5, to: 8 }];
+        let build = Definition::Build(BuildRecord { versions: vec![version], moves });
+        let moved = MovedRecord { from: 5, to: 8, sql: "CREATE …".into(), trees: vec![6] };
+        let swap = Definition::Swap(SwapRecord { build: Some(7), moved: vec![moved] });
+        let kept = Definition::Swap(SwapRecord { build: None, moved: Vec::new() });
         for (text, definition) in [
+            (
+                r#"{"build":{"versions":[{"id":7,"replaces":3,"sql":"CREATE …","trees":[8,9]}],"moves":[{"from":5,"to":8}]}}"#,
+                build,
+            ),
+            (
+                r#"{"swap":{"build":7,"moved":[{"from":5,"to":8,"sql":"CREATE …","trees":[6]}]}}"#,
+                swap,
+            ),
+            (r#"{"swap":{"moved":[]}}"#, kept),
             (r#"{"create":{"id":3,"sql":"CREATE …","trees":[4,5]}}"#, create),
             (r#"{"drop":{"ids":[3,1]}}"#, drop),
         ] {

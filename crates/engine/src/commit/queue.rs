@@ -12,7 +12,8 @@ use yeoul_flow::SourceIndex;
 use yeoul_sql::{ObjectKind, Statement};
 
 use super::prepare::Prepared;
-use crate::catalog::RelationId;
+use super::replacement::Wanted;
+use crate::catalog::{BuildId, RelationId};
 use crate::delivery::Receipt;
 use crate::error::EngineError;
 
@@ -57,6 +58,14 @@ pub(crate) enum Job {
         cascade: bool,
         reply: Reply<Option<CommitId>>,
     },
+    /// Replace views that are there; `None` when nothing changes.
+    Replace { wanted: Vec<Wanted>, reply: Reply<Option<CommitId>> },
+    /// Give up the version of a view that is being built.
+    CancelReplace { name: String, reply: Reply<CommitId> },
+    /// Swap in a build that a manifest holds complete.
+    Swap { build: BuildId, reply: Reply<()> },
+    /// Begin a checkpoint unless one is under way, and answer at once.
+    BeginCheckpoint { reply: Reply<()> },
     /// Rows of a source of a view that is being built.
     Backfill { view: RelationId, inputs: Vec<(SourceIndex, Updates)>, rows: u64, reply: Reply<()> },
     /// All rows of its sources have been given to the view.

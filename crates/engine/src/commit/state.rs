@@ -1,7 +1,7 @@
 //! What the commit thread knows, and how a commit changes it. Live commits and replayed ones go
 //! through [`State::apply`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -17,7 +17,7 @@ use super::sources::Sources;
 use super::stream::StreamState;
 use super::table;
 use super::views::{Build, BuildStatus, Changes, ViewState};
-use crate::catalog::{Body, Catalog, LATE_ROWS, Relation, RelationId, StreamBody};
+use crate::catalog::{Body, BuildId, Catalog, LATE_ROWS, Relation, RelationId, StreamBody};
 use crate::duplicates::{Duplicates, SharedSeen};
 use crate::error::{EngineError, ErrorKind};
 use crate::world::World;
@@ -56,6 +56,10 @@ pub(crate) struct State {
     pub sources: Arc<Sources>,
     pub next_relation: u32,
     pub next_tree: u32,
+    /// Builds that are complete and wait to be durable before they are swapped in.
+    pub ripe: HashSet<BuildId>,
+    /// Why the last replacement of a view was given up, by its name.
+    pub given_up: BTreeMap<String, String>,
     /// `None` when nothing is written.
     pub duplicates: Option<Arc<Duplicates>>,
 }
@@ -167,10 +171,11 @@ impl State {
     ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
         let snapshot = self.store.snapshot();
         let mut batches = Vec::new();
-        if let Some(view) = self.views.get_mut(&id) {
-            view.feed(inputs, &mut batches, &snapshot, &self.workers)?;
-            view.progress(rows);
-        }
+        let Some(view) = self.views.get_mut(&id) else {
+            return Err(EngineError::new(ErrorKind::NotFound, "the view was dropped"));
+        };
+        view.feed(inputs, &mut batches, &snapshot, &self.workers)?;
+        view.progress(rows);
         Ok(batches)
     }
 
@@ -212,6 +217,7 @@ impl State {
             self.views.remove(id);
         }
         self.catalog = Arc::new(self.catalog.without(ids));
+        self.refollow();
         Arc::make_mut(&mut self.sources).drop_relations(ids);
         Ok(())
     }
@@ -239,6 +245,7 @@ impl State {
             sources: Arc::clone(&self.sources),
             read_only: self.duplicates.is_none(),
             unready,
+            given_up: self.given_up.clone(),
             watermarks,
         }
     }

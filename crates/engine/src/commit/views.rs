@@ -1,7 +1,8 @@
 //! Stepping the views, and what is known of those that are still being built.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
@@ -20,8 +21,21 @@ pub(crate) struct BuildStatus {
     pub done: AtomicU64,
     /// Rows its sources held when building began.
     pub total: AtomicU64,
+    /// When it began.
+    pub began: OnceLock<Instant>,
     /// Why it failed, if it did.
     pub failed: Mutex<Option<String>>,
+}
+
+impl BuildStatus {
+    /// About how many seconds it will still take, going by those it took so far.
+    pub(crate) fn seconds_left(&self) -> Option<f64> {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let took = self.began.get()?.elapsed().as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a guess")]
+        let left = |rows: u64| took * rows as f64 / done as f64;
+        (done > 0).then(|| left(total.saturating_sub(done)))
+    }
 }
 
 /// Where a view stands.

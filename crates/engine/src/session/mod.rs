@@ -28,11 +28,13 @@ use futures::Stream;
 use tokio::sync::watch;
 use yeoul_batch::{CommitId, TimeLimit};
 use yeoul_reflect::Client;
-use yeoul_sql::{CopyFormat, Name, Spanned, Statement, Transaction};
+use yeoul_sql::{
+    Alter, AlterAction, CopyFormat, Name, ObjectKind, Spanned, Statement, Transaction,
+};
 
 use self::catalog_query::instead_of;
 use crate::catalog::Relation;
-use crate::commit::Job;
+use crate::commit::{Job, Wanted};
 use crate::error::{EngineError, ErrorKind};
 use crate::shared::Shared;
 
@@ -302,6 +304,7 @@ impl Session {
                 Ok(answer)
             }
             Statement::Drop(drop) => self.drop_relations(drop).await,
+            Statement::Alter(alter) => self.alter(alter).await,
             Statement::Insert(insert) => self.insert(insert, parameters).await,
             Statement::Update(update) => self.update(update, parameters).await,
             Statement::Delete(delete) => self.delete(delete, parameters).await,
@@ -330,6 +333,14 @@ impl Session {
         tag: &str,
     ) -> Result<Answer, EngineError> {
         self.shared.check_writable()?;
+        if let Statement::CreateView(create) = &statement.node
+            && create.or_replace
+            && self.shared.world.load().catalog.get(&create.name.value).is_some()
+        {
+            let wanted = vec![Wanted { create: create.clone(), sql: plain_sql(statement) }];
+            let commit = self.shared.ask_async(|reply| Job::Replace { wanted, reply }).await?;
+            return Ok(Answer::Done { tag: tag.to_owned(), commit });
+        }
         let (name, if_not_exists) = match &statement.node {
             Statement::CreateStream(c) => (&c.name, c.if_not_exists),
             Statement::CreateTable(c) => (&c.name, c.if_not_exists),
@@ -338,7 +349,7 @@ impl Session {
         };
         let job = |reply| Job::Create {
             statement: Box::new(statement.node.clone()),
-            sql: statement.sql().to_owned(),
+            sql: plain_sql(statement),
             name: name.value.clone(),
             if_not_exists,
             reply,
@@ -354,6 +365,20 @@ impl Session {
         Ok(done("FLUSH"))
     }
 
+    async fn alter(&self, alter: &Alter) -> Result<Answer, EngineError> {
+        self.shared.check_writable()?;
+        let name = alter.name.value.clone();
+        if alter.if_exists && self.shared.world.load().catalog.get(&name).is_none() {
+            return Ok(done(alter_tag(alter.kind)));
+        }
+        let commit = match &alter.action {
+            AlterAction::CancelReplace => {
+                self.shared.ask_async(|reply| Job::CancelReplace { name, reply }).await?
+            }
+        };
+        Ok(Answer::Done { tag: alter_tag(alter.kind).to_owned(), commit: Some(commit) })
+    }
+
     async fn drop_relations(&self, drop: &yeoul_sql::Drop) -> Result<Answer, EngineError> {
         self.shared.check_writable()?;
         let job = |reply| Job::Drop {
@@ -365,9 +390,9 @@ impl Session {
         };
         let commit = self.shared.ask_async(job).await?;
         let tag = match drop.kind {
-            yeoul_sql::ObjectKind::Stream => "DROP STREAM",
-            yeoul_sql::ObjectKind::Table => "DROP TABLE",
-            yeoul_sql::ObjectKind::View => "DROP MATERIALIZED VIEW",
+            ObjectKind::Stream => "DROP STREAM",
+            ObjectKind::Table => "DROP TABLE",
+            ObjectKind::View => "DROP MATERIALIZED VIEW",
         };
         Ok(Answer::Done { tag: tag.to_owned(), commit })
     }
@@ -375,4 +400,23 @@ impl Session {
 
 fn done(tag: &str) -> Answer {
     Answer::Done { tag: tag.to_owned(), commit: None }
+}
+
+fn alter_tag(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Stream => "ALTER STREAM",
+        ObjectKind::Table => "ALTER TABLE",
+        ObjectKind::View => "ALTER MATERIALIZED VIEW",
+    }
+}
+
+/// A definition as it is kept: that it takes the place of another is not part of it.
+pub(crate) fn plain_sql(statement: &Spanned<Statement>) -> String {
+    match &statement.node {
+        Statement::CreateView(create) if create.or_replace => {
+            let rest = create.name.span.to(statement.span);
+            format!("CREATE MATERIALIZED VIEW {}", rest.of(statement.text.as_str()))
+        }
+        _ => statement.sql().to_owned(),
+    }
 }

@@ -14,6 +14,7 @@ mod numbers;
 mod order;
 mod path;
 mod select;
+mod replace;
 mod support;
 mod tables;
 mod values;

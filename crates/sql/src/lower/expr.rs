@@ -166,6 +166,11 @@ impl Expr for Described {
     fn data_type(&self) -> &DataType {
         self.expr.data_type()
     }
+
+    // The text says names, and two inputs may have the same ones.
+    fn identity(&self) -> String {
+        self.expr.identity()
+    }
 }
 
 /// How an expression is written in SQL, its columns without the relation they are of.

@@ -23,13 +23,20 @@ const COLUMNS_MAX: usize = 1024;
 
 pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
     r.advance();
-    if r.words(&["OR", "REPLACE"]) {
-        return Err(SqlError::unsupported("OR REPLACE is not supported yet")
-            .hint("drop the object first, or use IF NOT EXISTS")
-            .at(r.last()));
-    }
+    let replace_from = r.here();
+    let or_replace = r.words(&["OR", "REPLACE"]).then(|| replace_from.to(r.last()));
     let at = r.here();
-    match r.peek_word().as_str() {
+    let word = r.peek_word();
+    if let (Some(span), "STREAM" | "TABLE") = (or_replace, word.as_str()) {
+        let noun = word.to_lowercase();
+        return Err(SqlError::unsupported(format!("a {noun} cannot be replaced"))
+            .detail(format!(
+                "its rows are what was sent to it: a {noun} is changed, not made again"
+            ))
+            .hint(format!("ALTER {word} changes its columns and options"))
+            .at(span));
+    }
+    match word.as_str() {
         "STREAM" => {
             r.advance();
             create_relation(r, true)
@@ -41,7 +48,7 @@ pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
         "MATERIALIZED" => {
             r.advance();
             r.expect("VIEW")?;
-            create_view(r).map(Statement::CreateView)
+            create_view(r, or_replace).map(Statement::CreateView)
         }
         "VIEW" => Err(SqlError::unsupported("a view is always materialized here")
             .hint("write CREATE MATERIALIZED VIEW")
@@ -381,8 +388,17 @@ fn check_decode(
         .or_at(values.span("columns")))
 }
 
-fn create_view(r: &mut Reader<'_>) -> Result<CreateView, SqlError> {
+fn create_view(r: &mut Reader<'_>, or_replace: Option<Span>) -> Result<CreateView, SqlError> {
     let if_not_exists = r.words(&["IF", "NOT", "EXISTS"]);
+    if let (Some(span), true) = (or_replace, if_not_exists) {
+        return Err(SqlError::new(
+            ErrorKind::Syntax,
+            "OR REPLACE and IF NOT EXISTS contradict each other",
+        )
+        .hint("say OR REPLACE to change the view that is there, IF NOT EXISTS to keep it")
+        .at(span.to(r.last())));
+    }
+    let or_replace = or_replace.is_some();
     let name = r.name()?;
     let columns = if r.peek_word() == "(" { r.names()? } else { Vec::new() };
     Values::check(Target::View, &r.options()?)?;
@@ -401,27 +417,12 @@ fn create_view(r: &mut Reader<'_>) -> Result<CreateView, SqlError> {
             .at(r.last()));
     }
     r.words(&["WITH", "DATA"]);
-    Ok(CreateView { name, if_not_exists, columns, query })
+    Ok(CreateView { name, if_not_exists, or_replace, columns, query })
 }
 
 pub(super) fn drop(r: &mut Reader<'_>) -> Result<Drop, SqlError> {
     r.advance();
-    let at = r.here();
-    let kind = match r.peek_word().as_str() {
-        "STREAM" => r.then(ObjectKind::Stream),
-        "TABLE" => r.then(ObjectKind::Table),
-        "VIEW" => r.then(ObjectKind::View),
-        "MATERIALIZED" => {
-            r.advance();
-            r.expect("VIEW")?;
-            ObjectKind::View
-        }
-        word => {
-            return Err(SqlError::unsupported(format!("DROP {word} is not supported"))
-                .detail("DROP STREAM, DROP TABLE and DROP [MATERIALIZED] VIEW are")
-                .at(at));
-        }
-    };
+    let kind = object_kind(r, "DROP")?;
     let if_exists = r.words(&["IF", "EXISTS"]);
     let mut names = vec![r.name()?];
     while r.word(",") {
@@ -432,4 +433,24 @@ pub(super) fn drop(r: &mut Reader<'_>) -> Result<Drop, SqlError> {
         r.word("RESTRICT");
     }
     Ok(Drop { kind, names, if_exists, cascade })
+}
+
+/// The kind of object that `verb` is said of.
+pub(super) fn object_kind(r: &mut Reader<'_>, verb: &str) -> Result<ObjectKind, SqlError> {
+    let at = r.here();
+    Ok(match r.peek_word().as_str() {
+        "STREAM" => r.then(ObjectKind::Stream),
+        "TABLE" => r.then(ObjectKind::Table),
+        "VIEW" => r.then(ObjectKind::View),
+        "MATERIALIZED" => {
+            r.advance();
+            r.expect("VIEW")?;
+            ObjectKind::View
+        }
+        word => {
+            return Err(SqlError::unsupported(format!("{verb} {word} is not supported"))
+                .detail(format!("{verb} STREAM, {verb} TABLE and {verb} [MATERIALIZED] VIEW are"))
+                .at(at));
+        }
+    })
 }

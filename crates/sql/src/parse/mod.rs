@@ -4,6 +4,7 @@
 //! streaming words (`STREAM`, `WATERMARK FOR`, `APPEND ONLY`, `EMIT`) are. Every error carries
 //! the place of the token at which reading stopped.
 
+mod alter;
 mod balance;
 mod copy;
 mod ddl;
@@ -33,6 +34,7 @@ pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
 /// The words a statement can begin with.
 const BEGINNINGS: [&str; 26] = [
     "ABORT",
+    "ALTER",
     "BEGIN",
     "COMMIT",
     "COPY",
@@ -100,6 +102,7 @@ fn statement(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
     match word.as_str() {
         "CREATE" => ddl::create(r),
         "DROP" => ddl::drop(r).map(Statement::Drop),
+        "ALTER" => alter::alter(r).map(Statement::Alter),
         "SHOW" => show(r),
         "DESCRIBE" | "DESC" => {
             r.advance();
@@ -122,9 +125,6 @@ fn statement(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
 fn unknown(r: &Reader<'_>, word: &str) -> SqlError {
     let upper = word.to_uppercase();
     match upper.as_str() {
-        "ALTER" => SqlError::unsupported("ALTER is not supported")
-            .hint("drop the object and create it again")
-            .at(r.here()),
         "TRUNCATE" => SqlError::unsupported("TRUNCATE is not supported")
             .hint("DELETE FROM empties a table; retention empties a stream")
             .at(r.here()),

@@ -1,8 +1,8 @@
 //! Text to statements.
 
 use yeoul_sql::{
-    Compression, Connector, DecodeOptions, Format, ObjectKind, OnError, PartitionUnit, Show, Speed,
-    Statement, TimestampUnit, Transaction, datatype, parse, parse_with,
+    AlterAction, Compression, Connector, DecodeOptions, Format, ObjectKind, OnError, PartitionUnit,
+    Show, Speed, Statement, TimestampUnit, Transaction, datatype, parse, parse_with,
 };
 
 fn one(sql: &str) -> Statement {
@@ -287,5 +287,27 @@ fn what_was_accepted_before_is_read_whatever_limits_came_since() {
     for sql in ["CREATE STREAM \"\" (a INT)", &deep, &long] {
         assert!(parse(sql).is_err());
         yeoul_sql::parse_stored(sql, &|_| None).expect("is read");
+    }
+}
+
+#[test]
+fn views_are_replaced_and_their_replacement_given_up() {
+    let Statement::CreateView(view) = one("create or replace materialized view v as select 1 as a")
+    else {
+        panic!("a view")
+    };
+    assert!(view.or_replace && !view.if_not_exists);
+    let Statement::CreateView(view) = one("CREATE MATERIALIZED VIEW v AS SELECT 1 AS a") else {
+        panic!("a view")
+    };
+    assert!(!view.or_replace);
+    for (sql, if_exists) in [
+        ("ALTER MATERIALIZED VIEW IF EXISTS \"V\" CANCEL REPLACE", true),
+        ("ALTER VIEW \"V\" CANCEL REPLACE", false),
+    ] {
+        let Statement::Alter(alter) = one(sql) else { panic!("an alter") };
+        assert_eq!((alter.name.value.as_str(), alter.if_exists), ("V", if_exists));
+        assert_eq!(alter.kind, ObjectKind::View);
+        assert!(matches!(alter.action, AlterAction::CancelReplace));
     }
 }

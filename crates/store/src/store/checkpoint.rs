@@ -51,6 +51,24 @@ impl Shared {
         Ok(self.durable.lock().manifest.commit)
     }
 
+    /// Begins a checkpoint for the background, unless one is under way.
+    pub(super) fn begin_checkpoint(&self) -> Result<(), StoreError> {
+        self.check_writable()?;
+        let meta = {
+            let mut writer = self.writer.lock();
+            let current = self.current.load_full();
+            let Some(meta) = current.meta.clone() else { return Ok(()) };
+            if writer.in_checkpoint || !writer.started {
+                return Ok(());
+            }
+            freeze(&mut writer, &current);
+            meta
+        };
+        meta.frozen();
+        self.signal.wish(|wishes| wishes.flush = true);
+        Ok(())
+    }
+
     /// Carries out the checkpoint that was begun, if one was.
     pub(super) fn write_frozen(&self) -> Result<(), StoreError> {
         let one = self.checkpointing.lock();

@@ -225,6 +225,12 @@ impl Store {
         self.shared.checkpoint()
     }
 
+    /// Begins a checkpoint of the newest commit, to be written in the background, unless one is under way.
+    /// Call it where you commit; [`StoreStats::checkpoint_commit`] says when it is durable.
+    pub fn begin_checkpoint(&self) -> Result<(), StoreError> {
+        self.shared.begin_checkpoint()
+    }
+
     /// Merges parts until the policy finds nothing to merge; gives the number of merges.
     pub fn merge_parts(&self) -> Result<usize, StoreError> {
         let mut merges = 0;

@@ -1,0 +1,267 @@
+//! What a view is made of, so that two definitions can be compared: the operators of its plan, with every
+//! column they read followed through other views down to streams and tables.
+//!
+//! ```text
+//!   w: SELECT k, n * 2 FROM v WHERE k > 1        source(rows r, columns [k, n]) ─ filter ─ project
+//!   v: SELECT k, count(*) AS n, max(x) …                        └── as v has them: max(x) is not read
+//! ```
+//!
+//! Two views of one shape hold the same rows in trees of the same form. Equal texts are interned, so that
+//! shapes are compared as numbers and nothing is taken for equal by chance. What cannot be seen to be the
+//! same counts as different.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use arrow::datatypes::Schema;
+use yeoul_batch::ExprRef;
+use yeoul_sql::{AggregateCall, ViewNode, ViewPlan};
+
+use super::{Body, Catalog, Relation, RelationId};
+
+/// The number of a text that was seen before.
+type Known = usize;
+
+/// The shape of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Its operators and the names of its columns.
+    whole: Known,
+    /// What its trees hold: the part of it up to its last aggregate.
+    state: Known,
+}
+
+impl Shape {
+    /// Whether the trees of two views hold the same, whatever is made of it when they are read.
+    pub(crate) fn same_state(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
+}
+
+/// What rows of a node are, whatever columns are read of them.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// Which rows, and how many of each.
+    rows: Known,
+    /// Where the value of each column comes from.
+    columns: Vec<Known>,
+    /// The operators, in their order.
+    shape: Known,
+}
+
+/// Shapes that can be compared with each other.
+#[derive(Debug, Default)]
+pub(crate) struct Shapes {
+    known: HashMap<String, Known>,
+    relations: HashMap<RelationId, Origin>,
+}
+
+impl Shapes {
+    /// The shape of a view of `catalog`, whose names lead to what it reads.
+    pub(crate) fn of(&mut self, catalog: &Catalog, plan: &ViewPlan) -> Shape {
+        let root = self.node(catalog, &plan.root);
+        let mut names = String::new();
+        for field in plan.schema.fields() {
+            let _ = write!(names, " {:?}", field.name());
+        }
+        let whole = self.known(format!("view {}{names}", root.shape));
+        let mut state = &plan.root;
+        while let ViewNode::Project { input, .. } | ViewNode::Filter { input, .. } = state {
+            state = input;
+        }
+        let state = match state {
+            ViewNode::Aggregate { .. } => self.node(catalog, state).shape,
+            // Rows are stored as they are shown.
+            _ => root.shape,
+        };
+        Shape { whole, state }
+    }
+
+    fn known(&mut self, text: String) -> Known {
+        let next = self.known.len();
+        *self.known.entry(text).or_insert(next)
+    }
+
+    fn relation(&mut self, catalog: &Catalog, relation: &Relation) -> Origin {
+        if let Some(origin) = self.relations.get(&relation.id) {
+            return origin.clone();
+        }
+        let origin = match &relation.body {
+            Body::View(view) => self.node(catalog, &view.plan.root),
+            Body::Stream(_) | Body::Table(_) => {
+                let rows = self.known(format!("relation {}", relation.id.0));
+                let stored = relation.trees.first().map(|tree| &tree.schema);
+                let columns = relation.schema.fields().iter().enumerate().map(|(at, field)| {
+                    let name = stored.map_or(field.name(), |stored| stored.field(at).name());
+                    self.known(format!("column {rows} {name:?} {}", typed(&relation.schema, at)))
+                });
+                let columns = columns.collect();
+                Origin { rows, columns, shape: rows }
+            }
+        };
+        self.relations.insert(relation.id, origin.clone());
+        origin
+    }
+
+    /// The columns `columns` of a relation, as a node.
+    fn source(&mut self, catalog: &Catalog, name: &str, columns: &[usize], more: &str) -> Origin {
+        let origin = match catalog.get(name) {
+            Some(relation) => self.relation(catalog, &relation.clone()),
+            None => {
+                let rows = self.known(format!("unknown {name:?}"));
+                Origin { rows, columns: Vec::new(), shape: rows }
+            }
+        };
+        let unknown = self.known(format!("no column of {}", origin.rows));
+        let columns: Vec<Known> =
+            columns.iter().map(|&at| origin.columns.get(at).copied().unwrap_or(unknown)).collect();
+        let shape = self.known(format!("source {} {columns:?} {more}", origin.rows));
+        Origin { rows: origin.rows, columns, shape }
+    }
+
+    /// The value of an expression over rows of `input`.
+    fn value(&mut self, expr: &ExprRef, input: &Origin) -> Known {
+        if let Some(column) = expr.as_column() {
+            return input.columns.get(column).copied().unwrap_or(input.rows);
+        }
+        let all: Vec<Known> = match expr.columns() {
+            Some(read) => read.iter().filter_map(|at| input.columns.get(*at).copied()).collect(),
+            None => input.columns.clone(),
+        };
+        self.known(format!("value {} of {all:?}", expr.identity()))
+    }
+
+    fn values<'a>(
+        &mut self,
+        exprs: impl IntoIterator<Item = &'a ExprRef>,
+        input: &Origin,
+    ) -> Vec<Known> {
+        exprs.into_iter().map(|expr| self.value(expr, input)).collect()
+    }
+
+    fn node(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        match node {
+            ViewNode::Source { relation, columns, schema, append_only } => {
+                let more = format!("{} {append_only}", types(schema));
+                self.source(catalog, relation, columns, &more)
+            }
+            ViewNode::Filter { input, predicate } => {
+                let input = self.node(catalog, input);
+                let kept = self.value(predicate, &input);
+                let rows = self.known(format!("filter {} by {kept}", input.rows));
+                let shape =
+                    self.known(format!("filter {} by {}", input.shape, predicate.identity()));
+                Origin { rows, columns: input.columns, shape }
+            }
+            ViewNode::Project { input, exprs, schema } => {
+                let input = self.node(catalog, input);
+                let columns = self.values(exprs, &input);
+                let shape = format!("project {} {:?} {}", input.shape, texts(exprs), types(schema));
+                Origin { rows: input.rows, columns, shape: self.known(shape) }
+            }
+            ViewNode::Window { input, time, kind, .. } => {
+                let input = self.node(catalog, input);
+                let at = self.value(time, &input);
+                let rows = self.known(format!("window {kind:?} {} by {at}", input.rows));
+                let mut columns = input.columns.clone();
+                columns.push(self.known(format!("start {rows}")));
+                columns.push(self.known(format!("end {rows}")));
+                let shape =
+                    self.known(format!("window {kind:?} {} by {}", input.shape, time.identity()));
+                Origin { rows, columns, shape }
+            }
+            ViewNode::Lookup { .. } => self.lookup(catalog, node),
+            ViewNode::Union { inputs, .. } => {
+                let inputs: Vec<Origin> = inputs.iter().map(|i| self.node(catalog, i)).collect();
+                let of =
+                    |take: &dyn Fn(&Origin) -> Known| inputs.iter().map(take).collect::<Vec<_>>();
+                let rows = self.known(format!("union {:?}", of(&|input| input.rows)));
+                let shape = self.known(format!("union {:?}", of(&|input| input.shape)));
+                let width = inputs.iter().map(|input| input.columns.len()).min().unwrap_or(0);
+                let columns = (0..width)
+                    .map(|at| self.known(format!("united {:?}", of(&|input| input.columns[at]))))
+                    .collect();
+                Origin { rows, columns, shape }
+            }
+            ViewNode::Aggregate { input, keys, calls, schema } => {
+                let input = self.node(catalog, input);
+                self.aggregate(&input, keys, calls, schema)
+            }
+        }
+    }
+
+    fn aggregate(
+        &mut self,
+        input: &Origin,
+        keys: &[ExprRef],
+        calls: &[AggregateCall],
+        schema: &Schema,
+    ) -> Origin {
+        let grouped = self.values(keys, input);
+        let rows = self.known(format!("groups {} by {grouped:?}", input.rows));
+        let mut columns: Vec<Known> =
+            (0..keys.len()).map(|at| self.known(format!("key {rows} {at}"))).collect();
+        let mut shape = format!("aggregate {} {:?} {}", input.shape, texts(keys), types(schema));
+        for call in calls {
+            let read = call.args.iter().chain(&call.filter);
+            let read =
+                self.values(read.chain(call.order_by.iter().map(|order| &order.expr)), input);
+            let _ = write!(
+                shape,
+                " {} {:?}",
+                described(call),
+                texts(call.args.iter().chain(&call.filter))
+            );
+            let _ = write!(shape, " {:?}", texts(call.order_by.iter().map(|order| &order.expr)));
+            columns.push(self.known(format!("call {rows} {} {read:?}", described(call))));
+        }
+        Origin { rows, columns, shape: self.known(shape) }
+    }
+
+    fn lookup(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        let ViewNode::Lookup { input, relation, columns, table, keys, condition, outer, .. } = node
+        else {
+            unreachable!("called for lookups only");
+        };
+        let input = self.node(catalog, input);
+        let table = self.source(catalog, relation, columns, &types(table));
+        let by = self.values(keys, &input);
+        let only = self.values(condition, &table);
+        let rows = format!("look up {} {by:?} {only:?} {outer}, {}", table.rows, input.rows);
+        let rows = self.known(rows);
+        let looked_up: Vec<Known> =
+            table.columns.iter().map(|c| self.known(format!("looked up {rows} {c}"))).collect();
+        let (keys, only) = (texts(keys), texts(condition));
+        let shape = format!("look up {} {keys:?} {only:?} {outer}, {}", table.shape, input.shape);
+        let columns = input.columns.into_iter().chain(looked_up).collect();
+        Origin { rows, columns, shape: self.known(shape) }
+    }
+}
+
+fn texts<'a>(exprs: impl IntoIterator<Item = &'a ExprRef>) -> Vec<String> {
+    exprs.into_iter().map(|expr| expr.identity()).collect()
+}
+
+fn described(call: &AggregateCall) -> String {
+    let order: Vec<_> = call.order_by.iter().map(|o| (o.descending, o.nulls_first)).collect();
+    let (function, filtered, distinct) = (call.function, call.filter.is_some(), call.distinct);
+    let output = call.output.data_type();
+    let arguments = call.args.len();
+    format!(
+        "{function:?} {arguments} {filtered} {distinct} {order:?} {} {output}",
+        call.ignore_nulls
+    )
+}
+
+/// Type, nullability and our metadata of a column: its name says nothing of what is in it.
+fn typed(schema: &Schema, at: usize) -> String {
+    let field = schema.field(at);
+    let mut metadata: Vec<_> = field.metadata().iter().collect();
+    metadata.sort();
+    format!("{} {} {metadata:?}", field.data_type(), field.is_nullable())
+}
+
+fn types(schema: &Schema) -> String {
+    let all: Vec<String> = (0..schema.fields().len()).map(|at| typed(schema, at)).collect();
+    format!("{all:?}")
+}

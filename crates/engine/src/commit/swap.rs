@@ -1,0 +1,485 @@
+//! Replacing views: a build begins, ends in a swap, or is given up. `docs/design/change.md` says in which
+//! states a crash may find it.
+//!
+//! What must hold: live commits and replayed ones go through the same functions of [`State`]; a swap is
+//! logged only when a manifest holds all its versions complete, because building is not logged.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use yeoul_batch::{CommitId, TreeId};
+use yeoul_sql::ObjectKind;
+
+use super::committer::Committer;
+use super::define::{Definition, check_kind};
+use super::replacement::{Concerned, Fate, Wanted};
+use super::state::State;
+use super::views::{Build, ViewState};
+use crate::build::Task;
+use crate::catalog::{Body, BuildId, Catalog, Relation, RelationId, Version, build_graph};
+use crate::error::{EngineError, ErrorKind};
+use crate::planning::Planning;
+
+/// A build as the log has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuildRecord {
+    /// The versions, those that others read first. The number of the first is that of the build.
+    pub versions: Vec<VersionRecord>,
+    /// The views that are moved when they are swapped in.
+    pub moves: Vec<MoveRecord>,
+}
+
+/// A version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
+    /// Its number.
+    pub id: u32,
+    /// Which relation it will replace.
+    pub replaces: u32,
+    /// Its statement.
+    pub sql: String,
+    /// Its trees.
+    pub trees: Vec<u32>,
+}
+
+/// A view that will have another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MoveRecord {
+    /// The one it has.
+    pub from: u32,
+    /// The one it will have.
+    pub to: u32,
+}
+
+/// A swap as the log has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SwapRecord {
+    /// Which build is swapped in, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<u32>,
+    /// Views that get another number, those that others read first.
+    pub moved: Vec<MovedRecord>,
+}
+
+/// A view that gets another number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MovedRecord {
+    /// The one it had.
+    pub from: u32,
+    /// The one it gets.
+    pub to: u32,
+    /// Its statement.
+    pub sql: String,
+    /// Its trees: those it had, or empty ones to be built anew.
+    pub trees: Vec<u32>,
+}
+
+/// What a swap makes of the catalog.
+struct Swapped {
+    catalog: Catalog,
+    /// What has no number any more.
+    gone: Vec<RelationId>,
+    /// What is new or redefined, those that others read first.
+    relations: Vec<Arc<Relation>>,
+    /// The number that a moved view had.
+    from: BTreeMap<RelationId, RelationId>,
+}
+
+fn numbers(relation: &Relation) -> Vec<u32> {
+    relation.trees.iter().map(|tree| tree.id.0).collect()
+}
+
+impl State {
+    pub(crate) fn replay_build(
+        &mut self,
+        planning: &Planning,
+        commit: CommitId,
+        record: &BuildRecord,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        let Some(first) = record.versions.first() else { return Ok(Vec::new()) };
+        let build = BuildId(first.id);
+        let mut batches = Vec::new();
+        for version in &record.versions {
+            let of = Version { replaces: RelationId(version.replaces), build };
+            let relation = self.version(planning, version, build, commit)?;
+            batches.extend(self.install_as(Arc::new(relation), Some(of))?);
+        }
+        self.note_moves(build, &record.moves);
+        Ok(batches)
+    }
+
+    /// A version that was defined before.
+    pub(crate) fn version(
+        &mut self,
+        planning: &Planning,
+        version: &VersionRecord,
+        build: BuildId,
+        created: CommitId,
+    ) -> Result<Relation, EngineError> {
+        let statement = planning.statement(&version.sql)?;
+        let seen = self.catalog.seen_by(build);
+        let (id, trees) = (RelationId(version.id), Some(version.trees.as_slice()));
+        self.define_in(&seen, planning, &statement, &version.sql, id, created, trees)
+    }
+
+    /// Keeps the numbers that a build has given to the views it moves.
+    pub(crate) fn note_moves(&mut self, build: BuildId, moves: &[MoveRecord]) {
+        for MoveRecord { from, to } in moves {
+            let version = Version { replaces: RelationId(*from), build };
+            self.catalog = Arc::new(self.catalog.with_move(RelationId(*to), version));
+            self.next_relation = self.next_relation.max(to + 1);
+        }
+    }
+
+    pub(crate) fn replay_swap(
+        &mut self,
+        planning: &Planning,
+        record: &SwapRecord,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        let swapped = self.swapped(planning, record)?;
+        self.install_swap(swapped)
+    }
+
+    /// The swap of `build` as it is to be logged now. A view that has stopped, or is not complete, is built
+    /// anew from what it reads then.
+    fn swap_record(&mut self, build: BuildId) -> SwapRecord {
+        let versions = self.catalog.versions_of(build);
+        let replaced: Vec<RelationId> = versions.iter().map(|(_, v)| v.replaces).collect();
+        let mut noted: BTreeMap<RelationId, RelationId> = BTreeMap::new();
+        for (to, version) in self.catalog.moves_of(build) {
+            noted.insert(version.replaces, to);
+        }
+        let mut moved = Vec::new();
+        for relation in self.catalog.downstream_of(&replaced) {
+            let to = noted.get(&relation.id).copied();
+            let to = to.unwrap_or_else(|| self.take_relation());
+            let view = self.views.get(&relation.id);
+            let trees = if view.is_some_and(|view| matches!(view.build, Build::Ready)) {
+                numbers(&relation)
+            } else {
+                relation.trees.iter().map(|_| self.take_tree()).collect()
+            };
+            let (from, sql) = (relation.id.0, relation.sql.clone());
+            moved.push(MovedRecord { from, to: to.0, sql, trees });
+        }
+        moved.sort_by_key(|moved| moved.to);
+        SwapRecord { build: Some(build.0), moved }
+    }
+
+    fn take_tree(&mut self) -> u32 {
+        self.next_tree += 1;
+        self.next_tree - 1
+    }
+
+    /// The catalog after a swap. All that may go wrong goes wrong here, before anything is logged.
+    fn swapped(
+        &mut self,
+        planning: &Planning,
+        record: &SwapRecord,
+    ) -> Result<Swapped, EngineError> {
+        let build = record.build.map(BuildId);
+        let versions = build.map(|build| self.catalog.versions_of(build)).unwrap_or_default();
+        let mut gone: Vec<RelationId> = versions.iter().map(|(_, v)| v.replaces).collect();
+        let mut defined = BTreeMap::new();
+        let mut from = BTreeMap::new();
+        for (relation, _) in &versions {
+            defined
+                .insert(relation.id, (relation.sql.clone(), numbers(relation), relation.created));
+        }
+        for moved in &record.moved {
+            let (old, to) = (RelationId(moved.from), RelationId(moved.to));
+            let created = self.catalog.by_id(old).map_or(self.commit, |old| old.created);
+            defined.insert(to, (moved.sql.clone(), moved.trees.clone(), created));
+            from.insert(to, old);
+            gone.push(old);
+        }
+        let mut catalog = match build {
+            Some(build) => self.catalog.without_build(build),
+            None => Catalog::clone(&self.catalog),
+        };
+        catalog = catalog.without(&gone);
+        let mut relations = Vec::with_capacity(defined.len());
+        for (id, (sql, trees, created)) in defined {
+            let statement = planning.statement(&sql)?;
+            let trees = Some(trees.as_slice());
+            let relation =
+                self.define_in(&catalog, planning, &statement, &sql, id, created, trees)?;
+            let relation = Arc::new(relation);
+            catalog = catalog.with(Arc::clone(&relation));
+            relations.push(relation);
+        }
+        Ok(Swapped { catalog, gone, relations, from })
+    }
+
+    fn install_swap(
+        &mut self,
+        swapped: Swapped,
+    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        let Swapped { catalog, gone, relations, from } = swapped;
+        let kept = relations.iter().flat_map(|relation| &relation.trees).map(|tree| tree.id);
+        let kept: HashSet<TreeId> = kept.collect();
+        let mut had = HashSet::new();
+        for id in gone {
+            let Some(relation) = self.catalog.by_id(id) else { continue };
+            for tree in relation.trees.iter().map(|tree| tree.id) {
+                had.insert(tree);
+                if !kept.contains(&tree) {
+                    self.store.drop_tree(tree)?;
+                }
+            }
+            self.views.remove(&id);
+        }
+        self.catalog = Arc::new(catalog);
+        let mut batches = Vec::new();
+        for relation in relations {
+            let id = relation.id;
+            if !from.contains_key(&id) {
+                if let Some(view) = self.views.get_mut(&id) {
+                    view.relation = relation;
+                }
+            } else if relation.trees.iter().all(|tree| had.contains(&tree.id)) {
+                let Body::View(body) = &relation.body else { continue };
+                let (graph, _) = build_graph(&body.plan)?;
+                self.views.insert(id, ViewState { relation, graph, build: Build::Ready });
+            } else {
+                batches.extend(self.install_as(relation, None)?);
+            }
+        }
+        self.refollow();
+        Ok(batches)
+    }
+
+    /// Views tell their changes to those that read them, and to nobody else.
+    pub(crate) fn refollow(&mut self) {
+        let stepped = self.views.values().filter(|view| view.is_stepped());
+        let mut followed = HashSet::new();
+        for view in stepped {
+            if let Body::View(body) = &view.relation.body {
+                followed.extend(body.sources.iter().map(|(source, _)| *source));
+            }
+        }
+        for (id, view) in &mut self.views {
+            let wanted = followed.contains(id);
+            if view.graph.followed() != wanted {
+                view.graph.follow(wanted);
+            }
+        }
+    }
+
+    /// Why a version of `build` cannot be completed, if one cannot.
+    fn failed_build(&self, build: BuildId) -> Option<String> {
+        let versions = self.catalog.versions_of(build);
+        versions.iter().find_map(|(relation, _)| match &self.views.get(&relation.id)?.build {
+            Build::Failed(status) => status.failed.lock().clone(),
+            _ => None,
+        })
+    }
+
+    fn is_complete(&self, build: BuildId) -> bool {
+        let versions = self.catalog.versions_of(build);
+        versions.iter().all(|(relation, _)| {
+            self.views.get(&relation.id).is_some_and(|view| matches!(view.build, Build::Ready))
+        })
+    }
+}
+
+impl Committer {
+    /// Replaces views by what is `wanted` of them; `None` when nothing changes. All of them are there.
+    pub(crate) fn replace(&mut self, wanted: &[Wanted]) -> Result<Option<CommitId>, EngineError> {
+        for wanted in wanted {
+            let name = &wanted.create.name.value;
+            let Some(there) = self.state.catalog.get(name) else {
+                let message = format!("view \"{name}\" does not exist");
+                return Err(EngineError::new(ErrorKind::NotFound, message));
+            };
+            check_kind(ObjectKind::View, there, "CREATE OR REPLACE")?;
+        }
+        if self.state.builds_already(wanted) {
+            return Ok(None);
+        }
+        let given_up = self.state.superseded(wanted)?;
+        let catalog =
+            given_up.iter().fold(Catalog::clone(&self.state.catalog), |catalog, build| {
+                catalog.without_build(*build)
+            });
+        let shared = Arc::clone(&self.shared);
+        let created = self.state.commit.next();
+        let views = self.state.plan_replacement(&shared.planning, &catalog, wanted, created)?;
+        for view in &views {
+            self.state.given_up.remove(&view.old.name);
+        }
+        let mut commit = None;
+        for build in given_up {
+            commit = Some(self.give_up(build)?);
+        }
+        if views.iter().any(|view| view.fate == Fate::Built) {
+            return self.begin_build(&views).map(Some);
+        }
+        if views.iter().any(|view| view.fate == Fate::Kept) {
+            return self.swap_kept(views).map(Some);
+        }
+        Ok(commit)
+    }
+
+    fn begin_build(&mut self, views: &[Concerned]) -> Result<CommitId, EngineError> {
+        let commit = self.state.commit.next();
+        let built = || views.iter().filter(|view| view.fate == Fate::Built);
+        let record = BuildRecord {
+            versions: built()
+                .map(|view| VersionRecord {
+                    id: view.new.id.0,
+                    replaces: view.old.id.0,
+                    sql: view.new.sql.clone(),
+                    trees: numbers(&view.new),
+                })
+                .collect(),
+            moves: views
+                .iter()
+                .filter(|view| view.fate == Fate::Moved)
+                .map(|view| MoveRecord { from: view.old.id.0, to: view.new.id.0 })
+                .collect(),
+        };
+        self.log_definition(&Definition::Build(record.clone()), commit)?;
+        let shared = Arc::clone(&self.shared);
+        let begun = self.state.replay_build(&shared.planning, commit, &record);
+        let batches = begun.inspect_err(|error| self.state.store.poison(&error.message))?;
+        self.publish(commit, batches)?;
+        self.start_waiting();
+        self.ripen()?;
+        Ok(commit)
+    }
+
+    /// Nothing has to be built: the trees stay, and are read in another way.
+    fn swap_kept(&mut self, views: Vec<Concerned>) -> Result<CommitId, EngineError> {
+        let moved = |view: Concerned| MovedRecord {
+            from: view.old.id.0,
+            to: view.new.id.0,
+            sql: view.new.sql.clone(),
+            trees: numbers(&view.old),
+        };
+        let record = SwapRecord { build: None, moved: views.into_iter().map(moved).collect() };
+        self.carry_out(&record)
+    }
+
+    fn carry_out(&mut self, record: &SwapRecord) -> Result<CommitId, EngineError> {
+        let shared = Arc::clone(&self.shared);
+        let swapped = self.state.swapped(&shared.planning, record)?;
+        let commit = self.state.commit.next();
+        self.log_definition(&Definition::Swap(record.clone()), commit)?;
+        let installed = self.state.install_swap(swapped);
+        let batches = installed.inspect_err(|error| self.state.store.poison(&error.message))?;
+        self.publish(commit, batches)?;
+        self.start_waiting();
+        Ok(commit)
+    }
+
+    /// Asks for the swap of every build that has become complete.
+    pub(crate) fn ripen(&mut self) -> Result<(), EngineError> {
+        for build in self.state.catalog.builds() {
+            if !self.state.ripe.contains(&build) && self.state.is_complete(build) {
+                self.state.ripe.insert(build);
+                self.shared.start_build(Task::Finish { build, complete: self.state.commit })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Swaps in the versions of a build that a manifest holds complete.
+    pub(crate) fn swap(&mut self, build: BuildId) -> Result<(), EngineError> {
+        if !self.state.catalog.builds().contains(&build) || !self.state.is_complete(build) {
+            return Ok(());
+        }
+        let record = self.state.swap_record(build);
+        self.carry_out(&record)?;
+        self.state.ripe.remove(&build);
+        Ok(())
+    }
+
+    /// Drops the versions of a build.
+    fn give_up(&mut self, build: BuildId) -> Result<CommitId, EngineError> {
+        let versions = self.state.catalog.versions_of(build);
+        let mut ids: Vec<RelationId> = versions.iter().map(|(relation, _)| relation.id).collect();
+        ids.reverse();
+        let commit = self.state.commit.next();
+        let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
+        self.log_definition(&definition, commit)?;
+        self.state.remove(&ids)?;
+        self.state.ripe.remove(&build);
+        self.publish(commit, Vec::new())?;
+        Ok(commit)
+    }
+
+    /// Gives up the builds that failed, and keeps in mind why.
+    pub(crate) fn give_up_failed(&mut self) {
+        for build in self.state.catalog.builds() {
+            let Some(why) = self.state.failed_build(build) else { continue };
+            for view in self.state.catalog.replaced_by(build) {
+                tracing::error!(view = view.name, "the view is not replaced: {why}");
+                self.state.given_up.insert(view.name.clone(), why.clone());
+            }
+            if let Err(error) = self.give_up(build) {
+                tracing::error!("the failed version cannot be dropped: {error}");
+            }
+        }
+    }
+
+    /// `ALTER MATERIALIZED VIEW name CANCEL REPLACE`.
+    pub(crate) fn cancel_replacement(&mut self, name: &str) -> Result<CommitId, EngineError> {
+        let Some(view) = self.state.catalog.get(name).cloned() else {
+            let message = format!("view \"{name}\" does not exist");
+            return Err(EngineError::new(ErrorKind::NotFound, message));
+        };
+        check_kind(ObjectKind::View, &view, "ALTER")?;
+        let catalog = &self.state.catalog;
+        let not_replaced = || {
+            EngineError::new(ErrorKind::Conflict, format!("view \"{name}\" is not being replaced"))
+                .with_sqlstate("55000")
+        };
+        let (version, of) = catalog.version_for(view.id).ok_or_else(not_replaced)?;
+        if version.sql == view.sql {
+            let replaced = catalog.replaced_by(of.build);
+            let names: Vec<&str> = replaced.iter().map(|view| view.name.as_str()).collect();
+            return Err(not_replaced()
+                .with_detail(format!("it is built anew because it reads {}", names.join(", ")))
+                .with_hint("cancel the replacement of that view"));
+        }
+        self.give_up(of.build)
+    }
+
+    /// `ids`, which are to be dropped, with the versions that go with them.
+    pub(crate) fn with_versions(
+        &self,
+        ids: Vec<RelationId>,
+        cascade: bool,
+    ) -> Result<Vec<RelationId>, EngineError> {
+        let catalog = &self.state.catalog;
+        let mut versions = Vec::new();
+        for build in catalog.builds() {
+            let of_build = catalog.versions_of(build);
+            let stays = |version: &Version| !ids.contains(&version.replaces);
+            let reader = of_build
+                .iter()
+                .find(|(new, version)| stays(version) && ids.iter().any(|id| new.reads(*id)));
+            if let (Some((new, _)), false) = (reader, cascade) {
+                return Err(EngineError::new(
+                    ErrorKind::Conflict,
+                    format!("the version of view \"{}\" that is being built reads it", new.name),
+                )
+                .with_sqlstate("2BP01")
+                .with_hint(format!(
+                    "ALTER MATERIALIZED VIEW {} CANCEL REPLACE gives that version up",
+                    yeoul_sql::quoted(&new.name)
+                )));
+            }
+            let replaced = catalog.replaced_by(build);
+            let all_go = reader.is_some() || replaced.iter().all(|view| ids.contains(&view.id));
+            let going = of_build.iter().filter(|(_, version)| all_go || !stays(version));
+            versions.extend(going.map(|(relation, _)| relation.id));
+        }
+        versions.reverse();
+        versions.extend(ids);
+        Ok(versions)
+    }
+}
