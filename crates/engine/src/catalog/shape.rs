@@ -171,6 +171,15 @@ impl Shapes {
                 Origin { rows, columns, shape }
             }
             ViewNode::Lookup { .. } => self.lookup(catalog, node),
+            ViewNode::Values { rows, schema } => {
+                let rows = self.known(format!("values {:?}", rows.columns()));
+                let width = 0..schema.fields().len();
+                let columns = width.map(|at| self.known(format!("value {rows} {at}"))).collect();
+                let shape = self.known(format!("values {rows} {}", types(schema)));
+                Origin { rows, columns, shape }
+            }
+            ViewNode::Join { .. } => self.join(catalog, node),
+            ViewNode::Ranked { .. } => self.ranked(catalog, node),
             ViewNode::Union { inputs, .. } => {
                 let inputs: Vec<Origin> = inputs.iter().map(|i| self.node(catalog, i)).collect();
                 let of =
@@ -216,6 +225,53 @@ impl Shapes {
             columns.push(self.known(format!("call {rows} {} {read:?}", described(call))));
         }
         Origin { rows, columns, shape: self.known(shape) }
+    }
+
+    fn join(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        let ViewNode::Join { left, right, kind, on, nulls_equal, residual, schema } = node else {
+            unreachable!("called for joins only");
+        };
+        let (left, right) = (self.node(catalog, left), self.node(catalog, right));
+        let by = [
+            self.values(on.iter().map(|(key, _)| key), &left),
+            self.values(on.iter().map(|(_, key)| key), &right),
+        ];
+        let columns = [left.columns.as_slice(), &right.columns].concat();
+        let both = Origin { rows: left.rows, columns: columns.clone(), shape: left.shape };
+        let also = self.values(residual, &both);
+        let how = format!("join {kind:?} {nulls_equal}");
+        let rows = self.known(format!("{how} {} {} {by:?} {also:?}", left.rows, right.rows));
+        let by = [texts(on.iter().map(|(key, _)| key)), texts(on.iter().map(|(_, key)| key))];
+        let also = texts(residual);
+        let sides = format!("{} {} {}", left.shape, right.shape, types(schema));
+        let shape = self.known(format!("{how} {sides} {by:?} {also:?}"));
+        // A mark is behind the columns of the left side.
+        let width = 0..schema.fields().len();
+        let columns = width
+            .map(|at| self.known(format!("joined {rows} {at} {:?}", columns.get(at))))
+            .collect();
+        Origin { rows, columns, shape }
+    }
+
+    fn ranked(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        let ViewNode::Ranked { input, partition, order, function, first, last, rank, schema } =
+            node
+        else {
+            unreachable!("called for rankings only");
+        };
+        let input = self.node(catalog, input);
+        let ways: Vec<_> = order.iter().map(|o| (o.descending, o.nulls_first)).collect();
+        let how = format!("ranked {function:?} {first} {last} {} {ways:?}", rank.is_some());
+        let of = self.values(partition, &input);
+        let by = self.values(order.iter().map(|o| &o.expr), &input);
+        // Rows that tie are ordered by all of their columns.
+        let rows = self.known(format!("{how} {} {of:?} {by:?} {:?}", input.rows, input.columns));
+        let (of, by) = (texts(partition), texts(order.iter().map(|o| &o.expr)));
+        let shape = self.known(format!("{how} {} {of:?} {by:?} {}", input.shape, types(schema)));
+        let mut columns: Vec<Known> =
+            input.columns.iter().map(|c| self.known(format!("ranked {rows} {c}"))).collect();
+        columns.extend(rank.as_ref().map(|_| self.known(format!("rank {rows}"))));
+        Origin { rows, columns, shape }
     }
 
     fn lookup(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {

@@ -300,7 +300,10 @@ impl Session {
             Statement::CreateTable(_) => self.create(statement, "CREATE TABLE").await,
             Statement::CreateView(view) => {
                 let answer = self.create(statement, "CREATE MATERIALIZED VIEW").await?;
-                self.built(&view.name).await?;
+                // A new version is built while the old one answers: nobody needs to wait for it.
+                if !view.or_replace {
+                    self.built(&view.name).await?;
+                }
                 Ok(answer)
             }
             Statement::Drop(drop) => self.drop_relations(drop).await,

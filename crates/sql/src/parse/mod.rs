@@ -32,7 +32,7 @@ use reader::Reader;
 pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The words a statement can begin with.
-const BEGINNINGS: [&str; 26] = [
+const BEGINNINGS: [&str; 27] = [
     "ABORT",
     "ALTER",
     "BEGIN",
