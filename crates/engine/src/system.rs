@@ -149,7 +149,7 @@ fn views(world: &World) -> RecordBatch {
     let rows: Vec<_> = views.iter().map(|view| view_row(world, view)).collect();
     let reads = |r: &Relation| match &r.body {
         Body::View(view) => {
-            let names = view.sources.iter().filter_map(|(id, _)| world.catalog.by_id(*id));
+            let names = view.named.iter().filter_map(|id| world.catalog.by_id(*id));
             names.map(|r| r.name.clone()).collect::<Vec<_>>().join(", ")
         }
         _ => String::new(),

@@ -231,7 +231,9 @@ impl Definer<'_> {
                 Ok((relation.id, columns))
             })
             .collect::<Result<Vec<_>, EngineError>>()?;
-        let body = ViewBody { plan, reader: graph, sources, lookups };
+        let named = plan.sources.iter().filter_map(|name| Some(self.catalog.get(name)?.id));
+        let named = named.collect();
+        let body = ViewBody { plan, reader: graph, named, sources, lookups };
         Ok(self.relation_of(name, RelationKind::View, sql, schema, trees, view, Body::View(body)))
     }
 

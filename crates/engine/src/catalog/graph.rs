@@ -18,66 +18,75 @@ pub(crate) type Sources = Vec<(String, Vec<usize>)>;
 
 /// The operators of `plan`, and what its sources read.
 pub(crate) fn build(plan: &ViewPlan) -> Result<(Graph, Sources), EngineError> {
-    let mut building = Building { builder: GraphBuilder::new(), sources: Vec::new() };
+    let (builder, known) = (GraphBuilder::new(), HashMap::new());
+    let mut building = Building { builder, sources: Vec::new(), known };
     let graph = building
         .node(&plan.root)
-        .and_then(|root| building.builder.output(root, false))
+        .and_then(|root| {
+            let root = building.builder.named(root, &plan.schema);
+            building.builder.output(root, false)
+        })
         .map_err(|e| EngineError::new(ErrorKind::Input, e.to_string()).with_sqlstate("0A000"))?;
     Ok((graph, building.sources))
 }
 
+/// Steps that do the same with the same rows are one step: what a query asks for twice is kept once.
 struct Building {
     builder: GraphBuilder,
     sources: Sources,
+    /// The node of each step, by what it does and the nodes beneath.
+    known: HashMap<String, NodeId>,
 }
 
 impl Building {
     fn node(&mut self, plan: &ViewNode) -> Result<NodeId, FlowError> {
-        match plan {
-            ViewNode::Source { relation, columns, schema, append_only } => {
+        let inputs: Vec<NodeId> =
+            plan.inputs().into_iter().map(|input| self.node(input)).collect::<Result<_, _>>()?;
+        let does = format!("{inputs:?} {}", does(plan));
+        if let Some(node) = self.known.get(&does) {
+            return Ok(*node);
+        }
+        let node = self.step(plan, &inputs)?;
+        self.known.insert(does, node);
+        Ok(node)
+    }
+
+    fn step(&mut self, plan: &ViewNode, inputs: &[NodeId]) -> Result<NodeId, FlowError> {
+        match (plan, inputs) {
+            (ViewNode::Source { relation, columns, schema, append_only }, _) => {
                 self.sources.push((relation.clone(), columns.clone()));
                 Ok(self.builder.source(Arc::clone(schema), *append_only))
             }
-            ViewNode::Values { rows, .. } => Ok(self.builder.values(rows.clone())),
-            ViewNode::Filter { input, predicate } => {
-                let input = self.node(input)?;
+            (ViewNode::Values { rows, .. }, _) => Ok(self.builder.values(rows.clone())),
+            (ViewNode::Filter { predicate, .. }, &[input]) => {
                 self.builder.filter(input, Arc::clone(predicate))
             }
-            ViewNode::Project { input, exprs, schema } => {
-                let input = self.node(input)?;
+            (ViewNode::Project { exprs, schema, .. }, &[input]) => {
                 self.builder.project(input, named(exprs, schema))
             }
-            ViewNode::Window { input, time, kind, .. } => {
-                let input = self.node(input)?;
+            (ViewNode::Window { time, kind, .. }, &[input]) => {
                 self.builder.window(input, window(time, *kind))
             }
-            ViewNode::Lookup { input, relation, columns, .. } => {
-                let input = self.node(input)?;
+            (ViewNode::Lookup { relation, columns, .. }, &[input]) => {
                 self.sources.push((relation.clone(), columns.clone()));
                 self.lookup(input, plan)
             }
-            ViewNode::Join { left, right, schema, .. } => {
-                let (left, right) = (self.node(left)?, self.node(right)?);
+            (ViewNode::Join { schema, .. }, &[left, right]) => {
                 let joined = self.join(left, right, plan)?;
                 Ok(self.builder.named(joined, schema))
             }
-            ViewNode::Ranked { input, schema, .. } => {
-                let input = self.node(input)?;
+            (ViewNode::Ranked { schema, .. }, &[input]) => {
                 let ranked = self.builder.ranked(input, ranked(plan))?;
                 Ok(self.builder.named(ranked, schema))
             }
-            ViewNode::Union { inputs, .. } => {
-                let inputs: Vec<NodeId> =
-                    inputs.iter().map(|input| self.node(input)).collect::<Result<_, _>>()?;
-                self.builder.union(&inputs)
-            }
-            ViewNode::Aggregate { input, keys, calls, schema } => {
-                let append_only = input.append_only();
-                let input = self.node(input)?;
+            (ViewNode::Union { .. }, inputs) => self.builder.union(inputs),
+            (ViewNode::Aggregate { input: below, keys, calls, schema }, &[input]) => {
                 let calls = calls.iter().map(call).collect();
-                let spec = AggregateSpec { keys: named(keys, schema), calls, append_only };
+                let keys = named(keys, schema);
+                let spec = AggregateSpec { keys, calls, append_only: below.append_only() };
                 self.builder.aggregate(input, spec)
             }
+            _ => unreachable!("a step has the inputs that its plan has"),
         }
     }
 
@@ -108,6 +117,49 @@ impl Building {
         };
         self.builder.join(left, right, spec)
     }
+}
+
+/// What a step does, in words that are different for different steps; whatever it does it with.
+fn does(plan: &ViewNode) -> String {
+    let types: Vec<_> =
+        plan.schema().fields().iter().map(|f| (f.data_type(), f.is_nullable())).collect();
+    let all = |exprs: &[ExprRef]| exprs.iter().map(|e| e.identity()).collect::<Vec<_>>();
+    let ordered = |order: &[yeoul_sql::OrderBy]| {
+        let one = |o: &yeoul_sql::OrderBy| (o.expr.identity(), o.descending, o.nulls_first);
+        order.iter().map(one).collect::<Vec<_>>()
+    };
+    let what = match plan {
+        ViewNode::Source { relation, columns, append_only, .. } => {
+            format!("source {relation:?} {columns:?} {append_only}")
+        }
+        ViewNode::Values { rows, .. } => format!("values {rows:?}"),
+        ViewNode::Filter { predicate, .. } => format!("filter {}", predicate.identity()),
+        ViewNode::Project { exprs, .. } => format!("project {:?}", all(exprs)),
+        ViewNode::Window { time, kind, .. } => format!("window {} {kind:?}", time.identity()),
+        ViewNode::Lookup { relation, columns, keys, condition, outer, .. } => {
+            let condition = condition.as_ref().map(|c| c.identity());
+            format!("lookup {relation:?} {columns:?} {:?} {condition:?} {outer}", all(keys))
+        }
+        ViewNode::Join { kind, on, nulls_equal, residual, .. } => {
+            let on: Vec<_> = on.iter().map(|(l, r)| (l.identity(), r.identity())).collect();
+            let residual = residual.as_ref().map(|r| r.identity());
+            format!("join {kind:?} {on:?} {nulls_equal} {residual:?}")
+        }
+        ViewNode::Ranked { partition, order, function, first, last, rank, .. } => {
+            let (of, by, shown) = (all(partition), ordered(order), rank.is_some());
+            format!("ranked {of:?} {by:?} {function:?} {first} {last} {shown}")
+        }
+        ViewNode::Union { .. } => "union".to_owned(),
+        ViewNode::Aggregate { keys, calls, .. } => {
+            let call = |c: &yeoul_sql::AggregateCall| {
+                let filter = c.filter.as_ref().map(|f| f.identity());
+                let how = (c.function, c.distinct, c.ignore_nulls);
+                format!("{how:?} {:?} {filter:?} {:?}", all(&c.args), ordered(&c.order_by))
+            };
+            format!("aggregate {:?} {:?}", all(keys), calls.iter().map(call).collect::<Vec<_>>())
+        }
+    };
+    format!("{what} {types:?}")
 }
 
 /// The expressions under the names of the first columns of `schema`.

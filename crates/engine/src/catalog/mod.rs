@@ -114,6 +114,8 @@ pub(crate) struct ViewBody {
     pub plan: ViewPlan,
     /// Its operators, for reading: stepping is done on a graph of the commit thread's own.
     pub reader: Arc<Graph>,
+    /// The relations that its query names, also those whose rows turned out not to matter.
+    pub named: Vec<RelationId>,
     /// The relations it reads, in the order of the graph's sources, and the columns of each.
     pub sources: Vec<(RelationId, Vec<usize>)>,
     /// The sources in which rows are looked up, and the trees that hold them.
@@ -176,7 +178,7 @@ impl Relation {
     /// Whether it is a view that reads `id` directly.
     pub(crate) fn reads(&self, id: RelationId) -> bool {
         match &self.body {
-            Body::View(view) => view.sources.iter().any(|(source, _)| *source == id),
+            Body::View(view) => view.named.contains(&id),
             _ => false,
         }
     }

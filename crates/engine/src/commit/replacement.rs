@@ -266,7 +266,7 @@ pub(crate) fn check_not_replaced(
     relation: &Relation,
 ) -> Result<(), EngineError> {
     let Body::View(body) = &relation.body else { return Ok(()) };
-    let going = body.sources.iter().find_map(|(id, _)| catalog.version_for(*id));
+    let going = body.named.iter().find_map(|id| catalog.version_for(*id));
     going.map_or(Ok(()), |(version, of)| Err(under_replacement(catalog, &version.name, of.build)))
 }
 

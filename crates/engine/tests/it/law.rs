@@ -15,6 +15,7 @@ mod case;
 mod chance;
 mod compare;
 mod exprs;
+mod related;
 mod views;
 
 use self::case::Tally;

@@ -22,6 +22,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DataFusionError};
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
@@ -44,7 +45,7 @@ use crate::ast::{Name, Query};
 use crate::catalog::Catalog;
 use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
-use crate::planner::{Planner, QueryPlan, is_as_of_now};
+use crate::planner::{Planner, QueryPlan, as_of_now, is_as_of_now};
 use crate::rewrite::UNNAMED;
 use crate::translate;
 use crate::view::{ViewNode, ViewPlan, WindowKind};
@@ -67,14 +68,13 @@ pub(crate) fn view(
     let schema = named(&planned.schema, columns, query)?;
     check::plan(&planned.plan, query)?;
     let fail = |e: DataFusionError| translate::planning(e, &query.text, query.span);
+    let sources = sources(&planned.plan).map_err(fail)?;
     let plan = simplify(planner, planned.plan).map_err(fail)?;
     check::subqueries(&plan, query)?;
     let lowering = Lowering { planner, catalog, query };
     let lowered = lowering.node(&plan)?;
     let key = lowered.key.clone();
     let root = lowered.materialised(&schema)?;
-    let mut sources = BTreeSet::new();
-    collect_sources(&root, &mut sources);
     let append_only = root.append_only();
     Ok(ViewPlan { root, schema, sources: sources.into_iter().collect(), key, append_only })
 }
@@ -152,11 +152,17 @@ fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFus
     .optimize(plan, &context, |_, _| {})
 }
 
-fn collect_sources(node: &ViewNode, sources: &mut BTreeSet<String>) {
-    if let ViewNode::Source { relation, .. } | ViewNode::Lookup { relation, .. } = node {
-        sources.insert(relation.clone());
-    }
-    node.inputs().into_iter().for_each(|input| collect_sources(input, sources));
+/// The relations that a query names, also where the optimiser sees that their rows do not matter.
+fn sources(plan: &LogicalPlan) -> Result<BTreeSet<String>, DataFusionError> {
+    let mut names = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let name = scan.table_name.table();
+            names.insert(as_of_now(name).unwrap_or(name).to_owned());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(names)
 }
 
 /// A node, and how the plan above names its columns.

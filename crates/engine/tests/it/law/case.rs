@@ -47,6 +47,8 @@ pub(super) struct Case {
     /// `None` only while it is opened again.
     running: Option<Engine>,
     bases: Vec<Fed>,
+    /// Whether so few rows come that they are compared with each other.
+    few: bool,
     views: Vec<View>,
     named: usize,
     /// What was done, newest last.
@@ -87,6 +89,7 @@ pub(super) fn run(seed: u64) -> Tally {
 impl Case {
     fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
+        let few = chance.once_in(2);
         let time = TimeType(if chance.once_in(3) { "TIMESTAMP" } else { "TIMESTAMPTZ" });
         let media = TrialMedia::new(chance.seed());
         let engine = opened(&media, options(&mut chance));
@@ -103,6 +106,7 @@ impl Case {
             media,
             running: Some(engine),
             bases: all.into_iter().map(fed).collect(),
+            few,
             views: Vec::new(),
             named: 0,
             done: Vec::new(),
@@ -173,7 +177,7 @@ impl Case {
         let at = self.chance.below(self.bases.len());
         let count = match self.chance.below(8) {
             0 => 1,
-            1 => 600 + self.chance.below(1500),
+            1 if !self.few => 600 + self.chance.below(1500),
             _ => 1 + self.chance.below(60),
         };
         let handle = self.engine().stream(&self.bases[at].base.name).expect("it was created");
@@ -269,12 +273,14 @@ impl Case {
                 name: f.base.name.clone(),
                 columns: f.base.columns.clone(),
                 event_time: f.base.event_time,
+                wide: false,
             })
             .collect();
         relations.extend(self.views.iter().map(|v| Relation {
             name: v.name.clone(),
             columns: v.query.columns.clone(),
             event_time: false,
+            wide: v.query.wide,
         }));
         self.named += 1;
         let name = format!("v{}", self.named);
@@ -283,6 +289,7 @@ impl Case {
             relations: &relations,
             time: self.time,
             prefix: format!("c{}", self.named),
+            few: self.few,
         };
         let query = writer.query();
         self.must(&format!("CREATE MATERIALIZED VIEW {name} AS {}", query.sql));

@@ -11,6 +11,8 @@ pub(super) struct Relation {
     pub columns: Vec<Column>,
     /// Whether `first_value(x)` goes by the event time of its rows.
     pub event_time: bool,
+    /// Whether it may have as many rows as two others have pairs.
+    pub wide: bool,
 }
 
 /// A query and its columns.
@@ -19,6 +21,8 @@ pub(super) struct Query {
     pub sql: String,
     pub columns: Vec<Column>,
     pub reads: Vec<String>,
+    /// See [`Relation::wide`].
+    pub wide: bool,
 }
 
 /// What stands after `FROM`.
@@ -26,6 +30,7 @@ struct Input {
     text: String,
     columns: Vec<Column>,
     reads: Vec<String>,
+    wide: bool,
     event_time: bool,
     windowed: bool,
     /// Whether it is a subquery, whose columns may be constants.
@@ -39,12 +44,17 @@ pub(super) struct Writer<'a> {
     pub time: TimeType,
     /// Begins the names of the columns, so that they are names of no input.
     pub prefix: String,
+    /// Whether relations have few enough rows to be compared with each other.
+    pub few: bool,
 }
 
 const WINDOW_COLUMNS: [&str; 2] = ["window_start", "window_end"];
 
 impl Writer<'_> {
     pub(super) fn query(&mut self) -> Query {
+        if self.few && self.chance.once_in(2) {
+            return self.related();
+        }
         match self.chance.below(10) {
             0 | 1 => self.linear(),
             2 => self.distinct(),
@@ -57,11 +67,11 @@ impl Writer<'_> {
         self.chance.pick(self.relations).clone()
     }
 
-    fn column(&self, at: usize, kind: Kind) -> Column {
+    pub(super) fn column(&self, at: usize, kind: Kind) -> Column {
         Column { name: format!("{}_{at}", self.prefix), kind }
     }
 
-    fn filter(&mut self, columns: &[Column]) -> String {
+    pub(super) fn filter(&mut self, columns: &[Column]) -> String {
         if self.chance.once_in(2) {
             return String::new();
         }
@@ -89,7 +99,7 @@ impl Writer<'_> {
         let (items, columns) = self.items(&from);
         let filter = self.filter(&from.columns);
         let sql = format!("SELECT {items} FROM {}{filter}", from.text);
-        Query { sql, columns, reads: from.reads }
+        Query { sql, columns, wide: from.wide, reads: from.reads }
     }
 
     fn distinct(&mut self) -> Query {
@@ -100,11 +110,11 @@ impl Writer<'_> {
         let (items, columns) = self.listed(&from.columns, &kinds);
         let filter = self.filter(&from.columns);
         let sql = format!("SELECT DISTINCT {items} FROM {}{filter}", from.text);
-        Query { sql, columns, reads: from.reads }
+        Query { sql, columns, wide: from.wide, reads: from.reads }
     }
 
     /// One value for each of `kinds`, named.
-    fn listed(&mut self, from: &[Column], kinds: &[Kind]) -> (String, Vec<Column>) {
+    pub(super) fn listed(&mut self, from: &[Column], kinds: &[Kind]) -> (String, Vec<Column>) {
         let scope = Scope { columns: from, time: self.time, folded: false };
         let columns: Vec<Column> = (0..).zip(kinds).map(|(at, k)| self.column(at, *k)).collect();
         let texts: Vec<String> = columns
@@ -123,15 +133,17 @@ impl Writer<'_> {
         let mut reads = Vec::new();
         let mut arms = Vec::new();
         let mut columns = Vec::new();
+        let mut wide = false;
         for _ in 0..2 + self.chance.below(2) {
             let relation = self.relation();
+            wide |= relation.wide;
             let (items, named) = self.listed(&relation.columns, &kinds);
             columns = named;
             let filter = self.filter(&relation.columns);
             arms.push(format!("SELECT {items} FROM {}{filter}", relation.name));
             reads.push(relation.name);
         }
-        Query { sql: arms.join(&format!(" UNION{all} ")), columns, reads }
+        Query { sql: arms.join(&format!(" UNION{all} ")), columns, reads, wide }
     }
 
     /// A relation, a window over it, or a subquery.
@@ -150,6 +162,7 @@ impl Writer<'_> {
                     text: format!("({}) q", inner.sql),
                     columns: inner.columns,
                     reads: inner.reads,
+                    wide: inner.wide,
                     event_time: false,
                     windowed: false,
                     folded: true,
@@ -163,6 +176,7 @@ impl Writer<'_> {
                 text: relation.name.clone(),
                 columns: relation.columns,
                 reads: vec![relation.name],
+                wide: relation.wide,
                 event_time: relation.event_time,
                 windowed: false,
                 folded: false,
@@ -191,6 +205,7 @@ impl Writer<'_> {
             text,
             columns,
             reads: vec![relation.name],
+            wide: relation.wide,
             event_time: relation.event_time,
             windowed: true,
             folded: false,
@@ -239,6 +254,6 @@ impl Writer<'_> {
             };
             sql = format!("{sql} HAVING {having}");
         }
-        Query { sql, columns, reads: from.reads }
+        Query { sql, columns, wide: from.wide, reads: from.reads }
     }
 }
