@@ -21,6 +21,7 @@ mod id;
 mod json;
 mod key;
 mod limit;
+mod partition;
 mod updates;
 
 pub use clock::{Clock, EventTime};
@@ -32,4 +33,5 @@ pub use id::{CommitId, TreeId};
 pub use json::compact_json;
 pub use key::{KeyCodec, KeyRange, RangeRows, hash64, hash128};
 pub use limit::TimeLimit;
+pub use partition::{PartitionFunction, PartitionOrder, Reach};
 pub use updates::Updates;

@@ -22,6 +22,9 @@ pub enum FlowError {
         /// The type it does not fit.
         data_type: String,
     },
+    /// More than an operator can work with: the message says of what, and what to do.
+    #[error("{0}")]
+    Limit(String),
     /// The columns given are not the columns promised, or a stored state cannot be read: a bug
     /// or a damaged tree.
     #[error(transparent)]

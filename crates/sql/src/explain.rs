@@ -93,6 +93,12 @@ fn step(n: &ViewNode) -> String {
             format!("{} by {by}{also}", join(*kind))
         }
         ViewNode::Ranked { .. } => ranked(n),
+        ViewNode::Over { input, partition, calls, .. } => {
+            let keys: Vec<String> = partition.iter().map(|k| expr(k, input)).collect();
+            let by = if keys.is_empty() { "one partition".to_owned() } else { keys.join(", ") };
+            let calls: Vec<String> = calls.iter().map(|call| tidy(call)).collect();
+            format!("Over by {by}: [{}]", calls.join(", "))
+        }
         ViewNode::Union { .. } => "Union".to_owned(),
         ViewNode::Aggregate { input, keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
@@ -118,6 +124,7 @@ fn state(n: &ViewNode) -> Option<String> {
             Some("the wanted rows of each partition".to_owned())
         }
         ViewNode::Ranked { .. } => Some("the rows of each partition, never released".to_owned()),
+        ViewNode::Over { .. } => Some("the rows of each partition; never released".into()),
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };
             Some(format!("one per group{undo}"))

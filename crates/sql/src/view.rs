@@ -7,9 +7,11 @@
 //! What must hold: expressions read the columns of their node's input by position, and the
 //! types are exactly those of the batch plan of the same query.
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
-use yeoul_batch::ExprRef;
+use yeoul_batch::{ExprRef, PartitionFunction};
 
 /// A view's query, ready to be kept.
 #[derive(Clone, Debug)]
@@ -131,6 +133,19 @@ pub enum ViewNode {
         /// A column for the number, appended.
         rank: Option<FieldRef>,
         /// The columns of the output.
+        schema: SchemaRef,
+    },
+    /// Each row with what window functions say of it, which depends on the other rows of its partition.
+    Over {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// What rows are divided by; none: all rows are one partition.
+        partition: Vec<ExprRef>,
+        /// What is computed.
+        function: Arc<dyn PartitionFunction>,
+        /// How that is written in SQL, column by column.
+        calls: Vec<String>,
+        /// The columns of the input, then those of the function.
         schema: SchemaRef,
     },
     /// The rows of all inputs, whose schemas are the same up to names.
@@ -294,6 +309,7 @@ impl ViewNode {
             | Self::Lookup { schema, .. }
             | Self::Join { schema, .. }
             | Self::Ranked { schema, .. }
+            | Self::Over { schema, .. }
             | Self::Union { schema, .. }
             | Self::Aggregate { schema, .. } => schema,
             Self::Filter { input, .. } => input.schema(),
@@ -310,6 +326,7 @@ impl ViewNode {
             | Self::Window { input, .. }
             | Self::Lookup { input, .. }
             | Self::Ranked { input, .. }
+            | Self::Over { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
             Self::Join { left, right, .. } => vec![left, right],
             Self::Union { inputs, .. } => inputs.iter().collect(),
@@ -331,7 +348,7 @@ impl ViewNode {
                 come_only && left.append_only() && right.append_only()
             }
             Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
-            Self::Aggregate { .. } | Self::Ranked { .. } => false,
+            Self::Aggregate { .. } | Self::Ranked { .. } | Self::Over { .. } => false,
         }
     }
 }

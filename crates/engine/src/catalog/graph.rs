@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, FlowError, Function, Graph, GraphBuilder, JoinKind, JoinSpec,
-    LookupSpec, NamedExpr, NodeId, Order, RankFunction, RankedSpec, Window,
+    LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction, RankedSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -74,6 +74,12 @@ impl Building {
             (ViewNode::Join { schema, .. }, &[left, right]) => {
                 let joined = self.join(left, right, plan)?;
                 Ok(self.builder.named(joined, schema))
+            }
+            (ViewNode::Over { partition, function, schema, .. }, &[input]) => {
+                let (partition, function) = (partition.clone(), Arc::clone(function));
+                let spec = OverSpec { partition, function, rows_max: OverSpec::ROWS_MAX };
+                let over = self.builder.over(input, spec)?;
+                Ok(self.builder.named(over, schema))
             }
             (ViewNode::Ranked { schema, .. }, &[input]) => {
                 let ranked = self.builder.ranked(input, ranked(plan))?;
@@ -148,6 +154,9 @@ fn does(plan: &ViewNode) -> String {
         ViewNode::Ranked { partition, order, function, first, last, rank, .. } => {
             let (of, by, shown) = (all(partition), ordered(order), rank.is_some());
             format!("ranked {of:?} {by:?} {function:?} {first} {last} {shown}")
+        }
+        ViewNode::Over { partition, function, .. } => {
+            format!("over {:?} {function:?}", all(partition))
         }
         ViewNode::Union { .. } => "union".to_owned(),
         ViewNode::Aggregate { keys, calls, .. } => {
@@ -280,6 +289,7 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         | ViewNode::Lookup { schema, .. }
         | ViewNode::Join { schema, .. }
         | ViewNode::Ranked { schema, .. }
+        | ViewNode::Over { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],
     }

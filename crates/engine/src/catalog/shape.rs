@@ -180,6 +180,19 @@ impl Shapes {
             }
             ViewNode::Join { .. } => self.join(catalog, node),
             ViewNode::Ranked { .. } => self.ranked(catalog, node),
+            ViewNode::Over { input, partition, function, schema, .. } => {
+                let input = self.node(catalog, input);
+                let of = self.values(partition, &input);
+                // The function reads columns by position, and orders rows that tie by all of them.
+                let calls = self.known(format!("{function:?} of {of:?} {:?}", input.columns));
+                let fields = 0..function.fields().len();
+                let further = fields.map(|at| self.known(format!("over {calls} {at}")));
+                let further: Vec<Known> = further.collect();
+                let columns = input.columns.iter().copied().chain(further).collect();
+                let (of, types) = (texts(partition), types(schema));
+                let shape = format!("over {} {of:?} {function:?} {types}", input.shape);
+                Origin { rows: input.rows, columns, shape: self.known(shape) }
+            }
             ViewNode::Union { inputs, .. } => {
                 let inputs: Vec<Origin> = inputs.iter().map(|i| self.node(catalog, i)).collect();
                 let of =

@@ -12,6 +12,7 @@ mod law;
 mod lookup;
 mod numbers;
 mod order;
+mod over;
 mod path;
 mod replace;
 mod select;

@@ -4,7 +4,7 @@
 use super::support::{ok, open, run, settle};
 use yeoul_engine::Engine;
 
-const RELATIONS: &str = "
+pub(crate) const RELATIONS: &str = "
   CREATE STREAM events (id BIGINT, ts TIMESTAMPTZ, who BIGINT, ad BIGINT, kind VARCHAR,
                         price DOUBLE PRECISION, WATERMARK FOR ts AS ts - INTERVAL '5 seconds');
   CREATE STREAM clicks (id BIGINT, ts TIMESTAMPTZ, who BIGINT, ad BIGINT, WATERMARK FOR ts AS ts);
@@ -23,10 +23,10 @@ fn queries() -> Vec<(&'static str, &'static str)> {
 }
 
 /// A small generator (Knuth's multiplier), so that a failure repeats.
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
@@ -36,7 +36,7 @@ impl Draw {
         if self.below(9) == 0 { "NULL".to_owned() } else { self.below(bound).to_string() }
     }
 
-    fn pick<const N: usize>(&mut self, of: [&'static str; N]) -> &'static str {
+    pub(crate) fn pick<const N: usize>(&mut self, of: [&'static str; N]) -> &'static str {
         of[usize::try_from(self.below(N as u64)).expect("few")]
     }
 
@@ -46,7 +46,8 @@ impl Draw {
     }
 }
 
-fn change(engine: &Engine, draw: &mut Draw, id: &mut u64) {
+/// Changes the rows of one relation.
+pub(crate) fn change(engine: &Engine, draw: &mut Draw, id: &mut u64) {
     let mut rows = |make: &mut dyn FnMut(u64) -> String, count: u64| -> String {
         let rows: Vec<String> = (0..count)
             .map(|_| {
@@ -93,7 +94,8 @@ fn change(engine: &Engine, draw: &mut Draw, id: &mut u64) {
     ok(engine, &sql);
 }
 
-fn compare(engine: &Engine, names: &[(&str, &str)], when: &str) {
+/// Every view `v_name` equals its query.
+pub(crate) fn compare(engine: &Engine, names: &[(&str, &str)], when: &str) {
     settle(engine);
     for (name, query) in names {
         let sorted = |sql: &str| {

@@ -156,3 +156,112 @@ SELECT ad FROM events INTERSECT ALL SELECT ad FROM clicks
 
 -- except_all
 SELECT ad FROM events EXCEPT ALL SELECT ad FROM clicks
+
+-- over_lag
+SELECT id, lag(id) OVER (PARTITION BY ad ORDER BY ts, id) AS before, price - lag(price, 2, 0.0) OVER (PARTITION BY ad
+ORDER BY ts, id) AS more FROM events
+
+-- over_lead
+SELECT id, lead(id, 1, -1) OVER (PARTITION BY who ORDER BY ts, id) AS next FROM events
+
+-- over_ignore_nulls
+SELECT id, lag(ad) IGNORE NULLS OVER (PARTITION BY who ORDER BY id) AS known FROM events
+
+-- over_running
+SELECT id, sum(price) OVER w AS s, avg(price) OVER w AS a, min(price) OVER w AS low, count(*) OVER w AS n FROM events
+WINDOW w AS (PARTITION BY ad ORDER BY id)
+
+-- over_running_ties
+SELECT id, sum(price) OVER (PARTITION BY ad ORDER BY ts) AS s, rank() OVER (PARTITION BY ad ORDER BY ts) AS r FROM
+events
+
+-- over_rows
+SELECT id, sum(price) OVER (PARTITION BY ad ORDER BY ts, id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS s, count(who)
+OVER (PARTITION BY ad ORDER BY ts, id ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING) AS n FROM events
+
+-- over_rows_whole
+SELECT id, sum(who) OVER (PARTITION BY ad ORDER BY ts, id ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) AS s, max(who)
+OVER (PARTITION BY ad ORDER BY ts, id ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING) AS m FROM events
+
+-- over_rows_inexact
+SELECT id, sum(price / 3) OVER (PARTITION BY ad ORDER BY ts, id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM
+events
+
+-- over_range
+SELECT id, sum(price) OVER (PARTITION BY ad ORDER BY ts RANGE BETWEEN INTERVAL '1 minute' PRECEDING AND CURRENT ROW)
+AS s FROM events
+
+-- over_range_both
+SELECT id, count(*) OVER (ORDER BY ts RANGE BETWEEN INTERVAL '30 seconds' PRECEDING AND INTERVAL '30 seconds'
+FOLLOWING) AS n FROM clicks
+
+-- over_range_behind
+SELECT id, count(*) OVER (PARTITION BY ad ORDER BY ts RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS n FROM
+clicks
+
+-- over_groups
+SELECT id, sum(price) OVER (PARTITION BY ad ORDER BY who GROUPS BETWEEN 1 PRECEDING AND 1 FOLLOWING) AS s FROM events
+
+-- over_values
+SELECT id, first_value(id) OVER (PARTITION BY who ORDER BY ts, id) AS f, last_value(id) OVER (PARTITION BY who ORDER
+BY ts, id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS l, nth_value(id, 2) OVER (PARTITION BY who
+ORDER BY ts, id) AS second FROM events
+
+-- over_places
+SELECT id, row_number() OVER (PARTITION BY ad ORDER BY id) AS n, ntile(3) OVER (PARTITION BY ad ORDER BY id) AS t,
+percent_rank() OVER (PARTITION BY ad ORDER BY who) AS p, cume_dist() OVER (PARTITION BY ad ORDER BY who) AS c,
+dense_rank() OVER (PARTITION BY ad ORDER BY who) AS d FROM events
+
+-- over_several
+SELECT id, sum(price) OVER (PARTITION BY ad) AS of_ad, count(*) OVER (PARTITION BY who) AS of_who, row_number() OVER
+(ORDER BY id DESC) AS n, sum(price) OVER (PARTITION BY ad ORDER BY id DESC) AS rest FROM events
+
+-- over_all
+SELECT ad, cap, cap * 100 / sum(cap) OVER () AS share, count(*) OVER () AS n FROM ads
+
+-- over_table
+SELECT who, city, age - avg(age) OVER (PARTITION BY city) AS older, row_number() OVER (PARTITION BY city ORDER BY age
+DESC, who) AS n FROM users
+
+-- over_expression
+SELECT id, count(*) OVER (PARTITION BY ad % 3, kind = 'view' ORDER BY id) AS n FROM events
+
+-- over_filter
+SELECT id, count(*) FILTER (WHERE kind = 'click') OVER (PARTITION BY ad ORDER BY id) AS clicks FROM events
+
+-- over_duplicates
+SELECT ad, kind, row_number() OVER (PARTITION BY ad ORDER BY kind) AS n, count(*) OVER (PARTITION BY ad, kind) AS same
+FROM events
+
+-- over_aggregate
+SELECT ad, sum(price) AS s, sum(sum(price)) OVER (ORDER BY ad) AS running, rank() OVER (ORDER BY count(*) DESC, ad) AS
+place FROM events GROUP BY ad
+
+-- over_windows
+SELECT window_start, ad, n, n - lag(n) OVER (PARTITION BY ad ORDER BY window_start) AS more FROM (SELECT window_start,
+ad, count(*) AS n FROM TUMBLE(events, ts, INTERVAL '1 minute') GROUP BY 1, 2) v
+
+-- over_join
+SELECT e.id, a.campaign, sum(e.price) OVER (PARTITION BY a.campaign ORDER BY e.id) AS s FROM events e JOIN ads a ON
+a.ad = e.ad
+
+-- over_over
+SELECT id, n, sum(n) OVER (PARTITION BY who ORDER BY id) AS s FROM (SELECT id, who, row_number() OVER (PARTITION BY ad
+ORDER BY id) AS n FROM events) v
+
+-- over_joined
+SELECT e.id, e.n, c.id AS click FROM (SELECT id, ad, row_number() OVER (PARTITION BY ad ORDER BY id) AS n FROM events)
+e JOIN (SELECT id, ad, row_number() OVER (PARTITION BY ad ORDER BY id) AS n FROM clicks) c ON c.ad = e.ad AND c.n =
+e.n
+
+-- over_grouped
+SELECT ad, max(gap) AS longest FROM (SELECT ad, ts - lag(ts) OVER (PARTITION BY ad ORDER BY ts, id) AS gap FROM
+events) v GROUP BY ad
+
+-- over_last_known
+SELECT id, ad, n FROM (SELECT id, ad, count(*) OVER (PARTITION BY ad) AS n FROM events) v WHERE n > 5 AND ad > 2
+
+-- nexmark_like_6
+SELECT seller, avg(final) OVER (PARTITION BY seller ORDER BY at, ad ROWS BETWEEN 10 PRECEDING AND CURRENT ROW) AS a
+FROM (SELECT a.ad, a.campaign AS seller, max(e.price) AS final, max(e.ts) AS at FROM ads a JOIN events e ON a.ad =
+e.ad GROUP BY a.ad, a.campaign) q

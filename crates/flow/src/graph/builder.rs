@@ -12,7 +12,7 @@ use super::{Graph, SourceIndex, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Linear, Lookup, LookupSpec, Window};
-use crate::operator::{Join, JoinSpec, Operator, Ranked, RankedSpec};
+use crate::operator::{Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec};
 
 /// A node of a graph being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -222,6 +222,13 @@ impl GraphBuilder {
         let append_only = self.append_only(node);
         let ranked = Ranked::new(spec, self.schema(node), append_only, self.cache_bytes_max)?;
         Ok(self.operator(&[node], Box::new(ranked)))
+    }
+
+    /// Adds the columns of window functions; those of `node` come first.
+    pub fn over(&mut self, node: NodeId, spec: OverSpec) -> Result<NodeId, FlowError> {
+        let (input, append_only) = (self.schema(node), self.append_only(node));
+        let over = Over::new(spec, input, append_only, self.cache_bytes_max)?;
+        Ok(self.operator(&[node], Box::new(over)))
     }
 
     fn operator(&mut self, inputs: &[NodeId], operator: Box<dyn Operator>) -> NodeId {

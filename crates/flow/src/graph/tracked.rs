@@ -70,7 +70,10 @@ impl Tracked {
 }
 
 /// −`before` +`after`, rows that are in both left out.
-fn difference(before: &RecordBatch, after: &RecordBatch) -> Result<Option<Updates>, FlowError> {
+pub(crate) fn difference(
+    before: &RecordBatch,
+    after: &RecordBatch,
+) -> Result<Option<Updates>, FlowError> {
     let rows = concat_batches(&after.schema(), [before, after])?;
     let groups = Groups::of(rows.columns(), rows.num_rows())?;
     let mut diffs = vec![0i64; groups.count()];

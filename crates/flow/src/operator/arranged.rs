@@ -22,7 +22,7 @@ use super::known::Known;
 use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::graph::TreeShape;
-use crate::group::compact_batch;
+use crate::group::{Groups, compact_batch};
 
 /// One input of an operator, arranged.
 #[derive(Debug)]
@@ -175,6 +175,12 @@ impl Arrangement {
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
+}
+
+/// Each key of the rows once.
+pub(crate) fn keys_of(rows: &Updates, key_len: usize) -> Result<Vec<ArrayRef>, FlowError> {
+    let keys = &rows.rows().columns()[..key_len];
+    Ok(Groups::of(keys, rows.len())?.take(keys)?)
 }
 
 /// The rows of which no key is null, and the others.

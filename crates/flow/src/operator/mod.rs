@@ -12,6 +12,7 @@
 mod arranged;
 mod join;
 mod known;
+mod over;
 mod ranked;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use yeoul_batch::{Expr, ExprError, ExprRef, KeyRange, RangeRows, Updates};
 
 pub(crate) use join::Join;
 pub use join::{JoinKind, JoinSpec};
+pub(crate) use over::Over;
+pub use over::OverSpec;
 pub(crate) use ranked::Ranked;
 pub use ranked::{RankFunction, RankedSpec};
 

@@ -11,6 +11,8 @@ mod joins;
 #[cfg(test)]
 mod laws;
 #[cfg(test)]
+mod overs;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod ranked;

@@ -116,7 +116,11 @@ impl Lowering<'_> {
     }
 
     /// The expression in the type it is stored in.
-    fn stored(&self, expr: &Expr, scope: &Scope) -> Result<yeoul_batch::ExprRef, SqlError> {
+    pub(super) fn stored(
+        &self,
+        expr: &Expr,
+        scope: &Scope,
+    ) -> Result<yeoul_batch::ExprRef, SqlError> {
         let data_type = expr.get_type(scope.schema()).map_err(|e| self.fail(e))?;
         let lowered = match datatype::stored(&data_type) {
             Some(stored) if stored == data_type => scope.expr(expr, self.planner),

@@ -5,6 +5,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
+use super::{over, ranked};
 use crate::ast::Query;
 use crate::error::{ErrorKind, SqlError};
 
@@ -15,6 +16,9 @@ pub(super) fn plan(plan: &LogicalPlan, query: &Query) -> Result<(), SqlError> {
         if let Some(e) = node_error(node, query) {
             found = Some(e);
             return Ok(TreeNodeRecursion::Stop);
+        }
+        if matches!(node, LogicalPlan::Window(window) if ranked::counts_equal_rows(window)) {
+            return Ok(TreeNodeRecursion::Continue);
         }
         node.apply_expressions(|expr| {
             expr.apply(|e| match expr_error(e, query) {
@@ -116,13 +120,6 @@ pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
             hint: "say which rows come first: ORDER BY … LIMIT n, with constant numbers",
             words: &["LIMIT", "FETCH", "OFFSET"],
         },
-        LogicalPlan::Window(_) => Refusal {
-            what: "OVER (…)",
-            why: "a new row would change the answer of rows that are already there",
-            hint: "bound a rank in WHERE: ROW_NUMBER() OVER (PARTITION BY a ORDER BY b) AS n … \
-                   WHERE n <= 10; or use OVER in the query that reads the view",
-            words: &["OVER"],
-        },
         LogicalPlan::Unnest(_) => Refusal {
             what: "unnest",
             why: "only TUMBLE, HOP and CUMULATE make several rows of one",
@@ -179,6 +176,20 @@ fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {
             let e = e.detail("a view could not say so when a second row comes");
             let place = query.text.find_subquery(query.span).unwrap_or(query.span);
             Some(e.hint("aggregate it: (SELECT max(x) FROM …)").at(place))
+        }
+        Expr::WindowFunction(call) if over::needs_order(call) => {
+            let name = call.fun.name();
+            let e = SqlError::unsupported(format!("\"{name}\" needs an order in a view"));
+            let e =
+                e.detail("its answer would depend on the order in which rows happen to be read");
+            let upper = name.to_uppercase();
+            Some(
+                e.hint(format!("{name}(…) OVER (… ORDER BY y)")).at(place(&[
+                    upper.as_str(),
+                    "OVER",
+                ])
+                .unwrap_or(query.span)),
+            )
         }
         Expr::GroupingSet(_) => Some(
             SqlError::unsupported("grouping sets cannot be kept in a view yet")

@@ -33,6 +33,11 @@ impl Scope {
         Self { schema: schema.clone(), columns: (0..schema.fields().len()).collect() }
     }
 
+    /// Columns under the names of `schema`, at `columns` of the rows.
+    pub(super) fn at(schema: &DFSchema, columns: Vec<usize>) -> Self {
+        Self { schema: schema.clone(), columns }
+    }
+
     /// The same columns under the names of `schema`.
     pub(super) fn renamed(&self, schema: &DFSchema) -> Self {
         Self { schema: schema.clone(), columns: self.columns.clone() }
@@ -174,7 +179,7 @@ impl Expr for Described {
 }
 
 /// How an expression is written in SQL, its columns without the relation they are of.
-fn text(expr: &LogicalExpr) -> String {
+pub(super) fn text(expr: &LogicalExpr) -> String {
     let plain = expr
         .clone()
         .transform_up(|e| match e {

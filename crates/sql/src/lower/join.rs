@@ -47,7 +47,11 @@ impl Lowering<'_> {
 
     /// An input whose rows are exactly what is seen of it.
     pub(super) fn narrowed(&self, plan: &LogicalPlan) -> Result<Lowered, SqlError> {
-        let lowered = self.node(plan)?;
+        self.exactly_seen(self.node(plan)?)
+    }
+
+    /// The same rows with the columns that are seen, and no others.
+    pub(super) fn exactly_seen(&self, lowered: Lowered) -> Result<Lowered, SqlError> {
         let width = lowered.node.schema().fields().len();
         if lowered.scope.columns.iter().copied().eq(0..width) {
             return Ok(lowered);

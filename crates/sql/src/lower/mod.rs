@@ -14,6 +14,7 @@ mod expr;
 mod fast;
 mod join;
 mod lookup;
+mod over;
 mod ranked;
 mod values;
 mod window;
@@ -221,6 +222,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
         | ViewNode::Union { schema: names, .. }
         | ViewNode::Join { schema: names, .. }
         | ViewNode::Ranked { schema: names, .. }
+        | ViewNode::Over { schema: names, .. }
         | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
         ViewNode::Aggregate { keys, calls, schema: names, .. } => {
@@ -286,16 +288,16 @@ impl Lowering<'_> {
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Join(join) if lookup::is_lookup(join) => self.lookup(join),
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => match self.numbered(window)? {
+                Some(numbered) => Ok(numbered),
+                None => self.over(window),
+            },
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::Unnest(u) => self.unnest(u),
             LogicalPlan::Values(v) => self.values(v),
             LogicalPlan::Limit(limit) => self.limit(limit),
             // The rows of a view have no order, nor have those of a step.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
-            LogicalPlan::Window(w) => match self.numbered(w)? {
-                Some(numbered) => Ok(numbered),
-                None => Err(check::refused(plan, self.query)),
-            },
             LogicalPlan::EmptyRelation(e) => self.empty(e),
             other => Err(check::refused(other, self.query)),
         }

@@ -66,8 +66,12 @@ fn numbering(window: &Window) -> Option<Numbering<'_>> {
     })
 }
 
-/// Whether the numbers are decided by the rows, although nothing orders them: rows of a partition are
-/// equal.
+/// Whether a window node numbers rows that are equal: the numbers follow from the rows without an order.
+pub(super) fn counts_equal_rows(window: &Window) -> bool {
+    numbering(window).is_some_and(|numbering| all_are_equal(window, &numbering))
+}
+
+/// Whether the rows of a partition are equal.
 fn all_are_equal(window: &Window, numbering: &Numbering<'_>) -> bool {
     let columns = window.input.schema().columns();
     columns.iter().all(|c| numbering.partition.iter().any(|p| p.try_as_col() == Some(c)))

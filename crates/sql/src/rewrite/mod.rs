@@ -9,6 +9,7 @@
 //! | columns of the answer with the same name | each with a mark behind it, which [`shown`] takes off |
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
 //! | `CAST(2.5 AS INTEGER)` | `CAST(3 AS INTEGER)` |
+//! | `OVER (w ROWS …)`, `w` being `(PARTITION BY a)` | `OVER (PARTITION BY a ROWS …)` |
 //! | `TABLE t` | `SELECT * FROM t` |
 //! | `mod(a, b)` | `(a % b)` |
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
@@ -22,6 +23,7 @@ mod alias;
 mod call;
 mod compared;
 mod name;
+mod named;
 mod pattern;
 mod similar;
 mod window;
@@ -53,6 +55,9 @@ pub(crate) fn query(
         within,
     };
     if let ControlFlow::Break(e) = query.visit(&mut words) {
+        return Err(*e);
+    }
+    if let ControlFlow::Break(e) = query.visit(&mut named::NamedWindows { text, within }) {
         return Err(*e);
     }
     let mut aliases = alias::Aliases::new(context, text, within);

@@ -3,6 +3,7 @@
 //! The twin that runs a `ViewPlan` here is as slow and plain as it can be: windows by scanning,
 //! aggregates by giving DataFusion the evaluated keys and arguments as a table.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::datasource::MemTable;
+use yeoul_batch::{ExprRef, PartitionFunction};
 use yeoul_sql::{
     AggregateCall, AggregateFunction, Statement, ViewNode, ViewPlan, WindowKind, parse,
 };
@@ -37,6 +40,9 @@ const VIEWS: &[&str] = &[
     "WITH per_user AS (SELECT user_id, count(*) AS n FROM events GROUP BY user_id) SELECT n, count(*) AS users FROM per_user GROUP BY n",
     "SELECT date_trunc('minute', ts) AS m, kind, approx_count_distinct(user_id) AS users FROM events GROUP BY 1, 2",
     "SELECT visit, count(*) AS n FROM events WHERE visit <> '01010101-0101-0101-0101-010101010101' GROUP BY visit",
+    "SELECT event_id, lag(price) OVER (PARTITION BY user_id ORDER BY ts, event_id) AS before, sum(price) OVER (PARTITION BY user_id ORDER BY ts, event_id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS s FROM events",
+    "SELECT user_id, ts, ts - lag(ts) OVER w AS pause, sum(price) OVER w AS spent, avg(price) OVER (w ROWS BETWEEN 9 PRECEDING AND CURRENT ROW) AS usual FROM events WINDOW u AS (PARTITION BY user_id), w AS (u ORDER BY ts, event_id)",
+    "SELECT product_id, category, count(*) OVER (PARTITION BY category) AS n, rank() OVER (ORDER BY price DESC) AS place, count(*) OVER () AS total FROM products",
     "SELECT window_start, kind FROM TUMBLE(events, ts, INTERVAL '1 minute') WHERE window_start >= '2026-01-01 00:02:00Z'",
     "SELECT w.window_start, w.user_id, max(w.price) AS top FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) w WHERE w.user_id LIKE 'u%' AND w.product_id BETWEEN 0 AND 1 GROUP BY w.window_start, w.user_id",
 ];
@@ -129,6 +135,10 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
         ViewNode::Lookup { .. } | ViewNode::Join { .. } | ViewNode::Ranked { .. } => {
             panic!("the engine tests what is made of several rows")
         }
+        ViewNode::Over { input, partition, function, schema, .. } => {
+            let rows = Box::pin(run(shop, input)).await;
+            over(&rows, partition, &**function, schema)
+        }
         ViewNode::Union { inputs, schema } => {
             let mut all = Vec::new();
             for input in inputs {
@@ -147,6 +157,28 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
 
 fn with_columns(schema: &SchemaRef, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(schema), columns).unwrap()
+}
+
+/// Each partition by itself.
+fn over(
+    rows: &RecordBatch,
+    partition: &[ExprRef],
+    function: &dyn PartitionFunction,
+    schema: &SchemaRef,
+) -> RecordBatch {
+    let keys: Vec<ArrayRef> = partition.iter().map(|k| k.evaluate(rows).unwrap()).collect();
+    let mut partitions: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
+    for row in 0..rows.num_rows() {
+        let key = keys.iter().map(|k| array_value_to_string(k, row).unwrap()).collect();
+        partitions.entry(key).or_default().push(u32::try_from(row).unwrap());
+    }
+    let each = partitions.into_values().map(|of| {
+        let rows = take_record_batch(rows, &UInt32Array::from(of)).unwrap();
+        #[expect(clippy::single_range_in_vec_init, reason = "there is one partition")]
+        let answers = function.evaluate(&rows, &[0..rows.num_rows()]).unwrap();
+        with_columns(schema, rows.columns().iter().cloned().chain(answers).collect())
+    });
+    concat_batches(schema, &each.collect::<Vec<_>>()).unwrap()
 }
 
 /// Every window that could hold the time, tried one after another.

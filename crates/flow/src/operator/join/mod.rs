@@ -24,7 +24,7 @@ use yeoul_batch::Updates;
 
 pub use spec::{JoinKind, JoinSpec};
 
-use super::arranged::{Arrangement, Stored, apart};
+use super::arranged::{Arrangement, Stored, apart, keys_of};
 use super::{Operator, Step};
 use crate::error::FlowError;
 use crate::graph::TreeShape;
@@ -260,12 +260,6 @@ impl Operator for Join {
         out.retain(|updates| !updates.is_empty());
         Ok(out)
     }
-}
-
-/// Each key of the rows once.
-fn keys_of(rows: &Updates, key_len: usize) -> Result<Vec<ArrayRef>, FlowError> {
-    let keys = &rows.rows().columns()[..key_len];
-    Ok(Groups::of(keys, rows.len())?.take(keys)?)
 }
 
 /// Each key of the updates of both sides once.
