@@ -28,7 +28,7 @@ pub use clock::{Clock, EventTime};
 pub use combine::Combine;
 pub use decode::{DecodeOptions, FieldPath, Format, TimestampUnit};
 pub use expr::{ColumnExpr, Expr, ExprError, ExprRef};
-pub use field::{JSONB, LENGTH_KEY, TYPE_KEY, UUID};
+pub use field::{ADDED_KEY, ADDED_NULL, JSONB, LENGTH_KEY, TYPE_KEY, UUID, WAS_KEY, WAS_SEPARATOR};
 pub use id::{CommitId, TreeId};
 pub use json::compact_json;
 pub use key::{KeyCodec, KeyRange, RangeRows, hash64, hash128};

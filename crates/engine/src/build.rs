@@ -76,8 +76,7 @@ pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>) {
 
 fn finish(shared: &Shared, build: BuildId, complete: CommitId) -> Result<(), EngineError> {
     while shared.store.stats().checkpoint_commit < complete {
-        if shared.builds.lock().is_none() {
-            // The engine is stopping.
+        if shared.is_stopping() {
             return Ok(());
         }
         shared.ask(|reply| Job::BeginCheckpoint { reply })?;

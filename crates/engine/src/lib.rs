@@ -45,7 +45,7 @@ pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle, decode_opti
 pub use error::{EngineError, ErrorKind};
 pub use letters::{Letter, LetterId, Replayed};
 pub use options::{EngineOptions, Secrets};
-pub use project::Applied;
+pub use project::{Applied, Change, PlannedStep};
 pub use reports::{SourceReport, SourceState};
 pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session, renamed};
 pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLimit};

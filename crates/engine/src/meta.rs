@@ -5,18 +5,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::commit::HistoryRecord;
 use crate::error::{EngineError, ErrorKind};
 
 /// The newest version, and the newest one read.
 const VERSION: u32 = 2;
-/// The version that is written while no view is being replaced.
+/// The version that is written while there is nothing that needs the newest.
 const VERSION_PLAIN: u32 = 1;
 
 /// The state as of one commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
-    /// 1, or 2 when a view is being replaced: a program that knows only 1 would take its new version for
-    /// the view.
+    /// 1, or 2 when a view is being replaced or a relation was altered: a program that knows only 1 would
+    /// take the new version for the view, and could not read older parts.
     pub version: u32,
     /// The next relation's number.
     pub next_relation: u32,
@@ -70,6 +71,9 @@ pub(crate) struct RelationMeta {
     /// A version of a view that is being built beside the one of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionMeta>,
+    /// What became of the columns of a relation that was altered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryRecord>,
     /// The newest event time seen, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_us: Option<i64>,
@@ -130,8 +134,9 @@ pub(crate) struct Counts {
 impl Meta {
     /// The version that these relations need.
     pub(crate) fn version_of(relations: &[RelationMeta]) -> u32 {
-        let replaced = relations.iter().any(|relation| relation.version.is_some());
-        if replaced { VERSION } else { VERSION_PLAIN }
+        let newer =
+            |relation: &RelationMeta| relation.version.is_some() || relation.history.is_some();
+        if relations.iter().any(newer) { VERSION } else { VERSION_PLAIN }
     }
 
     /// The bytes for the manifest.
@@ -183,6 +188,7 @@ mod tests {
             created,
             building: false,
             version: None,
+            history: None,
             newest_us: None,
         };
         let stream = relation(2, "e", "CREATE STREAM e (\"t\" TIMESTAMP)", &[1], 7);

@@ -15,8 +15,8 @@ use yeoul_store::{
 };
 
 use crate::catalog::{
-    Body, BuildId, Catalog, LATE_ROWS, Relation, RelationId, Version, ViewBody, build_graph,
-    dead_letters, dead_letters_without_key, late_rows, logged_letters,
+    Body, BuildId, Catalog, Definer, LATE_ROWS, Relation, RelationId, Version, ViewBody,
+    build_graph, dead_letters, dead_letters_without_key, late_rows, logged_letters,
 };
 use crate::commit::{
     Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, MoveRecord, SourceKey,
@@ -172,8 +172,11 @@ fn load_relation(
         }
         None => {
             let statement = planning.statement(&known.sql)?;
-            let (id, trees) = (RelationId(known.id), Some(known.trees.as_slice()));
-            state.define(planning, &statement, &known.sql, id, created, trees)?
+            let (id, trees) = (RelationId(known.id), known.trees.as_slice());
+            let history = known.history.as_ref().map(|h| Arc::new(h.history())).unwrap_or_default();
+            let catalog = Arc::clone(&state.catalog);
+            let definer = Definer { catalog: &catalog, planning, id, created, history };
+            state.define_by(&definer, &statement, &known.sql, Some(trees))?
         }
     };
     let relation = Arc::new(relation);

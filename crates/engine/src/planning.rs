@@ -5,10 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::TableReference;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ScalarUDF, TableSource};
+use yeoul_batch::{ADDED_KEY, WAS_KEY};
 use yeoul_sql::{CreateView, Planner, RelationKind, Statement, ViewPlan};
 
 use crate::catalog::{Body, Catalog, Relation};
@@ -75,11 +77,24 @@ fn described(relation: &Relation) -> yeoul_sql::Relation {
     };
     yeoul_sql::Relation {
         kind: relation.kind,
-        schema: Arc::clone(&relation.schema),
+        schema: plain_schema(&relation.schema),
         primary_key: relation.primary_key().to_vec(),
         event_time,
         append_only: relation.append_only(),
     }
+}
+
+/// The columns without what is said of older parts: views have parts of their own.
+fn plain_schema(schema: &SchemaRef) -> SchemaRef {
+    if !yeoul_store::may_differ(schema) {
+        return Arc::clone(schema);
+    }
+    let plain = |field: &FieldRef| {
+        let mut metadata = field.metadata().clone();
+        metadata.retain(|key, _| key != WAS_KEY && key != ADDED_KEY);
+        Field::clone(field).with_metadata(metadata)
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
 }
 
 fn visible_names(catalog: &Catalog) -> Vec<String> {

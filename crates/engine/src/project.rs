@@ -1,11 +1,17 @@
 //! A project's SQL files, applied to an engine: what is there already as it is written stays, what is
 //! missing is created, in an order in which everything finds what it reads.
 
+mod difference;
+mod rehearsal;
+
 use yeoul_sql::{Spanned, Statement};
 
+use crate::catalog::Body;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::session::Session;
+
+pub use rehearsal::{Change, PlannedStep};
 
 /// What applying a project did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,14 +40,7 @@ impl Engine {
     async fn apply_files(&self, files: &[(String, String)]) -> Result<Applied, EngineError> {
         let session = self.session();
         session.in_background()?;
-        let mut waiting = Vec::new();
-        for (file, text) in files {
-            let statements = session.parse(text).map_err(|e| e.in_file(file))?;
-            for statement in statements {
-                let name = created_name(&statement).map_err(|e| e.in_file(file))?;
-                waiting.push(Definition { file, name, statement });
-            }
-        }
+        let mut waiting = definitions(&session, files)?;
         let mut applied = Applied::default();
         while !waiting.is_empty() {
             let before = waiting.len();
@@ -65,6 +64,20 @@ impl Engine {
         Ok(applied)
     }
 
+    /// What of the definitions does nothing, for people: streams that nobody reads.
+    // Views whose state never ends belong here too; a plan does not say yet when state is released.
+    #[must_use]
+    pub fn idle_definitions(&self) -> Vec<String> {
+        let world = self.shared.world.load();
+        let idle = |relation: &&std::sync::Arc<crate::catalog::Relation>| {
+            matches!(relation.body, Body::Stream(_))
+                && !relation.sql.is_empty()
+                && world.catalog.readers_of(relation.id).is_empty()
+        };
+        let streams = world.catalog.relations().filter(idle);
+        streams.map(|stream| format!("no view reads stream \"{}\"", stream.name)).collect()
+    }
+
     async fn apply_one(
         &self,
         session: &Session,
@@ -73,16 +86,19 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let name = &definition.name;
         if let Some(sql) = self.definition(name) {
-            if words(&sql).eq(words(definition.statement.sql())) {
+            let old = self.shared.planning.statement(&sql)?;
+            let differs = difference::differences(&old, &definition.statement.node);
+            if differs.is_empty() {
                 applied.kept.push(name.clone());
                 return Ok(());
             }
+            let differs: Vec<String> = differs.into_iter().map(|d| d.text).collect();
             return Err(EngineError::new(
                 ErrorKind::Conflict,
                 format!("\"{name}\" exists with another definition"),
             )
-            .with_detail(format!("it was created by: {sql}"))
-            .with_hint("drop it first, or put the definition back as it was"));
+            .with_detail(differs.join("\n"))
+            .with_hint("yeoul plan says what it takes to change it, yeoul apply does it"));
         }
         session.run_statement(&definition.statement).await?;
         applied.created.push(name.clone());
@@ -90,9 +106,20 @@ impl Engine {
     }
 }
 
-/// Definitions are the same if they differ in white space only.
-fn words(sql: &str) -> impl Iterator<Item = &str> {
-    sql.split_whitespace()
+/// The definitions of files.
+fn definitions<'a>(
+    session: &Session,
+    files: &'a [(String, String)],
+) -> Result<Vec<Definition<'a>>, EngineError> {
+    let mut all = Vec::new();
+    for (file, text) in files {
+        let statements = session.parse(text).map_err(|e| e.in_file(file))?;
+        for statement in statements {
+            let name = created_name(&statement).map_err(|e| e.in_file(file))?;
+            all.push(Definition { file, name, statement });
+        }
+    }
+    Ok(all)
 }
 
 fn created_name(statement: &Spanned<Statement>) -> Result<String, EngineError> {

@@ -44,6 +44,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// Whether the engine has begun to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.builds.lock().is_none()
+    }
+
     /// Hands a view to the thread that builds.
     pub(crate) fn start_build(&self, task: Task) -> Result<(), EngineError> {
         let builds = self.builds.lock();

@@ -65,7 +65,7 @@ fn of_kind(world: &World, kind: RelationKind) -> Vec<&Arc<Relation>> {
     world.catalog.relations().filter(|relation| relation.kind == kind).collect()
 }
 
-fn rows(world: &World, relation: &Relation) -> u64 {
+fn stored_rows(world: &World, relation: &Relation) -> u64 {
     world.snapshot.tree(relation.tree()).map_or(0, |tree| tree.rows())
 }
 
@@ -84,7 +84,7 @@ fn streams(world: &World, kind: RelationKind) -> RecordBatch {
         relations.iter().map(|r| world.watermarks.get(&r.id).copied()).collect();
     batch(vec![
         ("name", texts(relations.iter().map(|r| &r.name))),
-        ("rows", numbers(relations.iter().map(|r| rows(world, r)))),
+        ("rows", numbers(relations.iter().map(|r| stored_rows(world, r)))),
         ("memory_bytes", memory),
         ("disk_bytes", disk),
         ("parts", parts),
@@ -171,6 +171,7 @@ fn views(world: &World) -> RecordBatch {
             Arc::new(rows.iter().map(|row| row.2.clone()).collect::<StringViewArray>()),
         ),
         ("eta_seconds", Arc::new(rows.iter().map(|row| row.0.3).collect::<Float64Array>())),
+        ("rows", numbers(views.iter().map(|r| stored_rows(world, r)))),
     ])
 }
 

@@ -71,6 +71,9 @@ pub enum Statement {
     CreateTable(CreateTable),
     /// `CREATE MATERIALIZED VIEW`.
     CreateView(CreateView),
+    /// `CREATE OR REPLACE MATERIALIZED VIEWS $$ … $$`: several views, which are replaced at once. Each is a
+    /// [`Statement::CreateView`].
+    ReplaceViews(Vec<Spanned<Statement>>),
     /// `DROP STREAM | TABLE | [MATERIALIZED] VIEW`.
     Drop(Drop),
     /// `ALTER STREAM | TABLE | [MATERIALIZED] VIEW`.
@@ -124,6 +127,8 @@ pub struct CreateStream {
     pub if_not_exists: bool,
     /// The columns.
     pub columns: Vec<Column>,
+    /// The options as they are written.
+    pub written: Vec<WrittenOption>,
     /// `WATERMARK FOR column AS column - INTERVAL …`.
     pub watermark: Option<Watermark>,
     /// What stands in `WITH`.
@@ -182,6 +187,8 @@ pub struct CreateTable {
     pub if_not_exists: bool,
     /// The columns.
     pub columns: Vec<Column>,
+    /// The options as they are written.
+    pub written: Vec<WrittenOption>,
     /// The columns of the primary key, by position, in the order they were named. Without any the
     /// table keeps every row: each has a hidden number of its own.
     pub primary_key: Vec<usize>,
@@ -226,6 +233,49 @@ pub struct Alter {
 pub enum AlterAction {
     /// `CANCEL REPLACE`: the version that is being built is given up.
     CancelReplace,
+    /// `ADD COLUMN [IF NOT EXISTS] column type [NOT NULL] [DEFAULT constant]`.
+    AddColumn {
+        /// The column.
+        column: Column,
+        /// What the rows that are there have in it.
+        default: Option<String>,
+        /// No error when it is there already.
+        if_not_exists: bool,
+    },
+    /// `DROP COLUMN [IF EXISTS] column`.
+    DropColumn {
+        /// The column.
+        name: Name,
+        /// No error when it is not there.
+        if_exists: bool,
+    },
+    /// `RENAME COLUMN from TO to`.
+    RenameColumn {
+        /// What it is called.
+        from: Name,
+        /// What it will be called.
+        to: Name,
+    },
+    /// `ALTER COLUMN column TYPE type`.
+    ColumnType {
+        /// The column.
+        name: Name,
+        /// Its new type.
+        field: FieldRef,
+    },
+    /// `SET (name = 'value', …)`.
+    Set(Vec<WrittenOption>),
+    /// `RENAME TO name`.
+    Rename(Name),
+}
+
+/// An option as it is written: a `${NAME}` in it is kept as such.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenOption {
+    /// Its name.
+    pub name: String,
+    /// Its value with its quotes.
+    pub value: String,
 }
 
 /// What a `DROP` or an `ALTER` is about.

@@ -13,6 +13,7 @@
 //!
 //! Not here: anything that runs. No catalog of its own, no rows, no disk, no clock.
 
+mod alter;
 mod assign;
 mod ast;
 mod catalog;
@@ -37,11 +38,13 @@ mod text;
 mod translate;
 mod view;
 
+pub use alter::{Altered, ColumnHistory, altered};
 pub use assign::assign;
 pub use ast::{
     Alter, AlterAction, Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable,
     CreateView, Delete, Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind,
     Query, SetSetting, Show, Spanned, Statement, StreamOptions, Transaction, Update, Watermark,
+    WrittenOption,
 };
 pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;

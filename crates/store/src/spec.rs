@@ -50,7 +50,7 @@ pub struct PartitionBy {
     pub width_us: i64,
 }
 
-/// A tree's definition. It does not change while the tree lives.
+/// A tree's definition. [`crate::Store::alter_tree`] says what of it may change.
 #[derive(Clone, Debug)]
 pub struct TreeSpec {
     /// Its number in this store.

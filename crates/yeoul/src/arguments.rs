@@ -30,6 +30,10 @@ pub(crate) enum Command {
         /// The project's folder
         dir: PathBuf,
     },
+    /// Say what it takes to bring an instance to what its project says
+    Plan(PlanArguments),
+    /// Bring an instance to what its project says
+    Apply(ApplyArguments),
     /// Say what a data folder or one of its files holds
     Inspect {
         /// A data folder, or a log segment, manifest or part in it
@@ -70,6 +74,32 @@ pub(crate) struct RunArguments {
     /// Read every source to its end, then stop. Nothing is served unless an address is given
     #[arg(long)]
     pub(crate) until_drained: bool,
+}
+
+/// `yeoul plan`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct PlanArguments {
+    /// The project's folder
+    pub(crate) dir: PathBuf,
+
+    /// A running instance; without it, a stopped one
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) url: Option<String>,
+
+    /// The data folder of a stopped instance, instead of what yeoul.toml says
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// `yeoul apply`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ApplyArguments {
+    #[command(flatten)]
+    pub(crate) plan: PlanArguments,
+
+    /// Let go what is stored and not in the project any more, without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// `yeoul sql`.
@@ -250,6 +280,8 @@ mod tests {
             "yeoul sql --url postgres://localhost/yeoul -c SELECT --format csv",
             "yeoul sql --data d -f x.sql --format json",
             "yeoul check examples/ads",
+            "yeoul plan examples/ads --url postgres://localhost/yeoul",
+            "yeoul apply examples/ads --data d --yes",
             "yeoul inspect d/manifest",
             "yeoul audit --data d",
             "yeoul dead-letters list clicks --http 127.0.0.1:1",

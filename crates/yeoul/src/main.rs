@@ -57,6 +57,8 @@ fn dispatch(command: Command) -> Result<Exit, Failure> {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Sql(arguments) => commands::sql::run(&arguments),
         Command::Check { dir } => commands::check::run(&dir),
+        Command::Plan(arguments) => commands::plan::plan(&arguments),
+        Command::Apply(arguments) => commands::plan::apply(&arguments),
         Command::Inspect { path } => commands::inspect::run(&path),
         Command::DeadLetters(arguments) => commands::dead_letters::run(&arguments),
         Command::Audit { data } => commands::audit::run(&data),

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use yeoul_batch::{Combine, CommitId, TreeId};
+use yeoul_batch::{ADDED_KEY, ADDED_NULL, Combine, CommitId, TreeId, WAS_KEY, WAS_SEPARATOR};
 use yeoul_flow::{Graph, TreeShape};
 use yeoul_sql::{
-    Column, CreateStream, CreateTable, CreateView, PartitionUnit, RelationKind, Statement,
+    Column, ColumnHistory, CreateStream, CreateTable, CreateView, PartitionUnit, RelationKind,
+    Statement,
 };
 use yeoul_store::{PartitionBy, Rule, TreeSpec};
 
@@ -38,6 +39,8 @@ pub(crate) struct Definer<'a> {
     pub id: RelationId,
     /// The commit that creates it.
     pub created: CommitId,
+    /// What became of its columns, when it was there before.
+    pub history: Arc<ColumnHistory>,
 }
 
 impl Definer<'_> {
@@ -62,7 +65,7 @@ impl Definer<'_> {
         sql: &str,
         tree: TreeId,
     ) -> Result<Relation, EngineError> {
-        let schema = schema_of(&create.columns);
+        let schema = schema_of(&create.columns, &self.history);
         let options = &create.options;
         let event_time = create.watermark.as_ref().map(|w| w.column);
         let keeps_rows = options.retention.is_none_or(|kept| kept.0 > 0);
@@ -133,7 +136,7 @@ impl Definer<'_> {
         sql: &str,
         tree: TreeId,
     ) -> Result<Relation, EngineError> {
-        let schema = schema_of(&create.columns);
+        let schema = schema_of(&create.columns, &self.history);
         if create.primary_key.is_empty() {
             let (schema_with_id, key) = row_id::added(&schema)?;
             let whole = self.keyed_table(create, sql, tree, schema_with_id, key);
@@ -257,13 +260,31 @@ impl Definer<'_> {
             schema,
             trees,
             view,
+            history: Arc::clone(&self.history),
             body,
         }
     }
 }
 
-fn schema_of(columns: &[Column]) -> SchemaRef {
-    Arc::new(Schema::new(columns.iter().map(|c| Arc::clone(&c.field)).collect::<Vec<_>>()))
+/// The columns of a relation; when it was altered, with what reading older parts takes.
+fn schema_of(columns: &[Column], history: &ColumnHistory) -> SchemaRef {
+    let altered = *history != ColumnHistory::default();
+    let field = |column: &Column| match altered {
+        false => Arc::clone(&column.field),
+        true => Arc::new(altered_field(&column.field, history)),
+    };
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+fn altered_field(field: &Field, history: &ColumnHistory) -> Field {
+    let mut metadata = field.metadata().clone();
+    let was = history.was.get(field.name()).cloned().unwrap_or_default();
+    metadata.insert(WAS_KEY.to_owned(), was.join(&WAS_SEPARATOR.to_string()));
+    if let Some(value) = history.added.get(field.name()) {
+        let value = value.clone().unwrap_or_else(|| ADDED_NULL.to_owned());
+        metadata.insert(ADDED_KEY.to_owned(), value);
+    }
+    field.clone().with_metadata(metadata)
 }
 
 /// A table's columns with the hidden two of its tree.

@@ -147,6 +147,7 @@ fn relation(
         schema,
         trees: vec![spec],
         view,
+        history: Arc::default(),
         body,
     }
 }

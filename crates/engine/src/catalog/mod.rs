@@ -15,7 +15,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use yeoul_batch::{CommitId, DecodeOptions, TimeLimit, TreeId};
 use yeoul_flow::{Graph, SourceIndex};
-use yeoul_sql::{Connector, OnError, RelationKind, ViewPlan, did_you_mean, quoted};
+use yeoul_sql::{ColumnHistory, Connector, OnError, RelationKind, ViewPlan, did_you_mean, quoted};
 use yeoul_store::TreeSpec;
 
 pub(crate) use define::Definer;
@@ -54,6 +54,8 @@ pub(crate) struct Relation {
     pub trees: Vec<TreeSpec>,
     /// How rows of its own tree become its rows.
     pub view: TreeView,
+    /// What became of its columns since it was created.
+    pub history: Arc<ColumnHistory>,
     /// What only its kind has.
     pub body: Body,
 }
@@ -239,6 +241,16 @@ impl Catalog {
         let mut readers: Vec<_> = self.by_id.values().filter(reads).cloned().collect();
         readers.sort_by_key(|relation| relation.id);
         readers
+    }
+
+    /// With `relation` in the place of the one of its number, which may have another name.
+    #[must_use]
+    pub(crate) fn with_altered(&self, relation: Arc<Relation>) -> Self {
+        let mut next = self.clone();
+        if let Some(old) = next.by_id.get(&relation.id) {
+            next.by_name.remove(&old.name);
+        }
+        next.with(relation)
     }
 
     /// With one more.

@@ -51,6 +51,7 @@ pub(super) fn hidden(whole: Relation, schema: SchemaRef) -> Relation {
         schema,
         trees: whole.trees.clone(),
         view: TreeView::Merged { rule, keys: HashMap::new() },
+        history: Arc::clone(&whole.history),
         body: Body::Table(TableBody {
             key: body.key.clone(),
             on_error: body.on_error,

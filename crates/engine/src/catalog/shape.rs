@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use arrow::datatypes::Schema;
-use yeoul_batch::ExprRef;
+use yeoul_batch::{ADDED_KEY, ExprRef, WAS_KEY};
 use yeoul_sql::{AggregateCall, ViewNode, ViewPlan};
 
 use super::{Body, Catalog, Relation, RelationId};
@@ -77,6 +77,11 @@ impl Shapes {
         Shape { whole, state }
     }
 
+    /// From now on relations are looked at again: a change may have moved their columns.
+    pub(crate) fn forget_relations(&mut self) {
+        self.relations.clear();
+    }
+
     fn known(&mut self, text: String) -> Known {
         let next = self.known.len();
         *self.known.entry(text).or_insert(next)
@@ -90,9 +95,10 @@ impl Shapes {
             Body::View(view) => self.node(catalog, &view.plan.root),
             Body::Stream(_) | Body::Table(_) => {
                 let rows = self.known(format!("relation {}", relation.id.0));
-                let stored = relation.trees.first().map(|tree| &tree.schema);
                 let columns = relation.schema.fields().iter().enumerate().map(|(at, field)| {
-                    let name = stored.map_or(field.name(), |stored| stored.field(at).name());
+                    // The first name a column had: no other column has it.
+                    let was = relation.history.was.get(field.name());
+                    let name = was.and_then(|was| was.last()).unwrap_or(field.name());
                     self.known(format!("column {rows} {name:?} {}", typed(&relation.schema, at)))
                 });
                 let columns = columns.collect();
@@ -325,7 +331,8 @@ fn described(call: &AggregateCall) -> String {
 /// Type, nullability and our metadata of a column: its name says nothing of what is in it.
 fn typed(schema: &Schema, at: usize) -> String {
     let field = schema.field(at);
-    let mut metadata: Vec<_> = field.metadata().iter().collect();
+    let told = |key: &str| key != WAS_KEY && key != ADDED_KEY;
+    let mut metadata: Vec<_> = field.metadata().iter().filter(|(key, _)| told(key)).collect();
     metadata.sort();
     format!("{} {} {metadata:?}", field.data_type(), field.is_nullable())
 }

@@ -9,6 +9,7 @@ use crate::catalog::{Catalog, RelationId};
 use crate::duplicates::Duplicates;
 use crate::meta::{Meta, MoveMeta, RelationMeta, VersionMeta};
 
+use super::alter::HistoryRecord;
 use super::sources::Sources;
 use super::state::State;
 use super::stream::StreamState;
@@ -66,6 +67,7 @@ impl MetaAt {
                     replaces: version.replaces.0,
                     build: version.build.0,
                 }),
+                history: HistoryRecord::of(&relation.history),
                 newest_us: self
                     .newest_us
                     .iter()

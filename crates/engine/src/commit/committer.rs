@@ -107,6 +107,7 @@ impl Committer {
                 reply(self.drop_relations(kind, &names, if_exists, cascade));
             }
             Job::Replace { wanted, reply } => reply(self.replace(&wanted)),
+            Job::Alter { alter, reply } => reply(self.alter(&alter)),
             Job::CancelReplace { name, reply } => reply(self.cancel_replacement(&name)),
             Job::Swap { build, reply } => reply(self.swap(build)),
             Job::BeginCheckpoint { reply } => {
@@ -121,6 +122,8 @@ impl Committer {
                 reply(outcome);
             }
             Job::Built { view, reply } => reply(self.built(view)),
+            // It is built at the next start.
+            Job::BuildFailed { .. } if self.shared.is_stopping() => {}
             Job::BuildFailed { view, error } => {
                 self.state.stop_view(view, &error);
                 self.refresh();
@@ -225,10 +228,11 @@ impl Committer {
         draft: &mut Draft,
     ) -> Result<Receipt, EngineError> {
         let id = delivery.relation.id;
-        if self.state.catalog.by_id(id).is_none() {
+        let Some(relation) = self.state.catalog.by_id(id) else {
             let name = &delivery.relation.name;
             return Err(EngineError::new(ErrorKind::NotFound, format!("\"{name}\" was dropped")));
-        }
+        };
+        let delivery = delivery.under(relation)?;
         let key = SourceKey {
             relation: id,
             source: Arc::clone(&delivery.source),
@@ -343,6 +347,7 @@ impl Committer {
             let gone = EngineError::new(ErrorKind::NotFound, "the table was dropped");
             return (write.reply)(Err(gone));
         };
+        // The columns of a table change with its last change: see `install_altered`.
         let in_draft = draft.rows.tables.iter().any(|(id, _)| *id == write.relation);
         if write.computed_at.is_some_and(|at| at < *changed || in_draft) {
             return (write.reply)(Ok(WriteOutcome::Stale));

@@ -1,4 +1,4 @@
-//! Creating and dropping relations: commits of their own.
+//! Creating relations: commits of their own.
 
 use std::sync::Arc;
 
@@ -6,8 +6,9 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use yeoul_batch::{CommitId, TreeId};
-use yeoul_sql::{ObjectKind, RelationKind, Statement};
+use yeoul_sql::Statement;
 
+use super::alter::AlterRecord;
 use super::committer::Committer;
 use super::replacement::check_not_replaced;
 use super::state::State;
@@ -38,6 +39,8 @@ pub(crate) enum Definition {
         /// Their numbers.
         ids: Vec<u32>,
     },
+    /// A relation is changed.
+    Alter(AlterRecord),
     /// Versions of views begin to be built.
     Build(BuildRecord),
     /// Versions take the place of what they replace.
@@ -88,6 +91,19 @@ impl State {
         created: CommitId,
         trees: Option<&[u32]>,
     ) -> Result<Relation, EngineError> {
+        let history = Arc::default();
+        let definer = Definer { catalog, planning, id, created, history };
+        self.define_by(&definer, statement, sql, trees)
+    }
+
+    /// The same.
+    pub(crate) fn define_by(
+        &mut self,
+        definer: &Definer<'_>,
+        statement: &Statement,
+        sql: &str,
+        trees: Option<&[u32]>,
+    ) -> Result<Relation, EngineError> {
         let mut next = self.next_tree;
         let mut given = trees.map(|trees| trees.iter().copied());
         let mut tree = || match given.as_mut().and_then(Iterator::next) {
@@ -100,10 +116,9 @@ impl State {
                 TreeId(next - 1)
             }
         };
-        let definer = Definer { catalog, planning, id, created };
         let relation = definer.relation(statement, sql, &mut tree)?;
         self.next_tree = next;
-        self.next_relation = self.next_relation.max(id.0 + 1);
+        self.next_relation = self.next_relation.max(definer.id.0 + 1);
         Ok(relation)
     }
 
@@ -246,6 +261,11 @@ impl State {
                 self.remove(&ids)?;
                 Ok(Vec::new())
             }
+            Definition::Alter(record) => {
+                let altered = self.altered(planning, record)?;
+                self.install_altered(altered, commit)?;
+                Ok(Vec::new())
+            }
             Definition::Build(record) => self.replay_build(planning, commit, record),
             Definition::Swap(record) => self.replay_swap(planning, record),
         }
@@ -309,68 +329,6 @@ impl Committer {
         Ok(())
     }
 
-    /// `None` when there was nothing to drop and that is fine.
-    pub(crate) fn drop_relations(
-        &mut self,
-        kind: ObjectKind,
-        names: &[String],
-        if_exists: bool,
-        cascade: bool,
-    ) -> Result<Option<CommitId>, EngineError> {
-        let mut ids = Vec::new();
-        for name in names {
-            match self.state.catalog.get(name).cloned() {
-                Some(relation) => {
-                    check_kind(kind, &relation, "DROP")?;
-                    self.collect(&relation, cascade, &mut ids)?;
-                }
-                None if if_exists => {}
-                None => {
-                    let message = format!("\"{name}\" does not exist");
-                    return Err(EngineError::new(ErrorKind::NotFound, message));
-                }
-            }
-        }
-        if ids.is_empty() {
-            return Ok(None);
-        }
-        let ids = self.with_versions(ids, cascade)?;
-        let commit = self.state.commit.next();
-        let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
-        self.log_definition(&definition, commit)?;
-        self.state.remove(&ids)?;
-        self.publish(commit, Vec::new())?;
-        Ok(Some(commit))
-    }
-
-    /// `relation` and, with `cascade`, all that is built on it, the latest first.
-    fn collect(
-        &self,
-        relation: &Arc<Relation>,
-        cascade: bool,
-        ids: &mut Vec<RelationId>,
-    ) -> Result<(), EngineError> {
-        let mut readers = self.state.catalog.readers_of(relation.id);
-        readers.retain(|reader| self.state.catalog.version(reader.id).is_none());
-        let open: Vec<_> = readers.iter().filter(|reader| !ids.contains(&reader.id)).collect();
-        if !open.is_empty() && !cascade {
-            let names: Vec<&str> = open.iter().map(|reader| reader.name.as_str()).collect();
-            return Err(EngineError::new(
-                ErrorKind::Conflict,
-                format!("{} \"{}\" is read by {}", relation.kind, relation.name, names.join(", ")),
-            )
-            .with_sqlstate("2BP01")
-            .with_hint("drop those first, or say CASCADE"));
-        }
-        for reader in &readers {
-            self.collect(reader, cascade, ids)?;
-        }
-        if !ids.contains(&relation.id) {
-            ids.push(relation.id);
-        }
-        Ok(())
-    }
-
     /// Begins to build every view that waits for nothing any more.
     pub(crate) fn start_waiting(&mut self) {
         let waiting: Vec<RelationId> = self
@@ -381,8 +339,11 @@ impl Committer {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            if let Err(error) = self.start(id) {
-                self.state.stop_view(id, &error);
+            match self.start(id) {
+                // It is built at the next start.
+                Err(_) if self.shared.is_stopping() => return,
+                Err(error) => self.state.stop_view(id, &error),
+                Ok(()) => {}
             }
         }
         self.refresh();
@@ -416,45 +377,9 @@ impl Committer {
     }
 }
 
-/// Refuses `verb` when `kind` is not what the relation is.
-pub(crate) fn check_kind(
-    kind: ObjectKind,
-    relation: &Relation,
-    verb: &str,
-) -> Result<(), EngineError> {
-    let fits = matches!(
-        (kind, relation.kind),
-        (ObjectKind::Stream | ObjectKind::Table, RelationKind::Stream)
-            | (ObjectKind::Table, RelationKind::Table)
-            | (ObjectKind::View, RelationKind::View)
-    );
-    if fits {
-        return Ok(());
-    }
-    let name = &relation.name;
-    let word = match relation.kind {
-        RelationKind::Stream => "STREAM",
-        RelationKind::Table => "TABLE",
-        RelationKind::View => "MATERIALIZED VIEW",
-        RelationKind::System => {
-            let done = if verb == "DROP" { "dropped" } else { "changed" };
-            return Err(EngineError::new(
-                ErrorKind::Input,
-                format!("system table \"{name}\" cannot be {done}"),
-            ));
-        }
-    };
-    let hint = match verb {
-        "DROP" => format!("DROP {word} {name} drops it"),
-        _ => format!("ALTER {word} {name} changes it"),
-    };
-    Err(EngineError::new(ErrorKind::Input, format!("\"{name}\" is a {}", relation.kind))
-        .with_sqlstate("42809")
-        .with_hint(hint))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::alter::HistoryRecord;
     use super::super::swap::{MoveRecord, MovedRecord, VersionRecord};
     use super::*;
 
@@ -469,6 +394,18 @@ mod tests {
         let moved = MovedRecord { from: 5, to: 8, sql: "CREATE …".into(), trees: vec![6] };
         let swap = Definition::Swap(SwapRecord { build: Some(7), moved: vec![moved] });
         let kept = Definition::Swap(SwapRecord { build: None, moved: Vec::new() });
+        let plain =
+            Definition::Alter(AlterRecord { id: 3, sql: "CREATE …".into(), history: None });
+        let history = HistoryRecord {
+            was: [("b".to_owned(), vec!["a".to_owned()])].into(),
+            added: [("c".to_owned(), None), ("d".to_owned(), Some("0".to_owned()))].into(),
+            retired: vec!["a".to_owned()],
+        };
+        let altered = Definition::Alter(AlterRecord {
+            id: 3,
+            sql: "CREATE …".into(),
+            history: Some(history),
+        });
         for (text, definition) in [
             (
                 r#"{"build":{"versions":[{"id":7,"replaces":3,"sql":"CREATE …","trees":[8,9]}],"moves":[{"from":5,"to":8}]}}"#,
@@ -479,6 +416,11 @@ mod tests {
                 swap,
             ),
             (r#"{"swap":{"moved":[]}}"#, kept),
+            (r#"{"alter":{"id":3,"sql":"CREATE …"}}"#, plain),
+            (
+                r#"{"alter":{"id":3,"sql":"CREATE …","history":{"was":{"b":["a"]},"added":{"c":null,"d":"0"},"retired":["a"]}}}"#,
+                altered,
+            ),
             (r#"{"create":{"id":3,"sql":"CREATE …","trees":[4,5]}}"#, create),
             (r#"{"drop":{"ids":[3,1]}}"#, drop),
         ] {

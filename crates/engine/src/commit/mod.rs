@@ -9,9 +9,11 @@
 //! commit and a replayed one; when the log fails, every later job is answered with that failure.
 
 mod ahead;
+mod alter;
 mod checkpoint;
 mod committer;
 mod define;
+mod drop;
 mod keys;
 mod late;
 mod letters;
@@ -25,6 +27,7 @@ mod swap;
 mod table;
 mod views;
 
+pub(crate) use alter::HistoryRecord;
 pub(crate) use committer::Committer;
 pub(crate) use define::Definition;
 pub(crate) use keys::Keys;

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow::array::{BinaryArray, TimestampMicrosecondArray};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
-use yeoul_store::encode_batch;
+use yeoul_store::{Fit, encode_batch};
 
 use super::ahead;
 use super::keys::Keys;
@@ -39,6 +39,20 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// The same for `relation`, which may have been altered since: its rows under the columns of now.
+    pub(crate) fn under(mut self, relation: &Arc<Relation>) -> Result<Self, EngineError> {
+        if Arc::ptr_eq(&self.relation, relation) {
+            return Ok(self);
+        }
+        if self.relation.schema != relation.schema {
+            let fit = Fit::new(&self.relation.schema, &relation.schema)?;
+            self.rows = fit.batch(&self.rows)?;
+            self.encoded = self.encoded.is_some().then(|| encode_batch(&self.rows)).transpose()?;
+        }
+        self.relation = Arc::clone(relation);
+        Ok(self)
+    }
+
     /// About how many bytes it holds in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.rows.get_array_memory_size()

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use yeoul_batch::{CommitId, Updates};
 use yeoul_flow::SourceIndex;
-use yeoul_sql::{ObjectKind, Statement};
+use yeoul_sql::{Alter, ObjectKind, Statement};
 
 use super::prepare::Prepared;
 use super::replacement::Wanted;
@@ -60,6 +60,8 @@ pub(crate) enum Job {
     },
     /// Replace views that are there; `None` when nothing changes.
     Replace { wanted: Vec<Wanted>, reply: Reply<Option<CommitId>> },
+    /// Change a relation; `None` when nothing changes.
+    Alter { alter: Box<Alter>, reply: Reply<Option<CommitId>> },
     /// Give up the version of a view that is being built.
     CancelReplace { name: String, reply: Reply<CommitId> },
     /// Swap in a build that a manifest holds complete.

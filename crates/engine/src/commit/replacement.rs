@@ -178,6 +178,11 @@ impl State {
             };
             let new = Arc::new(new);
             let fate = self.fate(&mut shapes, (catalog, &old), (&seen, &new));
+            // The text is kept as it is written now.
+            let fate = match fate {
+                Fate::Moved if wanted && !same_words(&old.sql, &sql) => Fate::Kept,
+                fate => fate,
+            };
             if fate == Fate::Moved {
                 self.next_tree = trees_from;
             } else {
@@ -271,7 +276,7 @@ pub(crate) fn check_not_replaced(
 }
 
 /// A view is being replaced, and what was asked has to wait for it.
-fn under_replacement(catalog: &Catalog, name: &str, build: BuildId) -> EngineError {
+pub(crate) fn under_replacement(catalog: &Catalog, name: &str, build: BuildId) -> EngineError {
     let replaced = catalog.replaced_by(build);
     let cause = replaced.first().map_or(name, |view| view.name.as_str());
     let cause = yeoul_sql::quoted(cause);

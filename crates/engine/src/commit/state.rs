@@ -215,6 +215,9 @@ impl State {
             }
             self.tables.remove(id);
             self.views.remove(id);
+            if self.catalog.version(*id).is_none() {
+                self.given_up.remove(&relation.name);
+            }
         }
         self.catalog = Arc::new(self.catalog.without(ids));
         self.refollow();

@@ -29,6 +29,11 @@ impl StreamState {
         }
     }
 
+    /// As `body` says, with what was seen so far.
+    pub(crate) fn altered(self, body: &StreamBody) -> Self {
+        Self::new(body, self.newest_us(), self.seen)
+    }
+
     /// The newest event time, when there was one.
     pub(crate) fn newest_us(&self) -> Option<i64> {
         let newest = self.watermark.newest();

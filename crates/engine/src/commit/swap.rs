@@ -13,7 +13,8 @@ use yeoul_batch::{CommitId, TreeId};
 use yeoul_sql::ObjectKind;
 
 use super::committer::Committer;
-use super::define::{Definition, check_kind};
+use super::define::Definition;
+use super::drop::check_kind;
 use super::replacement::{Concerned, Fate, Wanted};
 use super::state::State;
 use super::views::{Build, ViewState};
@@ -377,6 +378,10 @@ impl Committer {
 
     /// Asks for the swap of every build that has become complete.
     pub(crate) fn ripen(&mut self) -> Result<(), EngineError> {
+        if self.shared.is_stopping() {
+            // The next start asks.
+            return Ok(());
+        }
         for build in self.state.catalog.builds() {
             if !self.state.ripe.contains(&build) && self.state.is_complete(build) {
                 self.state.ripe.insert(build);
@@ -413,6 +418,10 @@ impl Committer {
 
     /// Gives up the builds that failed, and keeps in mind why.
     pub(crate) fn give_up_failed(&mut self) {
+        if self.state.store.poisoned().is_some() {
+            // It cannot be logged, and the next start does it.
+            return;
+        }
         for build in self.state.catalog.builds() {
             let Some(why) = self.state.failed_build(build) else { continue };
             for view in self.state.catalog.replaced_by(build) {

@@ -306,6 +306,7 @@ impl Session {
                 }
                 Ok(answer)
             }
+            Statement::ReplaceViews(views) => self.replace_views(views).await,
             Statement::Drop(drop) => self.drop_relations(drop).await,
             Statement::Alter(alter) => self.alter(alter).await,
             Statement::Insert(insert) => self.insert(insert, parameters).await,
@@ -340,9 +341,7 @@ impl Session {
             && create.or_replace
             && self.shared.world.load().catalog.get(&create.name.value).is_some()
         {
-            let wanted = vec![Wanted { create: create.clone(), sql: plain_sql(statement) }];
-            let commit = self.shared.ask_async(|reply| Job::Replace { wanted, reply }).await?;
-            return Ok(Answer::Done { tag: tag.to_owned(), commit });
+            return self.replace_views(std::slice::from_ref(statement)).await;
         }
         let (name, if_not_exists) = match &statement.node {
             Statement::CreateStream(c) => (&c.name, c.if_not_exists),
@@ -368,6 +367,20 @@ impl Session {
         Ok(done("FLUSH"))
     }
 
+    /// Replaces views, all of which are there, at once.
+    async fn replace_views(&self, views: &[Spanned<Statement>]) -> Result<Answer, EngineError> {
+        self.shared.check_writable()?;
+        let wanted = |statement: &Spanned<Statement>| match &statement.node {
+            Statement::CreateView(create) => {
+                Some(Wanted { create: create.clone(), sql: plain_sql(statement) })
+            }
+            _ => None,
+        };
+        let wanted: Vec<Wanted> = views.iter().filter_map(wanted).collect();
+        let commit = self.shared.ask_async(|reply| Job::Replace { wanted, reply }).await?;
+        Ok(Answer::Done { tag: "CREATE MATERIALIZED VIEW".to_owned(), commit })
+    }
+
     async fn alter(&self, alter: &Alter) -> Result<Answer, EngineError> {
         self.shared.check_writable()?;
         let name = alter.name.value.clone();
@@ -376,10 +389,14 @@ impl Session {
         }
         let commit = match &alter.action {
             AlterAction::CancelReplace => {
-                self.shared.ask_async(|reply| Job::CancelReplace { name, reply }).await?
+                Some(self.shared.ask_async(|reply| Job::CancelReplace { name, reply }).await?)
+            }
+            _ => {
+                let alter = Box::new(alter.clone());
+                self.shared.ask_async(|reply| Job::Alter { alter, reply }).await?
             }
         };
-        Ok(Answer::Done { tag: alter_tag(alter.kind).to_owned(), commit: Some(commit) })
+        Ok(Answer::Done { tag: alter_tag(alter.kind).to_owned(), commit })
     }
 
     async fn drop_relations(&self, drop: &yeoul_sql::Drop) -> Result<Answer, EngineError> {

@@ -3,6 +3,7 @@
 #![expect(clippy::panic, reason = "a test fails by panicking, with what was wrong")]
 
 mod ahead;
+mod alter;
 mod books;
 mod depth;
 mod faults;

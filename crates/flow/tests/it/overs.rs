@@ -12,9 +12,9 @@ use yeoul_batch::{ExprError, PartitionFunction, PartitionOrder, Reach, Updates};
 use yeoul_flow::{GraphBuilder, OverSpec, SourceIndex, Workers};
 
 use crate::cells::{self, Cell, Row};
-use crate::trial::Trial;
 use crate::random::{self, Random};
 use crate::trees::Trees;
+use crate::trial::Trial;
 
 /// What is said of a row.
 #[derive(Debug, Clone, Copy)]

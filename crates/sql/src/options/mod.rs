@@ -2,11 +2,13 @@
 //! documentation all read [`OPTIONS`].
 
 mod decode;
+mod edit;
 mod value;
 
 use crate::ast::Micros;
 
 pub use decode::with_request;
+pub(crate) use edit::{check_name, remap, rename_in_call, rename_in_list};
 pub(crate) use value::{Given, Values};
 
 /// On which statement an option may stand.

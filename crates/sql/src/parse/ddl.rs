@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::sql::sqlparser::ast as sql;
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -47,6 +47,9 @@ pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
         }
         "MATERIALIZED" => {
             r.advance();
+            if or_replace.is_some() && r.word("VIEWS") {
+                return r.replaced_views().map(Statement::ReplaceViews);
+            }
             r.expect("VIEW")?;
             create_view(r, or_replace).map(Statement::CreateView)
         }
@@ -94,6 +97,7 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     let append_only = r.words(&["APPEND", "ONLY"]);
     let target = if stream || append_only { Target::Stream } else { Target::Table };
     let given = r.options()?;
+    let written = given.iter().map(|given| r.written(given)).collect();
     let values = Values::check(target, &given)?;
     let connector = match values.text("connector") {
         Some("file") => Connector::File(values.file(r.span())?),
@@ -114,9 +118,16 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
         let primary_key = columns.positions(&body.primary_key)?;
         let on_error = values.on_error();
         let columns = not_null(body.columns, &primary_key);
-        let table =
-            CreateTable { name, if_not_exists, columns, primary_key, on_error, decode, connector };
-        return Ok(Statement::CreateTable(table));
+        return Ok(Statement::CreateTable(CreateTable {
+            name,
+            if_not_exists,
+            columns,
+            written,
+            primary_key,
+            on_error,
+            decode,
+            connector,
+        }));
     }
     if let Some(span) = body.primary_key_span {
         return Err(SqlError::new(
@@ -130,7 +141,7 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     let watermark = body.watermark.as_ref().map(|w| columns.watermark(w)).transpose()?;
     let options = stream_options(&columns, watermark.as_ref(), &values, decode, connector)?;
     let columns = body.columns;
-    let stream = CreateStream { name, if_not_exists, columns, watermark, options };
+    let stream = CreateStream { name, if_not_exists, columns, written, watermark, options };
     Ok(Statement::CreateStream(stream))
 }
 
@@ -195,12 +206,16 @@ fn set_primary_key(body: &mut Body, names: Vec<Name>, span: Span) -> Result<(), 
     Ok(())
 }
 
-fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
-    let name = r.ident()?;
+/// A type.
+pub(super) fn type_of(r: &mut Reader<'_>) -> Result<Field, SqlError> {
     let type_start = r.here();
     let sql_type = r.run(Parser::parse_data_type)?;
-    let field =
-        datatype::from_sql(&sql_type).map_err(|e| e.or_at(Some(type_start.to(r.last()))))?;
+    datatype::from_sql(&sql_type).map_err(|e| e.or_at(Some(type_start.to(r.last()))))
+}
+
+fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
+    let name = r.ident()?;
+    let field = type_of(r)?;
     let mut nullable = true;
     loop {
         let start = r.here();

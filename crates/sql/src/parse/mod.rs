@@ -70,26 +70,40 @@ pub fn parse(text: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
 
 /// The statements of `text`, with `${NAME}` in options replaced by what `secrets` gives.
 pub fn parse_with(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
+    parse_in(text, secrets, false)
+}
+
+/// The same; `inner` says that the text stands inside of a statement.
+fn parse_in(
+    text: &str,
+    secrets: Secrets<'_>,
+    inner: bool,
+) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let text = Arc::new(Text::new(text)?);
     text.check_names()?;
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
         depth::check(tokens, &text)?;
     }
-    statements(&text, secrets)
+    statements(&text, secrets, inner)
 }
 
 /// As [`parse_with`] for what was accepted before: limits that came since do not close a data folder.
 pub fn parse_stored(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
-    statements(&Arc::new(Text::new(text)?), secrets)
+    statements(&Arc::new(Text::new(text)?), secrets, false)
 }
 
-fn statements(text: &Arc<Text>, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
+fn statements(
+    text: &Arc<Text>,
+    secrets: Secrets<'_>,
+    inner: bool,
+) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let mut statements = Vec::new();
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
         let bounds = |t: &TokenWithSpan| text.span(t.span).unwrap_or_default();
         let span = bounds(first).to(bounds(last));
         let mut reader = Reader::new(text, tokens, span, secrets);
+        reader.inner = inner;
         let node = statement(&mut reader)?;
         reader.end()?;
         statements.push(Spanned { node, span, text: Arc::clone(text) });

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::balance::balance;
 use super::{Secrets, lookup};
-use crate::ast::{Name, Query};
+use crate::ast::{Name, Query, Spanned, Statement, WrittenOption};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::options::Given;
 use crate::text::{Text, fold};
@@ -24,6 +24,8 @@ pub(super) struct Reader<'a> {
     text: &'a Arc<Text>,
     span: Span,
     secrets: Secrets<'a>,
+    /// The statement stands inside of another one.
+    pub(super) inner: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -36,7 +38,7 @@ impl<'a> Reader<'a> {
         let parser = Parser::new(&DIALECT)
             .with_recursion_limit(NESTING_MAX)
             .with_tokens_with_locations(lookup::marked(without_table_word(tokens)));
-        Self { parser, text, span, secrets }
+        Self { parser, text, span, secrets, inner: false }
     }
 
     pub(super) fn text(&self) -> Arc<Text> {
@@ -217,10 +219,15 @@ impl<'a> Reader<'a> {
 
     /// `WITH (name = 'value', …)`, where there is one.
     pub(super) fn options(&mut self) -> Result<Vec<Given>, SqlError> {
-        let mut given = Vec::new();
         if !self.word("WITH") {
-            return Ok(given);
+            return Ok(Vec::new());
         }
+        self.option_list()
+    }
+
+    /// `(name = 'value', …)`.
+    pub(super) fn option_list(&mut self) -> Result<Vec<Given>, SqlError> {
+        let mut given = Vec::new();
         self.expect("(")?;
         loop {
             given.push(self.option()?);
@@ -233,6 +240,37 @@ impl<'a> Reader<'a> {
         }
         self.expect(")")?;
         Ok(given)
+    }
+
+    /// `$$ CREATE OR REPLACE MATERIALIZED VIEW …; … $$`
+    pub(super) fn replaced_views(&mut self) -> Result<Vec<Spanned<Statement>>, SqlError> {
+        let at = self.here();
+        let Token::DollarQuotedString(inner) = self.parser.peek_token_ref().token.clone() else {
+            return Err(self.expected("the statements between $$ and $$"));
+        };
+        self.advance();
+        if self.inner {
+            return Err(
+                SqlError::unsupported("statements inside of statements inside of one").at(at)
+            );
+        }
+        let views = super::parse_in(&inner.value, self.secrets, true)
+            .map_err(|error| SqlError { span: Some(at), ..error })?;
+        let replaces = |view: &Spanned<Statement>| matches!(&view.node, Statement::CreateView(create) if create.or_replace);
+        if views.is_empty() || !views.iter().all(replaces) {
+            return Err(SqlError::new(
+                ErrorKind::Syntax,
+                "between $$ and $$ stand CREATE OR REPLACE MATERIALIZED VIEW statements",
+            )
+            .at(at));
+        }
+        Ok(views)
+    }
+
+    /// An option as it stands in the text.
+    pub(super) fn written(&self, given: &Given) -> WrittenOption {
+        let value = given.value_span.of(self.text.as_str()).to_owned();
+        WrittenOption { name: given.name.clone(), value }
     }
 
     fn option(&mut self) -> Result<Given, SqlError> {

@@ -301,6 +301,17 @@ fn views_are_replaced_and_their_replacement_given_up() {
         panic!("a view")
     };
     assert!(!view.or_replace);
+    let several = "CREATE OR REPLACE MATERIALIZED VIEWS $v$\n create or replace materialized view a as select '$$;' as x;\n\
+                   CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT 2 AS y\n$v$";
+    let Statement::ReplaceViews(views) = one(several) else { panic!("several views") };
+    let texts: Vec<&str> = views.iter().map(|view| view.sql()).collect();
+    assert_eq!(
+        texts,
+        [
+            "create or replace materialized view a as select '$$;' as x",
+            "CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT 2 AS y"
+        ]
+    );
     for (sql, if_exists) in [
         ("ALTER MATERIALIZED VIEW IF EXISTS \"V\" CANCEL REPLACE", true),
         ("ALTER VIEW \"V\" CANCEL REPLACE", false),
@@ -310,4 +321,113 @@ fn views_are_replaced_and_their_replacement_given_up() {
         assert_eq!(alter.kind, ObjectKind::View);
         assert!(matches!(alter.action, AlterAction::CancelReplace));
     }
+}
+
+#[test]
+fn streams_and_tables_are_altered() {
+    let action = |sql: &str| {
+        let Statement::Alter(alter) = one(sql) else { panic!("an alter") };
+        format!("{:?} {} {}", alter.kind, alter.name.value, shown(&alter.action))
+    };
+    fn shown(action: &AlterAction) -> String {
+        match action {
+            AlterAction::AddColumn { column, default, if_not_exists } => format!(
+                "add {} {} {} {default:?} {if_not_exists}",
+                column.name.value,
+                datatype::sql_name(&column.field),
+                column.field.is_nullable()
+            ),
+            AlterAction::DropColumn { name, if_exists } => {
+                format!("drop {} {if_exists}", name.value)
+            }
+            AlterAction::RenameColumn { from, to } => format!("{} to {}", from.value, to.value),
+            AlterAction::ColumnType { name, field } => {
+                format!("{} is {}", name.value, datatype::sql_name(field))
+            }
+            AlterAction::Set(given) => {
+                let all = given.iter().map(|o| format!("{}={}", o.name, o.value));
+                all.collect::<Vec<_>>().join(" ")
+            }
+            AlterAction::Rename(to) => format!("now {}", to.value),
+            AlterAction::CancelReplace => "cancel".to_owned(),
+        }
+    }
+    for (sql, meant) in [
+        ("ALTER STREAM s ADD COLUMN a INT", "Stream s add a integer true None false"),
+        (
+            "ALTER TABLE t ADD IF NOT EXISTS \"A b\" NUMERIC(5,2) NOT NULL DEFAULT -1.5",
+            "Table t add A b numeric(5,2) false Some(\"-1.5\") true",
+        ),
+        (
+            "ALTER TABLE t ADD a DATE DEFAULT DATE '2026-01-01'",
+            "Table t add a date true Some(\"2026-01-01\") false",
+        ),
+        ("ALTER TABLE t ADD a VARCHAR DEFAULT NULL", "Table t add a varchar true None false"),
+        ("ALTER STREAM s DROP COLUMN IF EXISTS a", "Stream s drop a true"),
+        ("ALTER STREAM s DROP a RESTRICT", "Stream s drop a false"),
+        ("ALTER STREAM s RENAME COLUMN a TO B", "Stream s a to b"),
+        ("ALTER STREAM s RENAME TO r", "Stream s now r"),
+        ("ALTER VIEW v RENAME TO w", "View v now w"),
+        ("ALTER STREAM s ALTER COLUMN a SET DATA TYPE BIGINT", "Stream s a is bigint"),
+        (
+            "ALTER STREAM s SET (retention = '90 days', path = '${DIR}/x', header = true)",
+            "Stream s retention='90 days' path='${DIR}/x' header=true",
+        ),
+    ] {
+        let statements = parse_with(sql, &|_| Some("d".to_owned())).expect(sql);
+        assert_eq!(statements.len(), 1);
+        let found = match &statements[0].node {
+            Statement::Alter(_) if sql.contains('$') => {
+                let Statement::Alter(alter) = &statements[0].node else { panic!("an alter") };
+                format!("{:?} {} {}", alter.kind, alter.name.value, shown(&alter.action))
+            }
+            _ => action(sql),
+        };
+        assert_eq!(found, meant, "{sql}");
+    }
+}
+
+/// What an altered definition says means what the definition and the change said.
+#[test]
+fn definitions_are_written_as_they_are_after_a_change() {
+    let create = "CREATE STREAM s (\"Id\" BIGINT NOT NULL, ts TIMESTAMPTZ, a VARCHAR(9), j JSONB, \
+                  WATERMARK FOR ts AS ts - INTERVAL '1500 milliseconds') WITH (connector = 'file', \
+                  path = '${DIR}/*.csv', unique_key = '\"Id\"', order_by = 'a, ts', partition_by = 'hour(ts)', \
+                  mapping = 'a: x, ts: \"T s\"')";
+    let secrets = |_: &str| Some("d".to_owned());
+    let mut sql = create.to_owned();
+    let mut history = yeoul_sql::ColumnHistory::default();
+    for alter in [
+        "ALTER STREAM s RENAME COLUMN ts TO \"When\"",
+        "ALTER STREAM s RENAME COLUMN \"Id\" TO id",
+        "ALTER STREAM s RENAME COLUMN a TO b",
+        "ALTER STREAM s ADD COLUMN tags VARCHAR[]",
+        "ALTER STREAM s DROP COLUMN j",
+        "ALTER STREAM s SET (future_skew = 'unlimited')",
+        "ALTER STREAM s RENAME TO \"S\"",
+    ] {
+        let before = parse_with(&sql, &secrets).expect("parses").remove(0).node;
+        let Statement::Alter(change) = one(alter) else { panic!("an alter") };
+        let altered = yeoul_sql::altered(&before, &history, &change.action);
+        let altered = altered.expect(alter).expect("changes something");
+        (sql, history) = (altered.sql, altered.history);
+    }
+    assert_eq!(
+        sql,
+        "CREATE STREAM \"S\" (\n  id bigint NOT NULL,\n  \"When\" timestamptz,\n  b varchar(9),\n  tags varchar[],\n  \
+         WATERMARK FOR \"When\" AS \"When\" - INTERVAL '1500 milliseconds'\n) WITH (\n  connector = 'file',\n  \
+         path = '${DIR}/*.csv',\n  unique_key = 'id',\n  order_by = 'b, \"When\"',\n  partition_by = 'hour(\"When\")',\n  \
+         mapping = 'b: x, \"When\": \"T s\"',\n  future_skew = 'unlimited'\n)"
+    );
+    let Statement::CreateStream(stream) =
+        parse_with(&sql, &secrets).expect("parses").remove(0).node
+    else {
+        panic!("a stream")
+    };
+    let watermark = stream.watermark.expect("has one");
+    assert_eq!((watermark.column, watermark.delay.0), (1, 1_500_000));
+    assert_eq!(stream.options.order_by, [2, 1]);
+    assert_eq!(history.retired, ["ts", "Id", "a", "j"]);
+    assert_eq!(history.was["When"], ["ts"]);
+    assert_eq!(history.added["tags"], None);
 }

@@ -252,6 +252,13 @@ impl Store {
         self.shared.create_tree(spec)
     }
 
+    /// Changes the definition of a tree: columns that come at the end or before those of its rule, go, or have
+    /// another name or a wider type, as `yeoul_batch::WAS_KEY` says, and the retention. It is durable with
+    /// the next checkpoint; until then the log must hold what makes the engine do it again.
+    pub fn alter_tree(&self, spec: TreeSpec) -> Result<(), StoreError> {
+        self.shared.alter_tree(spec)
+    }
+
     /// Removes a tree; its files go when the checkpoint after it is durable and no snapshot holds
     /// them.
     pub fn drop_tree(&self, id: TreeId) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use yeoul_batch::{CommitId, TreeId};
 
 use super::checkpoint::freeze;
 use super::{Publication, Shared, Writer};
-use crate::tree::{MemoryBatch, Snapshot, TreeSnapshot, merge_batches, tiering};
+use crate::tree::{Fit, MemoryBatch, Snapshot, TreeSnapshot, merge_batches, place_of, tiering};
 use crate::{Rule, RuleKind, StoreError, TreeSpec};
 
 /// Batches of together at most this many rows are merged by the commit that makes them mergeable
@@ -182,6 +182,32 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts `spec` in the place of the definition of its tree. Rows in memory are converted, parts are
+    /// not: they are converted when they are read.
+    pub(super) fn alter_tree(&self, spec: TreeSpec) -> Result<(), StoreError> {
+        self.check_writable()?;
+        check_spec(&spec)?;
+        let mut writer = self.writer.lock();
+        let mut next = Snapshot::clone(&self.current.load());
+        let at = next.position(spec.id).map_err(|_| unknown(spec.id))?;
+        let mut tree = TreeSnapshot::clone(&next.trees[at]);
+        check_altered(&tree.spec, &spec)?;
+        let spec = Arc::new(spec);
+        let same = spec.schema == tree.spec.schema;
+        let fit = Fit::new(&tree.spec.schema, &spec.schema)?;
+        for batch in tree.memory.iter_mut().filter(|_| !same) {
+            let (first, last) = batch.commits();
+            *batch = Arc::new(MemoryBatch::new(&spec, fit.batch(batch.rows())?, first, last)?);
+        }
+        tree.spec = spec;
+        next.trees[at] = Arc::new(tree);
+        writer.live_bytes = live_bytes(&next, writer.frozen_through);
+        let old = self.current.swap(Arc::new(next));
+        drop(writer);
+        drop(old);
+        Ok(())
+    }
+
     pub(super) fn drop_tree(&self, id: TreeId) -> Result<(), StoreError> {
         self.check_writable()?;
         let mut writer = self.writer.lock();
@@ -223,6 +249,30 @@ fn checked(
         return Ok(rows);
     }
     Ok(arrow::array::RecordBatch::try_new(Arc::clone(&spec.schema), rows.columns().to_vec())?)
+}
+
+/// Parts are found by partition and sorted by key: neither changes while the tree lives.
+fn check_altered(old: &TreeSpec, new: &TreeSpec) -> Result<(), StoreError> {
+    let wrong = |what: &str| {
+        Err(StoreError::Definition(format!("tree {} \"{}\": {what}", new.id, new.name)))
+    };
+    if old.rule.kind() != new.rule.kind() {
+        return wrong("its rule cannot change");
+    }
+    let place = |column: &usize| place_of(&old.schema, new.schema.field(*column));
+    let key: Option<Vec<usize>> = new.key.iter().map(place).collect();
+    let same_type = |column: &usize| {
+        let was = place(column).map(|at| old.schema.field(at).data_type());
+        was == Some(new.schema.field(*column).data_type())
+    };
+    if key.as_ref() != Some(&old.key) || !new.key.iter().all(same_type) {
+        return wrong("its key cannot change");
+    }
+    let partition = new.partition.map(|by| (place(&by.column), by.width_us));
+    if partition != old.partition.map(|by| (Some(by.column), by.width_us)) {
+        return wrong("its partitions cannot change");
+    }
+    Ok(())
 }
 
 /// Refuses a definition that the rules cannot be carried out on.

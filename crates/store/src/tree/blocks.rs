@@ -19,7 +19,7 @@ use super::gather::compact_views;
 use super::memory::Sorted;
 use super::merge::Marks;
 use super::part::Part;
-use super::stored::{FromStored, PartRows};
+use super::stored::PartRows;
 use super::wanted::{add, group_rows};
 use crate::{Rule, StoreError, TreeSpec};
 
@@ -99,13 +99,13 @@ pub(super) struct Sought<'a> {
 struct Columns {
     at: Vec<usize>,
     schema: SchemaRef,
-    from: FromStored,
+    /// All columns of the tree.
+    whole: SchemaRef,
 }
 
 impl Columns {
     fn new(schema: &SchemaRef, at: Vec<usize>) -> Result<Self, StoreError> {
-        let from = FromStored::new(schema, Some(&at))?;
-        Ok(Self { schema: Arc::new(schema.project(&at)?), at, from })
+        Ok(Self { schema: Arc::new(schema.project(&at)?), at, whole: Arc::clone(schema) })
     }
 
     /// The rows of `part` within `spans`, which are ascending and apart.
@@ -136,14 +136,15 @@ impl Columns {
         }
         let rows: usize = selected.iter().map(ExactSizeIterator::len).sum();
         let reader = part.reader()?;
-        let mask = ProjectionMask::roots(reader.parquet_schema(), self.at.iter().copied());
+        let (from, columns) = part.columns(&self.whole, Some(&self.at))?;
+        let mask = ProjectionMask::roots(reader.parquet_schema(), columns);
         let reader = reader
             .with_batch_size(rows)
             .with_projection(mask)
             .with_row_groups(groups)
             .with_row_selection(RowSelection::from_consecutive_ranges(selected.into_iter(), base))
             .build()?;
-        let read = PartRows::new(reader, self.from.clone()).collect::<Result<Vec<_>, _>>()?;
+        let read = PartRows::new(reader, from).collect::<Result<Vec<_>, _>>()?;
         let read = concat_batches(&self.schema, &read)?;
         if read.num_rows() == rows {
             return Ok(read);

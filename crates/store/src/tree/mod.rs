@@ -10,6 +10,7 @@
 //! Not here: when to flush or merge and what the manifest says (`store`).
 
 mod blocks;
+mod fit;
 mod format;
 mod gather;
 mod layout;
@@ -32,6 +33,7 @@ mod stored;
 mod wanted;
 mod write;
 
+pub use fit::{Fit, added_value, may_differ, place_of, value_of, widened};
 pub use lookup::get_many;
 pub use memory::MemoryBatch;
 pub use part::Part;

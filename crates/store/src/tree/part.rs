@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -26,9 +27,10 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use yeoul_batch::TreeId;
 
+use super::fit::{Fit, may_differ, place_of};
 use super::order::{Known, ordered, packs};
 use super::sparse::SparseKeys;
-use super::stored::stored_schema;
+use super::stored::{FromStored, stored_schema};
 use crate::media::Media;
 use crate::{PartMeta, StoreError, TreeSpec};
 
@@ -121,6 +123,11 @@ impl Part {
             )));
         }
         super::format::check_version(loaded.metadata(), &self.path)?;
+        if may_differ(&self.spec.schema) {
+            // Its columns are found by name, and what is missing was added later.
+            let fits = Fit::new(loaded.schema(), &self.spec.schema);
+            return fits.map(drop).map_err(|error| self.corrupt(error.to_string()));
+        }
         let stored = stored_schema(&self.spec.schema);
         let wanted = stored.as_ref().unwrap_or(&self.spec.schema).fields();
         let found = loaded.schema().fields();
@@ -183,8 +190,21 @@ impl Part {
 
     /// The Parquet column of a column that is not nested.
     fn leaf_of(&self, column: usize) -> Option<usize> {
-        let schema = self.loaded.get()?.parquet_schema();
-        (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == column)
+        let loaded = self.loaded.get()?;
+        let root = place_of(loaded.schema(), self.spec.schema.field(column))?;
+        let schema = loaded.parquet_schema();
+        (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == root)
+    }
+
+    /// What is read of the file for the columns of `schema` at `columns` (ascending), or for all: how it is
+    /// converted, and the columns of the file.
+    pub(crate) fn columns(
+        &self,
+        schema: &SchemaRef,
+        columns: Option<&[usize]>,
+    ) -> Result<(FromStored, Vec<usize>), StoreError> {
+        let loaded = self.reader_metadata()?;
+        Ok(FromStored::new(loaded.schema(), schema, columns)?)
     }
 
     /// The least and greatest value of each key column as ordered integers, and whether there are

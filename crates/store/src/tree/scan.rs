@@ -21,7 +21,7 @@ use super::part::Part;
 use super::partition::{partitions_of, rows_by_partition};
 use super::snapshot::TreeSnapshot;
 use super::source::{CHUNK_ROWS, SortedRows, Source, keys_of};
-use super::stored::{FromStored, PartRows};
+use super::stored::PartRows;
 use crate::{Rule, StoreError, TreeSpec};
 
 /// Which rows and columns to read.
@@ -191,12 +191,11 @@ impl Scan {
         } else if let Some(columns) = &self.options.projection
             && columns.is_sorted_by(|a, b| a < b)
         {
-            let mask = ProjectionMask::roots(reader.parquet_schema(), columns.iter().copied());
-            reader = reader.with_projection(mask);
             narrowed = Some(columns.as_slice());
         }
-        let from = FromStored::new(&self.spec.schema, narrowed)?;
-        let reader = PartRows::new(reader.build()?, from);
+        let (from, read) = part.columns(&self.spec.schema, narrowed)?;
+        let mask = ProjectionMask::roots(reader.parquet_schema(), read);
+        let reader = PartRows::new(reader.with_projection(mask).build()?, from);
         Ok(Active::Part { reader, whole: narrowed.is_none() })
     }
 

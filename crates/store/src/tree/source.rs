@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use parquet::arrow::ProjectionMask;
 
 use super::gather::gather;
 use super::order::{Address, KeyOrder, Keys, sort_rows};
 use super::part::Part;
-use super::stored::{FromStored, PartRows};
+use super::stored::PartRows;
 use crate::StoreError;
 
 /// Rows of a chunk: small enough that a merge of many parts holds few of each.
@@ -76,8 +77,10 @@ pub(crate) enum Source {
 impl Source {
     /// All rows of a part of a tree with the columns `schema`.
     pub(crate) fn part(part: &Part, schema: &SchemaRef) -> Result<Self, StoreError> {
-        let reader = part.reader()?.with_batch_size(CHUNK_ROWS).build()?;
-        Ok(Self::Part(PartRows::new(reader, FromStored::new(schema, None)?)))
+        let (from, read) = part.columns(schema, None)?;
+        let reader = part.reader()?.with_batch_size(CHUNK_ROWS);
+        let mask = ProjectionMask::roots(reader.parquet_schema(), read);
+        Ok(Self::Part(PartRows::new(reader.with_projection(mask).build()?, from)))
     }
 
     /// The next rows with their keys.

@@ -22,6 +22,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::fit::{Fit, may_differ};
 use crate::StoreError;
 
 /// The bytes of an interval in a part.
@@ -157,23 +158,37 @@ pub(crate) fn batch_to_stored(
 pub(crate) struct FromStored {
     /// The types in memory, when they are others than those of parts.
     schema: Option<SchemaRef>,
+    /// Where the columns are, when the part may be older than its tree's definition.
+    fit: Option<Fit>,
 }
 
 impl FromStored {
-    /// For batches of which the columns are those of `schema` at `columns`, or all.
-    pub(crate) fn new(schema: &SchemaRef, columns: Option<&[usize]>) -> Result<Self, ArrowError> {
-        if stored_schema(schema).is_none() {
-            return Ok(Self { schema: None });
-        }
-        let schema = match columns {
+    /// For what is read of a part with the columns `found` when those of `schema` at `columns` (ascending), or
+    /// all, are wanted; with it the columns of the part that have to be read, ascending.
+    pub(crate) fn new(
+        found: &Schema,
+        schema: &SchemaRef,
+        columns: Option<&[usize]>,
+    ) -> Result<(Self, Vec<usize>), ArrowError> {
+        let wanted = match columns {
             None => Arc::clone(schema),
             Some(columns) => Arc::new(schema.project(columns)?),
         };
-        Ok(Self { schema: Some(schema) })
+        if may_differ(schema) {
+            let fit = Fit::new(found, &wanted)?;
+            let read = fit.reads();
+            return Ok((Self { schema: None, fit: Some(fit.narrowed()) }, read));
+        }
+        let read = columns.map_or_else(|| (0..schema.fields().len()).collect(), <[usize]>::to_vec);
+        let schema = stored_schema(schema).is_some().then_some(wanted);
+        Ok((Self { schema, fit: None }, read))
     }
 
     /// `batch` as it is in memory.
     pub(crate) fn batch(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+        if let Some(fit) = &self.fit {
+            return fit.batch(&batch);
+        }
         let Some(schema) = &self.schema else { return Ok(batch) };
         let columns = batch.columns().iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| from_stored(column, field.data_type()));

@@ -26,7 +26,7 @@ use yeoul_batch::{KeyCodec, hash64};
 
 use super::memory::MemoryBatch;
 use super::part::Part;
-use super::stored::{FromStored, PartRows, interval_bytes};
+use super::stored::{PartRows, interval_bytes};
 use crate::{Rule, StoreError, TreeSpec};
 
 /// The keys that are looked for.
@@ -172,13 +172,13 @@ impl Wanted {
             base += group_rows(&metadata, group);
         }
         let reader = part.reader()?;
-        let keys = ProjectionMask::roots(reader.parquet_schema(), self.key.iter().copied());
         // The columns of a projection come in the file's order, the hash folds them in the key's.
         let mut sorted_key = self.key.clone();
         sorted_key.sort_unstable();
         let places: Vec<usize> =
             self.key.iter().map(|c| sorted_key.partition_point(|s| s < c)).collect();
-        let from = FromStored::new(&self.spec.schema, Some(&sorted_key))?;
+        let (from, read) = part.columns(&self.spec.schema, Some(&sorted_key))?;
+        let keys = ProjectionMask::roots(reader.parquet_schema(), read);
         let wanted = Arc::clone(self);
         let predicate = ArrowPredicateFn::new(keys, move |rows: RecordBatch| {
             let rows = from.batch(rows)?;
@@ -186,13 +186,16 @@ impl Wanted {
                 places.iter().map(|&p| Arc::clone(rows.column(p))).collect();
             wanted.mask(&columns, rows.num_rows())
         });
+        let (all, read) = part.columns(&self.spec.schema, None)?;
+        let mask = ProjectionMask::roots(reader.parquet_schema(), read);
         let reader = reader
+            .with_projection(mask)
             .with_batch_size(batch_rows)
             .with_row_groups(groups.keys().copied().collect())
             .with_row_selection(RowSelection::from_consecutive_ranges(selectors.into_iter(), base))
             .with_row_filter(RowFilter::new(vec![Box::new(predicate)]))
             .build()?;
-        Ok(Some(PartRows::new(reader, FromStored::new(&self.spec.schema, None)?)))
+        Ok(Some(PartRows::new(reader, all)))
     }
 
     /// The rows of each row group that can hold a wanted key, as ranges within the group.

@@ -22,8 +22,12 @@ pub(crate) fn run(dir: &Path) -> Result<Exit, Failure> {
     let engine = Engine::open(folder.path(), Arc::new(SystemClock), options, &mut |_| {})?;
     let outcome = instance::apply(&engine, &project.files)
         .and_then(|()| instance::check_sources(&engine, &project.dir));
+    let idle = engine.idle_definitions();
     engine.shutdown()?;
     outcome?;
+    for note in idle {
+        say!("note: {note}");
+    }
     let count = project.files.len();
     say!(
         "{}: {count} file{} checked, nothing wrong",

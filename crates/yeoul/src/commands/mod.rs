@@ -4,5 +4,6 @@ pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
 pub(crate) mod inspect;
+pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod sql;

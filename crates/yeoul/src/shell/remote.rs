@@ -141,7 +141,7 @@ fn tag(sql: &str, rows: u64) -> String {
     match words.first().map(String::as_str) {
         Some("INSERT") => format!("INSERT 0 {rows}"),
         Some(word @ ("UPDATE" | "DELETE" | "COPY")) => format!("{word} {rows}"),
-        Some("CREATE" | "DROP") => {
+        Some("CREATE" | "DROP" | "ALTER") => {
             let nouns = ["STREAM", "TABLE", "VIEW", "SOURCE", "SINK", "ENDPOINT", "ALERT"];
             let noun = words.iter().position(|word| nouns.contains(&word.as_str()));
             after(noun.map_or(1, |at| at + 1))
@@ -199,6 +199,7 @@ mod tests {
         assert_eq!(tag("insert into t values (1)", 1), "INSERT 0 1");
         assert_eq!(tag("CREATE MATERIALIZED VIEW v AS SELECT 1", 0), "CREATE MATERIALIZED VIEW");
         assert_eq!(tag("drop stream s", 0), "DROP STREAM");
+        assert_eq!(tag("ALTER STREAM s DROP COLUMN a", 0), "ALTER STREAM");
         assert_eq!(tag("SET x = 1", 0), "SET");
         assert_eq!(tag("DELETE FROM t", 3), "DELETE 3");
     }

@@ -6,5 +6,6 @@ mod demo;
 mod kill;
 mod letters;
 mod nexmark;
+mod plan;
 mod program;
 mod served;

@@ -66,6 +66,11 @@ impl Running {
         serde_json::from_str(&body).expect("a receipt")
     }
 
+    /// Where Postgres clients connect.
+    pub(crate) fn url(&self) -> &str {
+        &self.postgres
+    }
+
     pub(crate) fn ask(&self, sql: &str) -> String {
         good(&["sql", "--url", &self.postgres, "--format", "csv", "-c", sql])
     }

@@ -92,6 +92,12 @@ fn a_build_that_fails_leaves_the_old_version_and_the_reason() {
     until_failed(&engine);
     assert_eq!(failed(), ["failed: view \"v\": division by zero"]);
     assert_eq!((consistent(&engine), trees(&engine, dir.path())), ("old", before));
+    // It is told of until the next try, or until the view is another one.
+    ok(&engine, "DROP MATERIALIZED VIEW v CASCADE");
+    views(&engine);
+    settle(&engine);
+    let told = ok(&engine, "SELECT replacement FROM yeoul.views WHERE name = 'v'");
+    assert_eq!(told, [""]);
     engine.shutdown().expect("stops");
 }
 
