@@ -16,11 +16,12 @@
 mod spec;
 mod sweep;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array,
-    UInt64Array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DynComparator, Int64Array, RecordBatch,
+    UInt32Array, UInt64Array, make_comparator,
 };
 use arrow::compute::{SortOptions, concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
@@ -34,7 +35,7 @@ use super::{Operator, Step};
 use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::graph::TreeShape;
-use crate::group::{ByGroup, Groups};
+use crate::group::{ByGroup, Groups, compact_batch};
 use spec::Layout;
 use sweep::{Changes, Item, Wanted};
 
@@ -80,13 +81,18 @@ impl Ranked {
         Ok(Self { schema: spec.schema(input), spec, layout, bag, known })
     }
 
-    /// The step's updates as stored rows, each once with how often it comes or goes.
+    /// The step's updates as stored rows with how often each comes or goes. Rows that only come are not
+    /// looked for twice: equal ones are neighbours once they are in order.
     fn delta(&self, updates: &Updates) -> Result<RecordBatch, FlowError> {
         let input = updates.rows();
         let keys = self.layout.keys.iter().map(|key| key.evaluate(input));
         let mut columns: Vec<ArrayRef> = keys.collect::<Result<_, _>>()?;
         columns.push(self.order(input)?);
         columns.extend(self.layout.rest.iter().map(|&column| Arc::clone(input.column(column))));
+        if self.known.is_some() {
+            columns.push(Arc::new(Int64Array::from(vec![1; input.num_rows()])));
+            return Ok(RecordBatch::try_new(Arc::clone(Combine::schema(&*self.bag)), columns)?);
+        }
         let stored = RecordBatch::try_new(Arc::clone(&self.layout.schema), columns)?;
         let delta = self.bag.partial(&updates.with_rows(stored))?;
         // A row that came and went again in one step has not been.
@@ -115,8 +121,6 @@ impl Ranked {
     fn read_wanted(&mut self, keys: &[ArrayRef], step: &Step<'_>) -> Result<Before, FlowError> {
         let known = self.known.as_mut().expect("only asked for when there is one");
         let rows = known.rows(keys, |keys| step.get_many(TREE, keys))?;
-        let rows = self.bag.combine(&[rows], true)?;
-        known.replace(keys, &rows)?;
         let partitions = partitions_of(keys, &rows.columns()[..keys.len()])?;
         Ok(Before { rows, partitions, more: vec![false; keys[0].len()] })
     }
@@ -153,22 +157,18 @@ impl Ranked {
         stored.column(self.layout.schema.fields().len()).as_primitive::<Int64Type>().clone()
     }
 
-    /// Compares partitions as they were with how they are. Gives the change of the answer, that of the
-    /// wanted rows, and the partitions of which more rows are needed.
+    /// Compares partitions as they were with how they are.
     fn compare(
         &self,
         before: &Before,
         delta: &RecordBatch,
         delta_partitions: &[u32],
-    ) -> Result<(Option<Updates>, RecordBatch, Vec<u32>), FlowError> {
+    ) -> Result<Compared, FlowError> {
         let rows = concat_batches(&delta.schema(), [&before.rows, delta])?;
         let partitions = [before.partitions.as_slice(), delta_partitions].concat();
         let old_rows = before.rows.num_rows();
         let counts = self.counts(&rows);
-        let behind_keys: Vec<usize> =
-            (self.layout.order()..self.layout.schema.fields().len()).collect();
-        let encoded = KeyCodec::new(&self.layout.schema, &behind_keys)?.encode(&rows)?;
-        let order = rows.column(self.layout.order()).as_binary::<i32>();
+        let in_order = InOrder::new(&rows, &self.layout)?;
         let wanted = Wanted {
             function: self.spec.function,
             first: i64::try_from(self.spec.first).unwrap_or(i64::MAX),
@@ -183,9 +183,7 @@ impl Ranked {
         for ((number, of_partition), &more) in (0u32..).zip(by_partition.iter()).zip(&before.more) {
             sorted.clear();
             sorted.extend_from_slice(of_partition);
-            sorted.sort_unstable_by(|&a, &b| {
-                encoded.row(a as usize).cmp(&encoded.row(b as usize)).then(a.cmp(&b))
-            });
+            sorted.sort_unstable_by(|&a, &b| in_order.compare(a, b).then(a.cmp(&b)));
             if more {
                 // What is behind the rows that were read is not known to be next.
                 let last = sorted.iter().rposition(|&row| (row as usize) < old_rows);
@@ -193,25 +191,25 @@ impl Ranked {
             }
             items.clear();
             for &row in &sorted {
-                let at = row as usize;
-                let (count, is_old) = (counts.value(at), at < old_rows);
-                let last = items.last().map(|item| item.row as usize);
-                if let (Some(item), Some(last)) = (items.last_mut(), last)
-                    && encoded.row(last) == encoded.row(at)
-                {
-                    item.after += count;
-                    continue;
-                }
-                let tied = last.is_some_and(|last| order.value(last) == order.value(at));
+                let (count, is_old) = (counts.value(row as usize), (row as usize) < old_rows);
                 let before = if is_old { count } else { 0 };
-                items.push(Item { row, before, after: count, tied });
+                match items.last_mut() {
+                    Some(item) if in_order.compare(item.row, row).is_eq() => {
+                        item.before += before;
+                        item.after += count;
+                    }
+                    last => {
+                        let tied = last.is_some_and(|item| in_order.ties(item.row, row));
+                        items.push(Item { row, before, after: count, tied });
+                    }
+                }
             }
             if !wanted.sweep(&items, more, &mut changes) {
                 lacking.push(number);
             }
         }
-        let kept = self.kept(&rows, &changes)?;
-        Ok((self.answer(&rows, &changes)?, kept, lacking))
+        let answer = self.answer(&rows, &changes)?;
+        Ok(Compared { rows, answer, changes, lacking })
     }
 
     /// The answer's change from stored rows.
@@ -235,13 +233,58 @@ impl Ranked {
         Ok(Some(Updates::new(answer, Int64Array::from(changes.diffs.clone()))))
     }
 
-    /// How the wanted rows change, as stored rows.
-    fn kept(&self, rows: &RecordBatch, changes: &Changes) -> Result<RecordBatch, FlowError> {
-        let places = UInt32Array::from(changes.kept_rows.clone());
+    /// Some stored rows with a count each.
+    fn stored(
+        &self,
+        rows: &RecordBatch,
+        counted: impl Iterator<Item = (u32, i64)>,
+    ) -> Result<RecordBatch, FlowError> {
+        let (places, counts): (Vec<u32>, Vec<i64>) =
+            counted.filter(|(_, count)| *count != 0).unzip();
         let width = self.layout.schema.fields().len();
-        let mut columns = take_arrays(&rows.columns()[..width], &places, None)?;
-        columns.push(Arc::new(Int64Array::from(changes.kept_diffs.clone())));
-        Ok(RecordBatch::try_new(rows.schema(), columns)?)
+        let mut columns = take_arrays(&rows.columns()[..width], &UInt32Array::from(places), None)?;
+        columns.push(Arc::new(Int64Array::from(counts)));
+        Ok(compact_batch(&RecordBatch::try_new(rows.schema(), columns)?)?)
+    }
+}
+
+/// What a comparison gives.
+struct Compared {
+    /// The rows that were compared.
+    rows: RecordBatch,
+    /// The change of the answer.
+    answer: Option<Updates>,
+    changes: Changes,
+    /// The partitions of which more rows are needed.
+    lacking: Vec<u32>,
+}
+
+/// The order of stored rows of one partition: that of the tree. What is behind the order is looked at
+/// only where rows tie.
+struct InOrder {
+    order: BinaryArray,
+    rest: Vec<DynComparator>,
+}
+
+impl InOrder {
+    fn new(rows: &RecordBatch, layout: &Layout) -> Result<Self, FlowError> {
+        let order = rows.column(layout.order()).as_binary::<i32>().clone();
+        let options = SortOptions { descending: false, nulls_first: false };
+        let behind = layout.order() + 1..layout.schema.fields().len();
+        let rest =
+            rows.columns()[behind].iter().map(|column| make_comparator(column, column, options));
+        Ok(Self { order, rest: rest.collect::<Result<_, _>>()? })
+    }
+
+    fn ties(&self, a: u32, b: u32) -> bool {
+        self.order.value(a as usize) == self.order.value(b as usize)
+    }
+
+    fn compare(&self, a: u32, b: u32) -> Ordering {
+        let (a, b) = (a as usize, b as usize);
+        let rest = || self.rest.iter().map(|rest| rest(a, b)).find(|order| order.is_ne());
+        let order = self.order.value(a).cmp(self.order.value(b));
+        order.then_with(|| rest().unwrap_or(Ordering::Equal))
     }
 }
 
@@ -275,9 +318,12 @@ impl Operator for Ranked {
         if let Some(known) = &mut self.known {
             known.begin();
             let before = self.read_wanted(&keys, step)?;
-            let (answer, kept, _) = self.compare(&before, &delta, &partitions)?;
-            self.known.as_mut().expect("it was there before").add(&kept)?;
-            step.put(TREE, kept);
+            let Compared { rows, answer, changes, .. } =
+                self.compare(&before, &delta, &partitions)?;
+            let kept = changes.kept.iter();
+            step.put(TREE, self.stored(&rows, kept.clone().map(|kept| (kept.row, kept.diff)))?);
+            let all = self.stored(&rows, kept.map(|kept| (kept.row, kept.count)))?;
+            self.known.as_mut().expect("it was there before").replace(&keys, &all)?;
             return Ok(answer.into_iter().collect());
         }
         step.put(TREE, delta.clone());
@@ -285,7 +331,7 @@ impl Operator for Ranked {
         let mut rows_max = self.rows_first(&delta, &partitions, groups.count());
         loop {
             let before = self.read_first(&keys, rows_max, step)?;
-            let (answer, _, lacking) = self.compare(&before, &delta, &partitions)?;
+            let Compared { answer, lacking, .. } = self.compare(&before, &delta, &partitions)?;
             answers.extend(answer);
             if lacking.is_empty() {
                 return Ok(answers);

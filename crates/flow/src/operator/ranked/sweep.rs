@@ -28,9 +28,17 @@ pub(super) struct Changes {
     pub(super) rows: Vec<u32>,
     pub(super) ranks: Vec<i64>,
     pub(super) diffs: Vec<i64>,
-    /// Of the rows up to the last wanted number: how much more often they are there.
-    pub(super) kept_rows: Vec<u32>,
-    pub(super) kept_diffs: Vec<i64>,
+    /// Of the rows up to the last wanted number: how often they are there, and how much more often than
+    /// before.
+    pub(super) kept: Vec<Kept>,
+}
+
+/// A row up to the last wanted number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) row: u32,
+    pub(super) count: i64,
+    pub(super) diff: i64,
 }
 
 /// Where one side of the comparison is.
@@ -82,7 +90,7 @@ impl Wanted {
     /// Compares a partition as it was with how it is. `more`: behind these items there are others; then
     /// `false` says that they are needed, and nothing was added to `changes`.
     pub(super) fn sweep(&self, items: &[Item], more: bool, changes: &mut Changes) -> bool {
-        let start = (changes.rows.len(), changes.kept_rows.len());
+        let start = (changes.rows.len(), changes.kept.len());
         let (mut before, mut after) = (Cursor::default(), Cursor::default());
         for item in items {
             if !item.tied {
@@ -101,8 +109,7 @@ impl Wanted {
             changes.rows.truncate(start.0);
             changes.ranks.truncate(start.0);
             changes.diffs.truncate(start.0);
-            changes.kept_rows.truncate(start.1);
-            changes.kept_diffs.truncate(start.1);
+            changes.kept.truncate(start.1);
         }
         enough
     }
@@ -114,10 +121,10 @@ impl Wanted {
             _ if number <= last => count,
             _ => 0,
         };
-        let kept = up_to(item.after, is, self.last) - up_to(item.before, was, self.last);
-        if kept != 0 {
-            changes.kept_rows.push(item.row);
-            changes.kept_diffs.push(kept);
+        let count = up_to(item.after, is, self.last);
+        let diff = count - up_to(item.before, was, self.last);
+        if count != 0 || diff != 0 {
+            changes.kept.push(Kept { row: item.row, count, diff });
         }
         let mut push = |rank: i64, diff: i64| {
             if diff != 0 {
