@@ -33,6 +33,6 @@ pub use graph::{
     Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
-pub use operator::{JoinKind, JoinSpec, OverSpec, RankFunction, RankedSpec};
+pub use operator::{JoinKind, JoinSpec, OverSpec, RankFunction, RankedSpec, SessionsSpec};
 pub use watermark::{TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

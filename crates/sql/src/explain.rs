@@ -93,6 +93,13 @@ fn step(n: &ViewNode) -> String {
             format!("{} by {by}{also}", join(*kind))
         }
         ViewNode::Ranked { .. } => ranked(n),
+        ViewNode::Sessions { input, keys, time, gap_us, calls, .. } => {
+            let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
+            let calls: Vec<String> = calls.iter().map(|c| call(c, input)).collect();
+            let of = if keys.is_empty() { "all rows".to_owned() } else { keys.join(", ") };
+            let (time, gap) = (expr(time, input), display(*gap_us));
+            format!("Sessions of {of} over {time}, gap {gap}: [{}]", calls.join(", "))
+        }
         ViewNode::Over { input, partition, calls, .. } => {
             let keys: Vec<String> = partition.iter().map(|k| expr(k, input)).collect();
             let by = if keys.is_empty() { "one partition".to_owned() } else { keys.join(", ") };
@@ -124,6 +131,12 @@ fn state(n: &ViewNode) -> Option<String> {
             Some("the wanted rows of each partition".to_owned())
         }
         ViewNode::Ranked { .. } => Some("the rows of each partition, never released".to_owned()),
+        ViewNode::Sessions { input, .. } if input.append_only() => {
+            Some("one per session".to_owned())
+        }
+        ViewNode::Sessions { .. } => {
+            Some("one per key and time, undone when a row changes".to_owned())
+        }
         ViewNode::Over { .. } => Some("the rows of each partition; never released".into()),
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };

@@ -335,7 +335,7 @@ impl ContextProvider for Context<'_> {
                 format!("table function \"{name}\" does not exist"),
             );
             let known = functions.keys().map(String::as_str);
-            e.hint = did_you_mean(name, known.chain(["tumble", "hop", "cumulate"]));
+            e.hint = did_you_mean(name, known.chain(["tumble", "hop", "cumulate", "session"]));
             return Err(DataFusionError::External(Box::new(e)));
         };
         let args = constants(args, &self.planner.state)?;

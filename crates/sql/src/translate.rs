@@ -147,7 +147,7 @@ fn overflow(error: &ArrowError) -> Option<String> {
 /// or the window it is about.
 fn quoted_in(e: &SqlError, text: &Text, within: Span) -> Option<Span> {
     if e.message == crate::functions::NOT_A_TIME {
-        let windows = ["TUMBLE", "HOP", "CUMULATE"];
+        let windows = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
         return windows.iter().find_map(|w| text.find_keyword(w, within));
     }
     let part = |quote: char| e.message.split(quote).nth(1);

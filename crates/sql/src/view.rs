@@ -148,6 +148,22 @@ pub enum ViewNode {
         /// The columns of the input, then those of the function.
         schema: SchemaRef,
     },
+    /// One row per session: the key columns, `window_start`, `window_end`, then a column per call. A session
+    /// is of rows of a key that are at most a gap apart; a row without a time is in none.
+    Sessions {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The key columns. None: all rows are of one key.
+        keys: Vec<ExprRef>,
+        /// The time of a row; the type of the two columns is its type.
+        time: ExprRef,
+        /// The gap, which is positive: from the last row to `window_end`.
+        gap_us: i64,
+        /// What is computed of the rows of a session.
+        calls: Vec<AggregateCall>,
+        /// Keys, the bounds, calls.
+        schema: SchemaRef,
+    },
     /// The rows of all inputs, whose schemas are the same up to names.
     Union {
         /// Where rows come from.
@@ -309,6 +325,7 @@ impl ViewNode {
             | Self::Lookup { schema, .. }
             | Self::Join { schema, .. }
             | Self::Ranked { schema, .. }
+            | Self::Sessions { schema, .. }
             | Self::Over { schema, .. }
             | Self::Union { schema, .. }
             | Self::Aggregate { schema, .. } => schema,
@@ -326,6 +343,7 @@ impl ViewNode {
             | Self::Window { input, .. }
             | Self::Lookup { input, .. }
             | Self::Ranked { input, .. }
+            | Self::Sessions { input, .. }
             | Self::Over { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
             Self::Join { left, right, .. } => vec![left, right],
@@ -348,7 +366,10 @@ impl ViewNode {
                 come_only && left.append_only() && right.append_only()
             }
             Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
-            Self::Aggregate { .. } | Self::Ranked { .. } | Self::Over { .. } => false,
+            Self::Aggregate { .. }
+            | Self::Ranked { .. }
+            | Self::Over { .. }
+            | Self::Sessions { .. } => false,
         }
     }
 }

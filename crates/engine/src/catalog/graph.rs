@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, FlowError, Function, Graph, GraphBuilder, JoinKind, JoinSpec,
-    LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction, RankedSpec, Window,
+    LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction, RankedSpec, SessionsSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -85,6 +85,16 @@ impl Building {
                 let ranked = self.builder.ranked(input, ranked(plan))?;
                 Ok(self.builder.named(ranked, schema))
             }
+            (ViewNode::Sessions { keys, time, gap_us, calls, schema, .. }, &[input]) => {
+                let spec = SessionsSpec {
+                    keys: named(keys, schema),
+                    time: Arc::clone(time),
+                    gap_us: *gap_us,
+                    calls: calls.iter().map(call).collect(),
+                };
+                let sessions = self.builder.sessions(input, spec)?;
+                Ok(self.builder.named(sessions, schema))
+            }
             (ViewNode::Union { .. }, inputs) => self.builder.union(inputs),
             (ViewNode::Aggregate { input: below, keys, calls, schema }, &[input]) => {
                 let calls = calls.iter().map(call).collect();
@@ -134,6 +144,11 @@ fn does(plan: &ViewNode) -> String {
         let one = |o: &yeoul_sql::OrderBy| (o.expr.identity(), o.descending, o.nulls_first);
         order.iter().map(one).collect::<Vec<_>>()
     };
+    let call = |c: &yeoul_sql::AggregateCall| {
+        let filter = c.filter.as_ref().map(|f| f.identity());
+        let how = (c.function, c.distinct, c.ignore_nulls);
+        format!("{how:?} {:?} {filter:?} {:?}", all(&c.args), ordered(&c.order_by))
+    };
     let what = match plan {
         ViewNode::Source { relation, columns, append_only, .. } => {
             format!("source {relation:?} {columns:?} {append_only}")
@@ -159,12 +174,11 @@ fn does(plan: &ViewNode) -> String {
             format!("over {:?} {function:?}", all(partition))
         }
         ViewNode::Union { .. } => "union".to_owned(),
+        ViewNode::Sessions { keys, time, gap_us, calls, .. } => {
+            let calls: Vec<String> = calls.iter().map(call).collect();
+            format!("sessions {:?} {} {gap_us} {calls:?}", all(keys), time.identity())
+        }
         ViewNode::Aggregate { keys, calls, .. } => {
-            let call = |c: &yeoul_sql::AggregateCall| {
-                let filter = c.filter.as_ref().map(|f| f.identity());
-                let how = (c.function, c.distinct, c.ignore_nulls);
-                format!("{how:?} {:?} {filter:?} {:?}", all(&c.args), ordered(&c.order_by))
-            };
             format!("aggregate {:?} {:?}", all(keys), calls.iter().map(call).collect::<Vec<_>>())
         }
     };
@@ -289,6 +303,7 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         | ViewNode::Lookup { schema, .. }
         | ViewNode::Join { schema, .. }
         | ViewNode::Ranked { schema, .. }
+        | ViewNode::Sessions { schema, .. }
         | ViewNode::Over { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],

@@ -186,19 +186,8 @@ impl Shapes {
             }
             ViewNode::Join { .. } => self.join(catalog, node),
             ViewNode::Ranked { .. } => self.ranked(catalog, node),
-            ViewNode::Over { input, partition, function, schema, .. } => {
-                let input = self.node(catalog, input);
-                let of = self.values(partition, &input);
-                // The function reads columns by position, and orders rows that tie by all of them.
-                let calls = self.known(format!("{function:?} of {of:?} {:?}", input.columns));
-                let fields = 0..function.fields().len();
-                let further = fields.map(|at| self.known(format!("over {calls} {at}")));
-                let further: Vec<Known> = further.collect();
-                let columns = input.columns.iter().copied().chain(further).collect();
-                let (of, types) = (texts(partition), types(schema));
-                let shape = format!("over {} {of:?} {function:?} {types}", input.shape);
-                Origin { rows: input.rows, columns, shape: self.known(shape) }
-            }
+            ViewNode::Over { .. } => self.over(catalog, node),
+            ViewNode::Sessions { .. } => self.sessions(catalog, node),
             ViewNode::Union { inputs, .. } => {
                 let inputs: Vec<Origin> = inputs.iter().map(|i| self.node(catalog, i)).collect();
                 let of =
@@ -291,6 +280,38 @@ impl Shapes {
             input.columns.iter().map(|c| self.known(format!("ranked {rows} {c}"))).collect();
         columns.extend(rank.as_ref().map(|_| self.known(format!("rank {rows}"))));
         Origin { rows, columns, shape }
+    }
+
+    fn over(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        let ViewNode::Over { input, partition, function, schema, .. } = node else {
+            unreachable!("called for window functions only");
+        };
+        let input = self.node(catalog, input);
+        let of = self.values(partition, &input);
+        // The function reads columns by position, and orders rows that tie by all of them.
+        let calls = self.known(format!("{function:?} of {of:?} {:?}", input.columns));
+        let fields = 0..function.fields().len();
+        let further = fields.map(|at| self.known(format!("over {calls} {at}")));
+        let further: Vec<Known> = further.collect();
+        let columns = input.columns.iter().copied().chain(further).collect();
+        let (of, types) = (texts(partition), types(schema));
+        let shape = format!("over {} {of:?} {function:?} {types}", input.shape);
+        Origin { rows: input.rows, columns, shape: self.known(shape) }
+    }
+
+    fn sessions(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        let ViewNode::Sessions { input, keys, time, gap_us, calls, schema } = node else {
+            unreachable!("called for sessions only");
+        };
+        let input = self.node(catalog, input);
+        let at = self.value(time, &input);
+        let rows = self.known(format!("sessions {gap_us} {} by {at}", input.rows));
+        let shape = format!("sessions {gap_us} {} by {}", input.shape, time.identity());
+        let of = Origin { rows, columns: input.columns, shape: self.known(shape) };
+        let mut groups = self.aggregate(&of, keys, calls, schema);
+        let bounds = ["start", "end"].map(|bound| self.known(format!("{bound} {}", groups.rows)));
+        groups.columns.splice(keys.len()..keys.len(), bounds);
+        groups
     }
 
     fn lookup(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {

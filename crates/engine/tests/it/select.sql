@@ -157,6 +157,52 @@ SELECT ad FROM events INTERSECT ALL SELECT ad FROM clicks
 -- except_all
 SELECT ad FROM events EXCEPT ALL SELECT ad FROM clicks
 
+-- session
+SELECT who, window_start, window_end, count(*) AS n, sum(price) AS s FROM SESSION(events PARTITION BY who, ts,
+INTERVAL '7 seconds') GROUP BY who, window_start, window_end
+
+-- session_of_all
+SELECT window_start, count(*) AS n, max(id) AS m FROM SESSION(clicks, ts, INTERVAL '2 seconds') GROUP BY window_start
+
+-- session_flink
+SELECT window_end, ad, kind, min(price) AS low, max(ts) - window_start AS lasted FROM TABLE(SESSION(TABLE events PARTITION
+BY (ad, kind), DESCRIPTOR(ts), INTERVAL '20' SECOND)) GROUP BY ad, window_start, window_end, kind
+
+-- session_having
+SELECT s.ad, count(DISTINCT s.who) AS people, s.window_start + INTERVAL '1 second' AS later, first_value(s.id ORDER BY s.id)
+AS first FROM SESSION(events PARTITION BY ad, ts, INTERVAL '15 seconds') s GROUP BY s.ad, s.window_start, s.window_end
+HAVING count(*) > 2 AND s.window_end - s.window_start > INTERVAL '20 seconds'
+
+-- session_filtered
+SELECT who, window_start, window_end, count(*) AS n, count(*) FILTER (WHERE kind = 'cart') AS carts,
+approx_percentile(price, 0.5) AS p FROM SESSION(events PARTITION BY who, ts, INTERVAL '9 seconds') WHERE price > 5 AND
+who <> 3 AND window_end > TIMESTAMPTZ '2026-01-01 00:01:00Z' GROUP BY window_start, who, window_end
+
+-- session_of_changes
+SELECT who, window_start, window_end, count(*) AS n, max(city) AS city, min(age) AS age FROM SESSION((SELECT e.ts, e.who,
+u.city, u.age FROM events e JOIN users u ON u.who = e.who AND u.age % 4 <> 0) PARTITION BY who, ts, INTERVAL '12 seconds')
+GROUP BY who, window_start, window_end
+
+-- session_of_moved
+SELECT city, window_start, window_end, count(*) AS n, count(DISTINCT who % 3) AS d FROM SESSION((SELECT city, who,
+TIMESTAMPTZ '2026-01-01 00:00:00Z' + CAST(age || ' seconds' AS INTERVAL) AS ts FROM users) PARTITION BY city, ts, INTERVAL '3
+seconds') WHERE who <> 5 GROUP BY city, window_start, window_end
+
+-- session_rows
+SELECT id, window_start, window_end FROM SESSION(events PARTITION BY who, ts, INTERVAL '7 seconds')
+
+-- session_rows_of_changes
+SELECT window_start, count(*) AS n FROM SESSION((SELECT e.ts, e.who FROM events e JOIN users u ON u.who = e.who AND u.age % 4
+<> 0) PARTITION BY who, ts, INTERVAL '5 seconds') GROUP BY window_start
+
+-- session_join
+SELECT u.city, s.who, s.window_start, s.n FROM (SELECT who, window_start, window_end, count(*) AS n FROM SESSION(clicks
+PARTITION BY who, ts, INTERVAL '10 seconds') GROUP BY who, window_start, window_end) s JOIN users u ON u.who = s.who
+
+-- session_of_sessions
+SELECT n, count(*) AS sessions, max(window_end) AS m FROM (SELECT who, window_start, window_end, count(*) AS n FROM
+SESSION(events PARTITION BY who, ts, INTERVAL '7 seconds') GROUP BY who, window_start, window_end) s GROUP BY n
+
 -- over_lag
 SELECT id, lag(id) OVER (PARTITION BY ad ORDER BY ts, id) AS before, price - lag(price, 2, 0.0) OVER (PARTITION BY ad
 ORDER BY ts, id) AS more FROM events

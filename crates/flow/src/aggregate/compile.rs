@@ -75,6 +75,15 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// The column of states that is the answer, where there is one.
+    pub(crate) fn state_column(&self, slots: &[Slot]) -> Option<usize> {
+        match self.answer {
+            Answer::Rows(column) => Some(column),
+            Answer::Count(slot) | Answer::Value(slot) => Some(slots[slot].at),
+            _ => None,
+        }
+    }
+
     pub(crate) fn answer(
         &self,
         states: &RecordBatch,
@@ -156,6 +165,7 @@ pub(super) fn compile(spec: AggregateSpec) -> Result<Aggregate, FlowError> {
         slots,
         calls: compiled,
         append_only,
+        vanishing: !append_only,
         global,
         states: Arc::new(Schema::new(fields)),
         output: Arc::new(Schema::new(output)),

@@ -22,9 +22,11 @@ mod spec;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array,
+};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::compute::{concat_batches, filter_record_batch, take_arrays};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use yeoul_batch::{Combine, ExprRef, Updates};
@@ -50,6 +52,8 @@ pub struct Aggregate {
     slots: Vec<Slot>,
     calls: Vec<Call>,
     append_only: bool,
+    /// A group without rows is gone.
+    vanishing: bool,
     /// No keys: one group, with the hidden key column.
     global: bool,
     states: SchemaRef,
@@ -84,6 +88,17 @@ impl Aggregate {
     #[must_use]
     pub fn append_only(&self) -> bool {
         self.append_only
+    }
+
+    /// The same, of which groups also go when rows only come: see [`Aggregate::taken_out`].
+    #[must_use]
+    pub(crate) fn vanishing(self) -> Self {
+        Self { vanishing: true, ..self }
+    }
+
+    /// The column of states that is the answer of the call at `position`, where there is one.
+    pub(crate) fn state_column(&self, position: usize) -> Option<usize> {
+        self.calls[position].state_column(&self.slots)
     }
 
     /// The states of the groups of `updates`, each group once.
@@ -172,11 +187,31 @@ impl Aggregate {
     fn nothing(&self) -> Result<RecordBatch, FlowError> {
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(BooleanArray::from(vec![false])), Arc::new(Int64Array::from(vec![0]))];
+        columns.extend(self.neutral()?);
+        Ok(RecordBatch::try_new(Arc::clone(&self.states), columns)?)
+    }
+
+    /// The slots' states of no rows: columns of one row.
+    fn neutral(&self) -> Result<Vec<ArrayRef>, FlowError> {
+        let mut columns = Vec::new();
         for slot in &self.slots {
             let types: Vec<DataType> =
                 slot.arguments.iter().map(|&a| self.exprs[a].data_type().clone()).collect();
             columns.extend(slot.kind.empty(&types)?);
         }
+        Ok(columns)
+    }
+
+    /// What makes the groups of `states` go: it takes their rows back and says nothing else, so a group
+    /// that goes in this way does not come again.
+    pub(crate) fn taken_out(&self, states: &RecordBatch) -> Result<RecordBatch, FlowError> {
+        debug_assert!(self.vanishing, "a group without rows is gone");
+        let key_len = self.key_len();
+        let mut columns = states.columns()[..key_len].to_vec();
+        let rows: &Int64Array = states.column(key_len).as_primitive::<Int64Type>();
+        columns.push(Arc::new(rows.unary::<_, Int64Type>(|count| -count)));
+        let first = UInt32Array::from(vec![0; states.num_rows()]);
+        columns.extend(take_arrays(&self.neutral()?, &first, None)?);
         Ok(RecordBatch::try_new(Arc::clone(&self.states), columns)?)
     }
 
@@ -214,7 +249,7 @@ impl Combine for Aggregate {
             [batch] => self.merge(batch)?,
             several => self.merge(&concat_batches(&self.states, several)?)?,
         };
-        if !complete || self.append_only {
+        if !complete || !self.vanishing {
             return Ok(merged);
         }
         let rows = merged.column(self.key_len()).as_primitive::<Int64Type>().values();

@@ -12,7 +12,9 @@ use super::{Graph, SourceIndex, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Linear, Lookup, LookupSpec, Window};
-use crate::operator::{Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec};
+use crate::operator::{
+    Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec, Sessions, SessionsSpec,
+};
 
 /// A node of a graph being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -222,6 +224,12 @@ impl GraphBuilder {
         let append_only = self.append_only(node);
         let ranked = Ranked::new(spec, self.schema(node), append_only, self.cache_bytes_max)?;
         Ok(self.operator(&[node], Box::new(ranked)))
+    }
+
+    /// Groups rows by sessions: the columns are the keys, `window_start`, `window_end`, then the calls.
+    pub fn sessions(&mut self, node: NodeId, spec: SessionsSpec) -> Result<NodeId, FlowError> {
+        let sessions = Sessions::new(spec, self.append_only(node), self.cache_bytes_max)?;
+        Ok(self.operator(&[node], Box::new(sessions)))
     }
 
     /// Adds the columns of window functions; those of `node` come first.

@@ -36,6 +36,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use yeoul_batch::{Combine, KeyRange, RangeRows, Updates};
 
 pub use builder::{GraphBuilder, NodeId};
+pub(crate) use cache::Cache;
 pub(crate) use tracked::difference;
 
 use crate::aggregate::Aggregate;

@@ -14,6 +14,7 @@ mod join;
 mod known;
 mod over;
 mod ranked;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -28,6 +29,8 @@ pub(crate) use over::Over;
 pub use over::OverSpec;
 pub(crate) use ranked::Ranked;
 pub use ranked::{RankFunction, RankedSpec};
+pub(crate) use sessions::Sessions;
+pub use sessions::SessionsSpec;
 
 use crate::error::FlowError;
 use crate::graph::{StateReader, StateTree, TreeShape};

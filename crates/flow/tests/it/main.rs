@@ -17,6 +17,8 @@ mod random;
 #[cfg(test)]
 mod ranked;
 #[cfg(test)]
+mod sessions;
+#[cfg(test)]
 mod trees;
 #[cfg(test)]
 mod trial;

@@ -78,9 +78,11 @@ impl StateReader for Trees {
         rows_max: usize,
         reverse: bool,
     ) -> Result<RangeRows, Box<dyn std::error::Error + Send + Sync>> {
-        let TreeShape::Bag(bag) = &self.shapes[&tree] else { panic!("a tree of rows is read") };
+        let (TreeShape::Bag(rule) | TreeShape::Combine(rule)) = &self.shapes[&tree] else {
+            panic!("a tree of states is read")
+        };
         let states = self.states(tree);
-        let key: Vec<usize> = (0..bag.key_len()).collect();
+        let key: Vec<usize> = (0..rule.key_len()).collect();
         let encoded = KeyCodec::new(&states.schema(), &key)?.encode(&states)?;
         let mut order: Vec<u32> = (0..u32::try_from(states.num_rows())?).collect();
         order.sort_by_key(|&row| encoded.row(row as usize));

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ctr`, `wilson_lower`, `wilson_upper` | kernels of `functions` |
 //! | `->`, `->>` | [`JsonOperators`] |
-//! | `window_*` | what TUMBLE, HOP and CUMULATE are rewritten to |
+//! | `window_*` | what TUMBLE, HOP, CUMULATE and SESSION are rewritten to |
 //! | `sum`, `min`, `max` | DataFusion's, for bigints and floats in another type |
 //! | floats as keys | with one 0 and one NaN |
 //! | integers' `+`, `-`, `*` and casts to them | checked, rounded |
@@ -18,6 +18,7 @@ pub(crate) mod integer;
 mod json;
 mod percentile;
 mod rate;
+mod session;
 mod trunc;
 mod uuid;
 mod window;
@@ -31,6 +32,7 @@ use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF};
 
 pub(crate) use json::JsonOperators;
+pub(crate) use session::{SessionBound, SessionUdf};
 pub(crate) use uuid::{
     each, from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
     to_text as uuid_to_text,
@@ -65,6 +67,9 @@ pub fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     registry.register_udf(Arc::new(sign))?;
     for function in percentile::all().into_iter().chain(detour::all()) {
         registry.register_udaf(Arc::new(function))?;
+    }
+    for function in session::all() {
+        registry.register_udwf(Arc::new(function))?;
     }
     Ok(())
 }

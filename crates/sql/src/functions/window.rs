@@ -85,7 +85,7 @@ pub(super) fn all() -> Vec<Arc<ScalarUDF>> {
 /// The message about a window over a column of another type.
 pub(crate) const NOT_A_TIME: &str = "the column a window runs over is not a time";
 
-fn not_a_time(data_type: &DataType) -> DataFusionError {
+pub(super) fn not_a_time(data_type: &DataType) -> DataFusionError {
     let e = SqlError::new(ErrorKind::DatatypeMismatch, NOT_A_TIME)
         .detail(format!("it has the type {}", datatype::sql_type_name(data_type)))
         .hint("windows run over a timestamptz or timestamp column");

@@ -39,6 +39,9 @@ const KEPT: [&str; 16] = [
 
 impl Lowering<'_> {
     pub(super) fn aggregate(&self, a: &Aggregate) -> Result<Lowered, SqlError> {
+        if let Some(sessions) = self.sessions(a)? {
+            return Ok(sessions);
+        }
         let input = self.node(&a.input)?;
         let mut exprs: Vec<Expr> = a
             .group_expr
@@ -136,7 +139,7 @@ impl Lowering<'_> {
         lowered.map_err(|e| self.fail(e))
     }
 
-    fn call(
+    pub(super) fn call(
         &self,
         expr: &Expr,
         field: &FieldRef,
@@ -235,7 +238,7 @@ impl Lowering<'_> {
     }
 }
 
-fn stored_field(field: &Field) -> Field {
+pub(super) fn stored_field(field: &Field) -> Field {
     match datatype::stored(field.data_type()) {
         Some(stored) => renamed(field, field.name()).with_data_type(stored),
         None => field.clone(),

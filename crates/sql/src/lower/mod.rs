@@ -16,6 +16,7 @@ mod join;
 mod lookup;
 mod over;
 mod ranked;
+mod session;
 mod values;
 mod window;
 
@@ -222,6 +223,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
         | ViewNode::Union { schema: names, .. }
         | ViewNode::Join { schema: names, .. }
         | ViewNode::Ranked { schema: names, .. }
+        | ViewNode::Sessions { schema: names, .. }
         | ViewNode::Over { schema: names, .. }
         | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),

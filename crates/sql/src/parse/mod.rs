@@ -12,6 +12,7 @@ mod depth;
 mod dml;
 mod lookup;
 mod reader;
+mod session;
 mod settings;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::nearest::did_you_mean;
 use crate::text::Text;
 pub(crate) use depth::DEPTH_MAX;
 use reader::Reader;
+pub(crate) use session::KEYS as SESSION_KEYS;
 
 /// Gives the value of the placeholder `${NAME}` in an option, from the environment or a secrets
 /// file; `None` where there is no such name.

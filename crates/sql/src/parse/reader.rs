@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::balance::balance;
-use super::{Secrets, lookup};
+use super::{Secrets, lookup, session};
 use crate::ast::{Name, Query, Spanned, Statement, WrittenOption};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::options::Given;
@@ -35,9 +35,10 @@ impl<'a> Reader<'a> {
         span: Span,
         secrets: Secrets<'a>,
     ) -> Self {
-        let parser = Parser::new(&DIALECT)
-            .with_recursion_limit(NESTING_MAX)
-            .with_tokens_with_locations(lookup::marked(without_table_word(tokens)));
+        let parser =
+            Parser::new(&DIALECT).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(
+                lookup::marked(session::with_keys(without_table_word(tokens))),
+            );
         Self { parser, text, span, secrets, inner: false }
     }
 
@@ -329,7 +330,7 @@ pub(super) fn word_of(token: &Token) -> String {
 /// Flink writes `TUMBLE(TABLE t, …)`; the word TABLE says nothing there and the parser does not
 /// know it, so it is left out.
 fn without_table_word(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let windows = ["TUMBLE", "HOP", "CUMULATE"];
+    let windows = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for (i, token) in tokens.iter().enumerate() {
         let opens = match out.last().map(|t| &t.token) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `TUMBLE(t, ts, i)`, `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), i))` | a subquery with `window_start`, `window_end` |
 //! | `HOP(…)`, `CUMULATE(…)` | a subquery that unnests its windows |
+//! | `SESSION(t PARTITION BY k, ts, i)` | a subquery with functions `OVER (PARTITION BY k ORDER BY ts)` |
 //! | `a AS x, x + 1` | `a AS x, (a) + 1`, unless `x` is a column of the input |
 //! | `count(*)` | `count(*) AS count`, as PostgreSQL names it |
 //! | columns of the answer with the same name | each with a mark behind it, which [`shown`] takes off |
@@ -25,6 +26,7 @@ mod compared;
 mod name;
 mod named;
 mod pattern;
+mod session;
 mod similar;
 mod window;
 

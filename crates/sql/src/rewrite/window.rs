@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
 
+use super::session;
 use crate::ast::Micros;
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::functions::WINDOWS_MAX;
@@ -67,18 +68,14 @@ pub(super) fn rewrite(
         _ => return Ok(()),
     };
     let place = name.0.first().and_then(|p| text.span(p.as_ident()?.span)).unwrap_or(within);
-    let Some(kind) = Kind::of(&name) else { return session(&name, place) };
+    let Some(kind) = Kind::of(&name) else {
+        if name.to_string().eq_ignore_ascii_case("session") {
+            *factor = session::subquery(&args, alias, text, place)?;
+        }
+        return Ok(());
+    };
     let call = Call::read(kind, &args, text, place)?;
     *factor = call.subquery(alias, place)?;
-    Ok(())
-}
-
-fn session(name: &sql::ObjectName, place: Span) -> Result<(), SqlError> {
-    if name.to_string().eq_ignore_ascii_case("session") {
-        return Err(SqlError::unsupported("SESSION windows are not supported yet")
-            .hint("TUMBLE, HOP and CUMULATE are")
-            .at(place));
-    }
     Ok(())
 }
 
@@ -117,18 +114,7 @@ impl Call {
             .ok_or_else(|| wrong(format!("{} reads a relation or a subquery", kind.name())))?;
         let time = descriptor(args[1])
             .ok_or_else(|| wrong(format!("{} runs over a column", kind.name())))?;
-        let length =
-            |e: &sql::Expr| match interval::literal(e) {
-                Some(Ok(Micros(us))) => Ok(us),
-                Some(Err(why)) => Err(SqlError::new(
-                    ErrorKind::InvalidOption,
-                    format!("\"{e}\" is not a length of a window"),
-                )
-                .hint(why)
-                .at(place_of(e, text).unwrap_or(place))),
-                None => Err(wrong(format!("\"{e}\" is not an INTERVAL"))
-                    .at(place_of(e, text).unwrap_or(place))),
-            };
+        let length = |e: &sql::Expr| length(e, text, place, kind.usage());
         let positive = |e: &sql::Expr| match length(e)? {
             0 => Err(wrong(format!("the windows of {} have no length", kind.name()))),
             us => Ok(us),
@@ -202,17 +188,39 @@ impl Call {
                 additional_elements: Vec::new(),
             });
         }
-        let mut fill = Fill { time: self.time, input: self.input };
-        let _ = query.visit(&mut fill);
-        Ok(sql::TableFactor::Derived { lateral: false, subquery: query, alias, sample: None })
+        let fill = Fill { time: self.time, input: self.input, partition: Vec::new() };
+        let subquery = fill.fill(query);
+        Ok(sql::TableFactor::Derived { lateral: false, subquery, alias, sample: None })
     }
 }
 
-fn named(name: sql::Ident) -> sql::TableAlias {
+/// An `INTERVAL` in microseconds.
+pub(super) fn length(
+    e: &sql::Expr,
+    text: &Text,
+    place: Span,
+    usage: &str,
+) -> Result<i64, SqlError> {
+    let place = place_of(e, text).unwrap_or(place);
+    match interval::literal(e) {
+        Some(Ok(Micros(us))) => Ok(us),
+        Some(Err(why)) => Err(SqlError::new(
+            ErrorKind::InvalidOption,
+            format!("\"{e}\" is not a length of a window"),
+        )
+        .hint(why)
+        .at(place)),
+        None => Err(SqlError::new(ErrorKind::Syntax, format!("\"{e}\" is not an INTERVAL"))
+            .hint(usage)
+            .at(place)),
+    }
+}
+
+pub(super) fn named(name: sql::Ident) -> sql::TableAlias {
     sql::TableAlias { explicit: false, name, columns: Vec::new(), at: None }
 }
 
-fn expr_of(arg: &sql::FunctionArg) -> Option<&sql::Expr> {
+pub(super) fn expr_of(arg: &sql::FunctionArg) -> Option<&sql::Expr> {
     match arg {
         sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(e))
         | sql::FunctionArg::Named { arg: sql::FunctionArgExpr::Expr(e), .. }
@@ -222,7 +230,7 @@ fn expr_of(arg: &sql::FunctionArg) -> Option<&sql::Expr> {
 }
 
 /// The first argument as something to read from, and what to call it.
-fn relation(expr: &sql::Expr) -> Option<(sql::TableFactor, Option<sql::Ident>)> {
+pub(super) fn relation(expr: &sql::Expr) -> Option<(sql::TableFactor, Option<sql::Ident>)> {
     let name = match expr {
         sql::Expr::Identifier(ident) => vec![ident.clone()],
         sql::Expr::CompoundIdentifier(parts) => parts.clone(),
@@ -255,7 +263,7 @@ fn relation(expr: &sql::Expr) -> Option<(sql::TableFactor, Option<sql::Ident>)> 
 }
 
 /// The second argument: a column, or `DESCRIPTOR(column)`.
-fn descriptor(expr: &sql::Expr) -> Option<sql::Expr> {
+pub(super) fn descriptor(expr: &sql::Expr) -> Option<sql::Expr> {
     match expr {
         sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_) => Some(expr.clone()),
         sql::Expr::Function(f) if f.name.to_string().eq_ignore_ascii_case("descriptor") => {
@@ -271,15 +279,24 @@ fn descriptor(expr: &sql::Expr) -> Option<sql::Expr> {
     }
 }
 
-fn place_of(expr: &sql::Expr, text: &Text) -> Option<Span> {
+pub(super) fn place_of(expr: &sql::Expr, text: &Text) -> Option<Span> {
     use datafusion::sql::sqlparser::ast::Spanned;
     text.span(expr.span())
 }
 
 /// Puts the user's column and relation where the template has its marks.
-struct Fill {
-    time: sql::Expr,
-    input: sql::TableFactor,
+pub(super) struct Fill {
+    pub(super) time: sql::Expr,
+    pub(super) input: sql::TableFactor,
+    /// By what the template's functions `OVER` are partitioned.
+    pub(super) partition: Vec<sql::Expr>,
+}
+
+impl Fill {
+    pub(super) fn fill(mut self, mut query: Box<sql::Query>) -> Box<sql::Query> {
+        let _ = query.visit(&mut self);
+        query
+    }
 }
 
 impl VisitorMut for Fill {
@@ -297,6 +314,11 @@ impl VisitorMut for Fill {
     fn post_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<()> {
         if matches!(expr, sql::Expr::Identifier(ident) if ident.value == "__time") {
             *expr = self.time.clone();
+        }
+        if let sql::Expr::Function(function) = expr
+            && let Some(sql::WindowType::WindowSpec(over)) = &mut function.over
+        {
+            over.partition_by.clone_from(&self.partition);
         }
         ControlFlow::Continue(())
     }

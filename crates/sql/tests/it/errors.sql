@@ -23,7 +23,9 @@ SELECT * FROM TUMBLE(events, ts, INTERVAL '1 month')
 SELECT * FROM TUMBLE(evnts, ts, INTERVAL '1 minute')
 SELECT * FROM HOP(events, ts, INTERVAL '1 hour', INTERVAL '1 minute')
 SELECT * FROM CUMULATE(events, ts, INTERVAL '7 minutes', INTERVAL '1 hour')
-SELECT * FROM SESSION(events, ts, INTERVAL '7 minutes')
+SELECT * FROM SESSION(events, ts)
+SELECT * FROM SESSION(events PARTITION BY upper(kind), ts, INTERVAL '7 minutes')
+SELECT * FROM SESSION(events PARTITION BY kind, price, INTERVAL '7 minutes')
 SELECT tumble(ts, INTERVAL '1 minute') FROM events
 SELECT approx_percentile(price) FROM events
 SELECT * FROM events ORDER BY prce

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array,
 };
-use datafusion::arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use datafusion::arrow::compute::{
+    concat_batches, filter_record_batch, is_not_null, take_record_batch,
+};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::arrow::util::display::array_value_to_string;
+use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use yeoul_batch::{ExprRef, PartitionFunction};
 use yeoul_sql::{
@@ -45,6 +48,8 @@ const VIEWS: &[&str] = &[
     "SELECT product_id, category, count(*) OVER (PARTITION BY category) AS n, rank() OVER (ORDER BY price DESC) AS place, count(*) OVER () AS total FROM products",
     "SELECT window_start, kind FROM TUMBLE(events, ts, INTERVAL '1 minute') WHERE window_start >= '2026-01-01 00:02:00Z'",
     "SELECT w.window_start, w.user_id, max(w.price) AS top FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) w WHERE w.user_id LIKE 'u%' AND w.product_id BETWEEN 0 AND 1 GROUP BY w.window_start, w.user_id",
+    "SELECT user_id, window_start, window_end, count(*) AS n, max(price) AS top FROM SESSION(events PARTITION BY user_id, ts, INTERVAL '1 minute') GROUP BY user_id, window_start, window_end",
+    "SELECT s.window_end - s.window_start AS lasted, count(DISTINCT kind) AS kinds FROM SESSION((SELECT * FROM events WHERE price > 0), ts, INTERVAL '6 seconds') s WHERE s.kind <> 'cart' AND s.window_start < '2026-01-02 00:00:00Z' GROUP BY s.window_start, s.window_end HAVING count(*) > 1",
 ];
 
 fn lowered(shop: &Shop, query: &str) -> ViewPlan {
@@ -98,6 +103,11 @@ fn keys_of_views() {
     );
     check("SELECT count(*) AS n, kind FROM events GROUP BY kind, product_id", None, false);
     check("SELECT DISTINCT kind FROM events", Some(&[0]), false);
+    check(
+        "SELECT count(*) AS n, window_start, kind FROM SESSION(events PARTITION BY kind, ts, INTERVAL '1 hour') GROUP BY kind, window_start",
+        Some(&[2, 1]),
+        false,
+    );
     check("SELECT kind FROM events UNION ALL SELECT category FROM products", None, false);
 }
 
@@ -134,6 +144,15 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
         }
         ViewNode::Lookup { .. } | ViewNode::Join { .. } | ViewNode::Ranked { .. } => {
             panic!("the engine tests what is made of several rows")
+        }
+        ViewNode::Sessions { input, keys, time, gap_us, calls, schema } => {
+            let rows = Box::pin(run(shop, input)).await;
+            let timed = is_not_null(&time.evaluate(&rows).unwrap()).unwrap();
+            let rows = filter_record_batch(&rows, &timed).unwrap();
+            let mut keys: Vec<ArrayRef> = keys.iter().map(|k| k.evaluate(&rows).unwrap()).collect();
+            let bounds = sessions(&keys, &time.evaluate(&rows).unwrap(), *gap_us);
+            keys.extend(bounds);
+            aggregate(&rows, keys, calls, schema).await
         }
         ViewNode::Over { input, partition, function, schema, .. } => {
             let rows = Box::pin(run(shop, input)).await;
@@ -236,6 +255,30 @@ fn around(t: i64, kind: WindowKind) -> Vec<(i64, i64)> {
             (1..=size_us / step_us).map(|j| (first, first + j * step_us)).collect()
         }
     }
+}
+
+/// The bounds of each row's session, which grows until no row of its key is near.
+fn sessions(keys: &[ArrayRef], times: &ArrayRef, gap_us: i64) -> [ArrayRef; 2] {
+    let typed = times.as_primitive::<TimestampMicrosecondType>();
+    let key = |row: usize| -> Vec<ScalarValue> {
+        keys.iter().map(|column| ScalarValue::try_from_array(column, row).unwrap()).collect()
+    };
+    let bounds = (0..typed.len()).map(|row| {
+        let (mut first, mut last) = (typed.value(row), typed.value(row));
+        for _ in 0..typed.len() {
+            for other in (0..typed.len()).filter(|other| key(*other) == key(row)) {
+                let t = typed.value(other);
+                if first - gap_us <= t && t <= last + gap_us {
+                    (first, last) = (first.min(t), last.max(t));
+                }
+            }
+        }
+        (first, last + gap_us)
+    });
+    let (starts, ends): (Vec<i64>, Vec<i64>) = bounds.unzip();
+    [starts, ends].map(|bounds| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from(bounds).with_data_type(times.data_type().clone()))
+    })
 }
 
 /// The evaluated columns as a table, and the calls as SQL over it.

@@ -352,7 +352,7 @@ impl Operator for Ranked {
 }
 
 /// Which of the distinct `keys` each row's key is.
-fn partitions_of(keys: &[ArrayRef], rows: &[ArrayRef]) -> Result<Vec<u32>, FlowError> {
+pub(super) fn partitions_of(keys: &[ArrayRef], rows: &[ArrayRef]) -> Result<Vec<u32>, FlowError> {
     let count = keys[0].len();
     let both = keys
         .iter()
