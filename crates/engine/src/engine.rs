@@ -312,6 +312,12 @@ impl Engine {
         self.shared.world.load().catalog.get(name).map(|relation| relation.sql.clone())
     }
 
+    /// The statement that created a function.
+    pub(crate) fn function_definition(&self, key: &yeoul_sql::FunctionKey) -> Option<String> {
+        let world = self.shared.world.load();
+        world.catalog.functions().get(key).map(|function| function.sql.clone())
+    }
+
     /// Whether it works.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -23,6 +23,9 @@ pub(crate) struct Meta {
     pub next_relation: u32,
     /// The next tree's number.
     pub next_tree: u32,
+    /// The statements that created functions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
     /// Streams, tables and views in order of creation.
     pub relations: Vec<RelationMeta>,
     /// Where every partition of every source stands, and what came from it.
@@ -197,6 +200,7 @@ mod tests {
             version: 1,
             next_relation: 4,
             next_tree: 5,
+            functions: Vec::new(),
             relations: vec![
                 relation(0, "yeoul.dead_letters", "", &[0], 0),
                 RelationMeta { newest_us: Some(-1), ..stream },
@@ -234,6 +238,10 @@ mod tests {
             assert!(written.contains(text), "{written}");
             assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
         }
+        meta.functions = vec!["CREATE FUNCTION …".into()];
+        let written = String::from_utf8(meta.encode()).expect("JSON is text");
+        assert!(written.contains(r#""functions":["CREATE FUNCTION …"],"relations":"#), "{written}");
+        assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
     }
 
     #[test]

@@ -114,6 +114,9 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     state.sources = Arc::new(Sources::from_meta(&meta.sources));
     state.next_relation = meta.next_relation;
     state.next_tree = meta.next_tree;
+    for sql in &meta.functions {
+        state.add_function(planning, sql)?;
+    }
     for known in &meta.relations {
         if known.id == LATE_ROWS.0 {
             let late = late_rows(TreeId(known.trees.first().copied().unwrap_or_default()));

@@ -11,7 +11,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{ScalarUDF, TableSource};
 use yeoul_batch::{ADDED_KEY, WAS_KEY};
-use yeoul_sql::{CreateView, Planner, RelationKind, Statement, ViewPlan};
+use yeoul_sql::{CreateView, Planner, RelationKind, SqlFunction, Statement, ViewPlan};
 
 use crate::catalog::{Body, Catalog, Relation};
 use crate::error::{EngineError, ErrorKind};
@@ -146,6 +146,10 @@ impl yeoul_sql::Catalog for Definitions<'_> {
     fn source(&self, _name: &TableReference) -> Option<Arc<dyn TableSource>> {
         None
     }
+
+    fn sql_functions(&self, name: &str) -> Vec<Arc<SqlFunction>> {
+        self.0.functions().named(name).map(|f| Arc::clone(&f.function)).collect()
+    }
 }
 
 /// Names as tables of one world.
@@ -240,5 +244,10 @@ impl yeoul_sql::Catalog for Readable<'_> {
 
     fn function(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         self.asker.function(name)
+    }
+
+    fn sql_functions(&self, name: &str) -> Vec<Arc<SqlFunction>> {
+        let functions = self.world.catalog.functions();
+        functions.named(name).map(|f| Arc::clone(&f.function)).collect()
     }
 }

@@ -49,7 +49,7 @@ impl Engine {
             for definition in waiting {
                 match self.apply_one(&session, &definition, &mut applied).await {
                     Ok(()) => {}
-                    Err(error) if error.sqlstate == "42P01" => {
+                    Err(error) if ["42P01", "42883"].contains(&error.sqlstate.as_str()) => {
                         first_error.get_or_insert_with(|| error.in_file(definition.file));
                         again.push(definition);
                     }
@@ -78,6 +78,14 @@ impl Engine {
         streams.map(|stream| format!("no view reads stream \"{}\"", stream.name)).collect()
     }
 
+    /// The statement by which what the definition says was created before.
+    fn created_by(&self, definition: &Definition<'_>) -> Option<String> {
+        match &definition.statement.node {
+            Statement::CreateFunction(create) => self.function_definition(&create.function.key()),
+            _ => self.definition(&definition.name),
+        }
+    }
+
     async fn apply_one(
         &self,
         session: &Session,
@@ -85,7 +93,7 @@ impl Engine {
         applied: &mut Applied,
     ) -> Result<(), EngineError> {
         let name = &definition.name;
-        if let Some(sql) = self.definition(name) {
+        if let Some(sql) = self.created_by(definition) {
             let old = self.shared.planning.statement(&sql)?;
             let differs = difference::differences(&old, &definition.statement.node);
             if differs.is_empty() {
@@ -127,6 +135,9 @@ fn created_name(statement: &Spanned<Statement>) -> Result<String, EngineError> {
         Statement::CreateStream(create) => Ok(create.name.value.clone()),
         Statement::CreateTable(create) => Ok(create.name.value.clone()),
         Statement::CreateView(create) => Ok(create.name.value.clone()),
+        Statement::CreateFunction(create) => {
+            Ok(format!("{}({})", create.name.value, create.function.signature()))
+        }
         _ => {
             let first: Vec<&str> = statement.sql().split_whitespace().take(3).collect();
             Err(EngineError::new(

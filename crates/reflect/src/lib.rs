@@ -53,7 +53,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::Statement;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use catalog::Catalog;
@@ -160,7 +159,7 @@ pub fn is_function(name: &str) -> bool {
 /// When the query is wrong, or asks for what is not here ([`Failure::elsewhere`]).
 pub fn reflect(question: &Question) -> Result<Reflection, Failure> {
     let catalog = Catalog::new(question);
-    let statements = Parser::parse_sql(&PostgreSqlDialect {}, &question.sql);
+    let statements = Parser::parse_sql(&yeoul_sql::OurDialect, &question.sql);
     let statements = statements.map_err(|error| Failure::unknown("42601", error.to_string()))?;
     let [Statement::Query(query)] = statements.as_slice() else {
         return Err(Failure::unknown("42601", "it is not one query"));

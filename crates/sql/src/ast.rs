@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast as sql;
 
 use crate::error::Span;
+use crate::function::SqlFunction;
 use crate::options::{FileOptions, OnError, PartitionBy};
 use crate::text::Text;
 use yeoul_batch::DecodeOptions;
@@ -74,6 +75,10 @@ pub enum Statement {
     /// `CREATE OR REPLACE MATERIALIZED VIEWS $$ … $$`: several views, which are replaced at once. Each is a
     /// [`Statement::CreateView`].
     ReplaceViews(Vec<Spanned<Statement>>),
+    /// `CREATE FUNCTION`.
+    CreateFunction(Box<CreateFunction>),
+    /// `DROP FUNCTION`.
+    DropFunction(DropFunction),
     /// `DROP STREAM | TABLE | [MATERIALIZED] VIEW`.
     Drop(Drop),
     /// `ALTER STREAM | TABLE | [MATERIALIZED] VIEW`.
@@ -302,6 +307,30 @@ pub struct Drop {
     pub cascade: bool,
 }
 
+/// `CREATE FUNCTION`.
+#[derive(Clone, Debug)]
+pub struct CreateFunction {
+    /// The name.
+    pub name: Name,
+    /// One that is there already becomes this one.
+    pub or_replace: bool,
+    /// The function.
+    pub function: SqlFunction,
+    /// Where the statement stands.
+    pub span: Span,
+    /// The text it stands in.
+    pub text: Arc<Text>,
+}
+
+/// `DROP FUNCTION`.
+#[derive(Clone, Debug)]
+pub struct DropFunction {
+    /// Which, and how many arguments they take, where that is said.
+    pub functions: Vec<(Name, Option<usize>)>,
+    /// No error when it is not there.
+    pub if_exists: bool,
+}
+
 /// `SHOW`.
 #[derive(Clone, Debug)]
 pub enum Show {
@@ -311,6 +340,8 @@ pub enum Show {
     Tables,
     /// `SHOW [MATERIALIZED] VIEWS`
     Views,
+    /// `SHOW FUNCTIONS`: those that people wrote.
+    Functions,
     /// `SHOW ALL`: every setting.
     AllSettings,
     /// `SHOW name`: one setting.

@@ -7,6 +7,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::TableReference;
 use datafusion::logical_expr::{ScalarUDF, TableSource};
 
+use crate::function::SqlFunction;
+
 /// The kinds of relation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RelationKind {
@@ -64,6 +66,11 @@ pub trait Catalog {
     /// A function that only queries have, since its answer is not of the rows: `current_user`.
     fn function(&self, _name: &str) -> Option<Arc<ScalarUDF>> {
         None
+    }
+
+    /// The functions of this name that people wrote, which differ in how many arguments they take.
+    fn sql_functions(&self, _name: &str) -> Vec<Arc<SqlFunction>> {
+        Vec::new()
     }
 }
 

@@ -106,6 +106,13 @@ fn step(n: &ViewNode) -> String {
             let calls: Vec<String> = calls.iter().map(|call| tidy(call)).collect();
             format!("Over by {by}: [{}]", calls.join(", "))
         }
+        ViewNode::Expand { lists, .. } => format!("Each row {} times", lists.len()),
+        ViewNode::Unnest { input, lists, outer, .. } => {
+            let fields = input.schema().fields();
+            let names: Vec<String> = lists.iter().map(|at| tidy(fields[*at].name())).collect();
+            let kind = if *outer { "Unnest, or nulls," } else { "Unnest" };
+            format!("{kind} {}", names.join(", "))
+        }
         ViewNode::Union { .. } => "Union".to_owned(),
         ViewNode::Aggregate { input, keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();

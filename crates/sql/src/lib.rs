@@ -20,12 +20,15 @@ mod catalog;
 mod change;
 mod coerce;
 pub mod datatype;
+mod dialect;
 mod error;
 mod exact;
 mod explain;
+mod function;
 mod functions;
 mod interval;
 mod keys;
+mod lateral;
 mod lower;
 mod nearest;
 mod number;
@@ -41,14 +44,16 @@ mod view;
 pub use alter::{Altered, ColumnHistory, altered};
 pub use assign::assign;
 pub use ast::{
-    Alter, AlterAction, Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateStream, CreateTable,
-    CreateView, Delete, Discard, Drop, Explain, ExplainTarget, Insert, Micros, Name, ObjectKind,
-    Query, SetSetting, Show, Spanned, Statement, StreamOptions, Transaction, Update, Watermark,
-    WrittenOption,
+    Alter, AlterAction, Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateFunction,
+    CreateStream, CreateTable, CreateView, Delete, Discard, Drop, DropFunction, Explain,
+    ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting, Show, Spanned, Statement,
+    StreamOptions, Transaction, Update, Watermark, WrittenOption,
 };
 pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;
+pub use dialect::OurDialect;
 pub use error::{ErrorKind, Span, SqlError};
+pub use function::{FunctionKey, SqlFunction};
 pub use functions::{register, scalars};
 pub use nearest::{did_you_mean, nearest};
 pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};

@@ -30,9 +30,10 @@ use datafusion::sql::sqlparser::ast as sql;
 use crate::ast::{Query, Statement};
 use crate::catalog::{Catalog, PUBLIC_SCHEMAS, Relation};
 use crate::error::{ErrorKind, Span, SqlError};
+use crate::function::SqlFunction;
 use crate::nearest::{did_you_mean, list};
 use crate::view::ViewPlan;
-use crate::{coerce, datatype, functions, lower, rewrite, sets, translate};
+use crate::{coerce, datatype, functions, lateral, lower, rewrite, sets, translate};
 
 /// The name of a subquery that was given none.
 pub(crate) const ANONYMOUS: &str = "";
@@ -128,7 +129,9 @@ impl Planner {
         columns: &[crate::ast::Name],
         catalog: &dyn Catalog,
     ) -> Result<ViewPlan, SqlError> {
-        let planned = self.query(query, &Bare(catalog), &[])?;
+        let mut listed = query.clone();
+        rewrite::series_as_lists(&mut listed.ast);
+        let planned = self.query(&listed, &Bare(catalog), &[])?;
         lower::view(self, planned, columns, query, catalog)
     }
 
@@ -210,6 +213,10 @@ impl Catalog for Bare<'_> {
     fn source(&self, _name: &TableReference) -> Option<Arc<dyn TableSource>> {
         None
     }
+
+    fn sql_functions(&self, name: &str) -> Vec<Arc<SqlFunction>> {
+        self.0.sql_functions(name)
+    }
 }
 
 /// Columns without rows. It takes no filter, unlike DataFusion's own source without rows.
@@ -264,7 +271,7 @@ impl Context<'_> {
             sql::Statement::Query(Box::new(query)),
             &mut context,
         )?;
-        sets::counted(plan)
+        lateral::joined(sets::counted(plan)?)
     }
 
     /// The relation of this name, if there is one in the public schema.

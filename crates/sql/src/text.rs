@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::dialect::OurDialect;
 use datafusion::sql::sqlparser::ast::Ident;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{
     Location, Span as TokenSpan, Token, TokenWithSpan, Tokenizer, TokenizerError,
 };
@@ -43,7 +43,7 @@ impl Text {
             .chain(source.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(i, _)| i + 1))
             .collect();
         let mut text = Self { source: source.to_owned(), line_starts, tokens: Vec::new() };
-        match Tokenizer::new(&PostgreSqlDialect {}, source).tokenize_with_location() {
+        match Tokenizer::new(&OurDialect, source).tokenize_with_location() {
             Ok(tokens) => {
                 text.tokens = tokens
                     .into_iter()

@@ -78,6 +78,26 @@ pub enum ViewNode {
         /// The columns of the input, then `window_start`, `window_end`.
         schema: SchemaRef,
     },
+    /// Each row once per list of expressions.
+    Expand {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The columns of the output, for each of the rows that a row becomes.
+        lists: Vec<Vec<ExprRef>>,
+        /// Their names and types.
+        schema: SchemaRef,
+    },
+    /// Each row once per element of its lists; a shorter list has nulls behind its end.
+    Unnest {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// Which columns are lists; they become columns of elements.
+        lists: Vec<usize>,
+        /// Whether a row without an element stays, with nulls.
+        outer: bool,
+        /// The columns of the output.
+        schema: SchemaRef,
+    },
     /// Each row with the table's row of its key as of when it comes, appended.
     Lookup {
         /// Where rows come from; they only come.
@@ -327,6 +347,8 @@ impl ViewNode {
             | Self::Ranked { schema, .. }
             | Self::Sessions { schema, .. }
             | Self::Over { schema, .. }
+            | Self::Expand { schema, .. }
+            | Self::Unnest { schema, .. }
             | Self::Union { schema, .. }
             | Self::Aggregate { schema, .. } => schema,
             Self::Filter { input, .. } => input.schema(),
@@ -345,6 +367,8 @@ impl ViewNode {
             | Self::Ranked { input, .. }
             | Self::Sessions { input, .. }
             | Self::Over { input, .. }
+            | Self::Expand { input, .. }
+            | Self::Unnest { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
             Self::Join { left, right, .. } => vec![left, right],
             Self::Union { inputs, .. } => inputs.iter().collect(),
@@ -360,6 +384,8 @@ impl ViewNode {
             Self::Filter { input, .. }
             | Self::Project { input, .. }
             | Self::Window { input, .. }
+            | Self::Expand { input, .. }
+            | Self::Unnest { input, .. }
             | Self::Lookup { input, .. } => input.append_only(),
             Self::Join { left, right, kind, .. } => {
                 let come_only = matches!(kind, JoinKind::Inner | JoinKind::Semi);

@@ -95,6 +95,13 @@ impl Building {
                 let sessions = self.builder.sessions(input, spec)?;
                 Ok(self.builder.named(sessions, schema))
             }
+            (ViewNode::Expand { lists, schema, .. }, &[input]) => {
+                self.builder.expand(input, lists.clone(), Arc::clone(schema))
+            }
+            (ViewNode::Unnest { lists, outer, schema, .. }, &[input]) => {
+                let unnested = self.builder.unnest(input, lists.clone(), *outer)?;
+                Ok(self.builder.named(unnested, schema))
+            }
             (ViewNode::Union { .. }, inputs) => self.builder.union(inputs),
             (ViewNode::Aggregate { input: below, keys, calls, schema }, &[input]) => {
                 let calls = calls.iter().map(call).collect();
@@ -173,6 +180,10 @@ fn does(plan: &ViewNode) -> String {
         ViewNode::Over { partition, function, .. } => {
             format!("over {:?} {function:?}", all(partition))
         }
+        ViewNode::Expand { lists, .. } => {
+            format!("expand {:?}", lists.iter().map(|list| all(list)).collect::<Vec<_>>())
+        }
+        ViewNode::Unnest { lists, outer, .. } => format!("unnest {lists:?} {outer}"),
         ViewNode::Union { .. } => "union".to_owned(),
         ViewNode::Sessions { keys, time, gap_us, calls, .. } => {
             let calls: Vec<String> = calls.iter().map(call).collect();
@@ -305,6 +316,8 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         | ViewNode::Ranked { schema, .. }
         | ViewNode::Sessions { schema, .. }
         | ViewNode::Over { schema, .. }
+        | ViewNode::Expand { schema, .. }
+        | ViewNode::Unnest { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],
     }

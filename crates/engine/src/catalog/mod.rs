@@ -1,6 +1,7 @@
 //! What there is: streams, tables and views, as one immutable value per commit.
 
 mod define;
+mod function;
 mod graph;
 mod late;
 mod letters;
@@ -19,6 +20,7 @@ use yeoul_sql::{ColumnHistory, Connector, OnError, RelationKind, ViewPlan, did_y
 use yeoul_store::TreeSpec;
 
 pub(crate) use define::Definer;
+pub(crate) use function::{Function, Functions};
 pub(crate) use graph::build as build_graph;
 pub(crate) use late::{LATE_ROWS, late_rows};
 pub(crate) use letters::NAME as DEAD_LETTERS_NAME;
@@ -204,6 +206,7 @@ pub(crate) struct Catalog {
     versions: BTreeMap<RelationId, Version>,
     /// The numbers that views will have once they read the versions of a build.
     moves: BTreeMap<RelationId, Version>,
+    functions: Functions,
 }
 
 impl fmt::Debug for Catalog {
@@ -226,6 +229,17 @@ impl Catalog {
     /// All that can be named, by name.
     pub(crate) fn relations(&self) -> impl Iterator<Item = &Arc<Relation>> {
         self.by_name.values()
+    }
+
+    /// The functions that people wrote.
+    pub(crate) fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// With these functions.
+    #[must_use]
+    pub(crate) fn with_functions(&self, functions: Functions) -> Self {
+        Self { functions, ..self.clone() }
     }
 
     /// All of them, versions too, in order of creation, so that what a view reads comes before the view.

@@ -188,6 +188,30 @@ impl Shapes {
             ViewNode::Ranked { .. } => self.ranked(catalog, node),
             ViewNode::Over { .. } => self.over(catalog, node),
             ViewNode::Sessions { .. } => self.sessions(catalog, node),
+            ViewNode::Expand { input, lists, schema } => {
+                let input = self.node(catalog, input);
+                let values: Vec<Vec<Known>> =
+                    lists.iter().map(|list| self.values(list, &input)).collect();
+                let rows = self.known(format!("expand {} {values:?}", input.rows));
+                let width = 0..schema.fields().len();
+                let columns = width.map(|at| self.known(format!("expanded {rows} {at}"))).collect();
+                let texts: Vec<Vec<String>> = lists.iter().map(texts).collect();
+                let shape = format!("expand {} {texts:?} {}", input.shape, types(schema));
+                Origin { rows, columns, shape: self.known(shape) }
+            }
+            ViewNode::Unnest { input, lists, outer, schema } => {
+                let input = self.node(catalog, input);
+                let read: Vec<_> = lists.iter().map(|at| input.columns.get(*at)).collect();
+                let rows = self.known(format!("unnest {} {read:?} {outer}", input.rows));
+                let width = 0..schema.fields().len();
+                let columns = width
+                    .map(|at| {
+                        self.known(format!("unnested {rows} {at} {:?}", input.columns.get(at)))
+                    })
+                    .collect();
+                let shape = format!("unnest {} {lists:?} {outer} {}", input.shape, types(schema));
+                Origin { rows, columns, shape: self.known(shape) }
+            }
             ViewNode::Union { inputs, .. } => {
                 let inputs: Vec<Origin> = inputs.iter().map(|i| self.node(catalog, i)).collect();
                 let of =

@@ -79,6 +79,7 @@ impl MetaAt {
             version: Meta::version_of(&relations),
             next_relation: self.next_relation,
             next_tree: self.next_tree,
+            functions: self.catalog.functions().all().map(|f| f.sql.clone()).collect(),
             relations,
             sources: self.sources.to_meta(),
             moves: self

@@ -103,6 +103,10 @@ impl Committer {
                 let outcome = self.create(&statement, &sql, &name, if_not_exists);
                 reply(outcome);
             }
+            Job::CreateFunction { create, sql, reply } => {
+                reply(self.create_function(&create, &sql));
+            }
+            Job::DropFunction { drop, reply } => reply(self.drop_function(&drop)),
             Job::Drop { kind, names, if_exists, cascade, reply } => {
                 reply(self.drop_relations(kind, &names, if_exists, cascade));
             }

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use yeoul_batch::{CommitId, TreeId};
-use yeoul_sql::Statement;
+use yeoul_sql::{FunctionKey, Statement};
 
 use super::alter::AlterRecord;
 use super::committer::Committer;
@@ -33,6 +33,16 @@ pub(crate) enum Definition {
         sql: String,
         /// Its trees.
         trees: Vec<u32>,
+    },
+    /// A function is created, or becomes another one.
+    CreateFunction {
+        /// Its statement.
+        sql: String,
+    },
+    /// Functions are dropped.
+    DropFunction {
+        /// Their names, and how many arguments they take.
+        functions: Vec<FunctionKey>,
     },
     /// Relations are dropped.
     Drop {
@@ -256,6 +266,14 @@ impl State {
                 let relation = self.define(planning, &statement, sql, id, commit, Some(trees))?;
                 self.install(relation)
             }
+            Definition::CreateFunction { sql } => {
+                self.add_function(planning, sql)?;
+                Ok(Vec::new())
+            }
+            Definition::DropFunction { functions } => {
+                self.drop_functions(functions);
+                Ok(Vec::new())
+            }
             Definition::Drop { ids } => {
                 let ids: Vec<RelationId> = ids.iter().map(|id| RelationId(*id)).collect();
                 self.remove(&ids)?;
@@ -406,6 +424,9 @@ mod tests {
             sql: "CREATE …".into(),
             history: Some(history),
         });
+        let function = Definition::CreateFunction { sql: "CREATE …".into() };
+        let functions = vec![("f".to_owned(), 2)];
+        let no_function = Definition::DropFunction { functions };
         for (text, definition) in [
             (
                 r#"{"build":{"versions":[{"id":7,"replaces":3,"sql":"CREATE …","trees":[8,9]}],"moves":[{"from":5,"to":8}]}}"#,
@@ -423,6 +444,8 @@ mod tests {
             ),
             (r#"{"create":{"id":3,"sql":"CREATE …","trees":[4,5]}}"#, create),
             (r#"{"drop":{"ids":[3,1]}}"#, drop),
+            (r#"{"create_function":{"sql":"CREATE …"}}"#, function),
+            (r#"{"drop_function":{"functions":[["f",2]]}}"#, no_function),
         ] {
             assert_eq!(Definition::decode(text.as_bytes()).expect("decodes"), definition);
             assert_eq!(definition.encode(), text.as_bytes());

@@ -14,6 +14,7 @@ mod checkpoint;
 mod committer;
 mod define;
 mod drop;
+mod function;
 mod keys;
 mod late;
 mod letters;

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use yeoul_batch::{CommitId, Updates};
 use yeoul_flow::SourceIndex;
-use yeoul_sql::{Alter, ObjectKind, Statement};
+use yeoul_sql::{Alter, CreateFunction, DropFunction, ObjectKind, Statement};
 
 use super::prepare::Prepared;
 use super::replacement::Wanted;
@@ -50,6 +50,10 @@ pub(crate) enum Job {
         if_not_exists: bool,
         reply: Reply<Option<CommitId>>,
     },
+    /// Create a function.
+    CreateFunction { create: Box<CreateFunction>, sql: String, reply: Reply<Option<CommitId>> },
+    /// Drop functions.
+    DropFunction { drop: DropFunction, reply: Reply<Option<CommitId>> },
     /// Drop relations.
     Drop {
         kind: ObjectKind,

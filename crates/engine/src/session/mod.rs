@@ -11,6 +11,7 @@ mod built;
 mod catalog_query;
 mod change;
 mod facts;
+mod function;
 mod query;
 mod show;
 
@@ -307,6 +308,8 @@ impl Session {
                 Ok(answer)
             }
             Statement::ReplaceViews(views) => self.replace_views(views).await,
+            Statement::CreateFunction(create) => self.create_function(create, statement).await,
+            Statement::DropFunction(drop) => self.drop_function(drop).await,
             Statement::Drop(drop) => self.drop_relations(drop).await,
             Statement::Alter(alter) => self.alter(alter).await,
             Statement::Insert(insert) => self.insert(insert, parameters).await,

@@ -150,6 +150,7 @@ impl Session {
             Statement::Show(Show::AllSettings) => text_schema(&["name", "setting"]),
             Statement::Show(Show::Create(_)) => text_schema(&["definition"]),
             Statement::Show(Show::Columns(_)) | Statement::Describe(_) => text_schema(&COLUMNS),
+            Statement::Show(Show::Functions) => text_schema(&super::function::COLUMNS),
             Statement::Show(_) => text_schema(&RELATIONS),
             _ => text_schema(&["plan"]),
         })
@@ -171,6 +172,10 @@ impl Session {
             Show::Streams => of(RelationKind::Stream),
             Show::Tables => of(RelationKind::Table),
             Show::Views => of(RelationKind::View),
+            Show::Functions => {
+                let columns = super::function::listed(&world.catalog);
+                rows(&super::function::COLUMNS, columns, commit)
+            }
             Show::AllSettings => {
                 let (names, values) = self.settings.all().into_iter().unzip();
                 rows(&["name", "setting"], vec![names, values], commit)

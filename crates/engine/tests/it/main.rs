@@ -7,6 +7,7 @@ mod alter;
 mod books;
 mod depth;
 mod faults;
+mod functions;
 mod intervals;
 mod late;
 mod law;

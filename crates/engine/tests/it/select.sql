@@ -311,3 +311,112 @@ SELECT id, ad, n FROM (SELECT id, ad, count(*) OVER (PARTITION BY ad) AS n FROM 
 SELECT seller, avg(final) OVER (PARTITION BY seller ORDER BY at, ad ROWS BETWEEN 10 PRECEDING AND CURRENT ROW) AS a
 FROM (SELECT a.ad, a.campaign AS seller, max(e.price) AS final, max(e.ts) AS at FROM ads a JOIN events e ON a.ad =
 e.ad GROUP BY a.ad, a.campaign) q
+
+-- distinct_from
+SELECT e.id, u.who FROM events e JOIN users u ON u.who = e.who AND e.ad IS DISTINCT FROM u.age AND u.city IS NOT
+DISTINCT FROM 'Seoul' WHERE e.ad IS DISTINCT FROM 3 AND e.kind <> 'cart' OR NOT e.kind IS DISTINCT FROM 'cart'
+
+-- grouping_sets
+SELECT ad, kind, grouping(ad, kind) AS g, count(*) AS n, sum(price) AS s, count(DISTINCT who) AS w FROM events GROUP BY
+GROUPING SETS ((ad), (kind, ad), (), (), (ad))
+
+-- rollup
+SELECT city, age % 3 AS third, grouping(age % 3) AS g, max(age) AS m, count(*) FILTER (WHERE who > 4) AS n FROM users
+GROUP BY ROLLUP (city, age % 3) HAVING count(*) < 9
+
+-- cube
+SELECT campaign, active, min(cap) AS low, count(cap) AS n FROM ads WHERE cap > 3 GROUP BY CUBE (campaign, active)
+
+-- rolled_with_key
+SELECT kind, ad, who, count(*) AS n FROM events GROUP BY kind, ROLLUP (ad, who)
+
+-- rolled_join
+SELECT a.campaign, u.city, count(*) AS n, grouping(u.city) AS g FROM events e JOIN ads a ON a.ad = e.ad JOIN users u ON
+u.who = e.who GROUP BY ROLLUP (a.campaign, u.city)
+
+-- unnest
+SELECT id, unnest(CASE WHEN ad < 3 THEN NULL WHEN ad = 3 THEN make_array(CAST(NULL AS BIGINT)) ELSE make_array(ad, who)
+END) AS x FROM events
+
+-- unnest_two
+SELECT who, unnest(make_array(age, who)) AS a, unnest(CASE WHEN age > 20 THEN make_array(city, 'x', NULL) END) AS b FROM
+users
+
+-- unnest_grouped
+SELECT x, count(*) AS n FROM (SELECT unnest(make_array(ad, who, ad)) AS x FROM clicks) t GROUP BY x
+
+-- unnest_beside
+SELECT l, unnest(l) AS x FROM (SELECT campaign, array_agg(ad ORDER BY ad) AS l FROM ads GROUP BY campaign) t
+
+-- unnest_lateral
+SELECT t.who, x.v FROM users t, unnest(make_array(t.age, t.who)) AS x (v) WHERE x.v > 3
+
+-- unnest_left
+SELECT t.campaign, t.l, x.v FROM (SELECT campaign, array_agg(ad ORDER BY ad) FILTER (WHERE active) AS l FROM ads GROUP BY
+campaign) t LEFT JOIN LATERAL unnest(t.l) AS x (v) ON true
+
+-- unnest_numbered
+SELECT u.who, x.v, x.n FROM users u CROSS JOIN LATERAL unnest(make_array(u.age, u.who)) WITH ORDINALITY AS x (v, n)
+
+-- series
+SELECT u.who, g.n FROM users u, LATERAL generate_series(u.who, u.age, 7) AS g (n)
+
+-- series_constant
+SELECT g.n, count(u.who) AS c FROM generate_series(0, 60, 10) AS g (n) LEFT JOIN users u ON u.age >= g.n AND u.age < g.n +
+10 GROUP BY g.n
+
+-- gap_filling
+SELECT d.ad, g.at, coalesce(c.n, 0) AS n FROM (SELECT ad, min(window_start) AS low, max(window_start) AS high FROM
+TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY ad) d CROSS JOIN LATERAL generate_series(d.low, d.high, INTERVAL '1 minute')
+AS g (at) LEFT JOIN (SELECT ad, window_start, count(*) AS n FROM TUMBLE(clicks, ts, INTERVAL '1 minute') GROUP BY ad,
+window_start) c ON c.ad = d.ad AND c.window_start = g.at
+
+-- lateral_expression
+SELECT u.who, x.s FROM users u CROSS JOIN LATERAL (SELECT u.who + u.age AS s) x WHERE x.s <> 20
+
+-- lateral_chain
+SELECT u.who, y.t FROM users u, LATERAL (SELECT u.who * 2 AS s) x, LATERAL (SELECT x.s + u.age AS t WHERE x.s > 4) y
+
+-- lateral_top
+SELECT u.who, t.id, t.price FROM users u, LATERAL (SELECT e.id, e.price FROM events e WHERE e.who = u.who ORDER BY e.price
+DESC, e.id LIMIT 2) t
+
+-- lateral_top_left
+SELECT u.who, t.id FROM users u LEFT JOIN LATERAL (SELECT e.id FROM events e WHERE e.who = u.who AND e.id % 7 > u.age % 7
+ORDER BY e.id DESC LIMIT 1 OFFSET 1) t ON true
+
+-- lateral_top_of_groups
+SELECT u.who, t.kind, t.n FROM users u, LATERAL (SELECT e.kind, count(*) AS n FROM events e WHERE e.who = u.who GROUP BY
+e.kind ORDER BY n DESC, e.kind LIMIT 1) t
+
+-- scalar_limit
+SELECT u.who, (SELECT e.kind FROM events e WHERE e.who = u.who ORDER BY e.ts DESC, e.id DESC LIMIT 1) AS last FROM users u
+
+-- scalar_limit_filter
+SELECT u.who FROM users u WHERE u.age > (SELECT a.cap FROM ads a WHERE a.ad >= u.who ORDER BY a.ad LIMIT 1)
+
+-- pairs_in
+SELECT id FROM events WHERE (who, ad) IN (SELECT who, ad FROM clicks) AND kind <> 'cart'
+
+-- pairs_not_in
+SELECT ad, campaign FROM ads WHERE (ad, campaign) NOT IN (SELECT who, age % 5 FROM users)
+
+-- marks
+SELECT who, who IN (SELECT ad FROM ads WHERE active) AS a, age NOT IN (SELECT cap FROM ads) AS b, EXISTS (SELECT 1 FROM
+clicks c WHERE c.who = users.who) AS c FROM users
+
+-- asof
+SELECT e.id, c.id AS click FROM events e ASOF JOIN clicks c ON e.who = c.who AND e.ts >= c.ts
+
+-- asof_left
+SELECT a.ad, u.who FROM ads a ASOF LEFT JOIN users u ON a.active = (u.city = 'Seoul') AND a.cap < u.age
+
+-- pairs_marked
+SELECT ad, (ad, campaign) IN (SELECT who, age % 5 FROM users) AS p, (campaign, cap) NOT IN (SELECT age % 5, age FROM users) AS q FROM ads
+
+-- scalar_unequal
+SELECT u.who, (SELECT count(*) FROM ads a WHERE a.cap < u.age AND a.active) AS n, (SELECT max(a.campaign) FROM ads a WHERE
+a.ad <> u.who) AS m FROM users u
+
+-- lateral_unequal
+SELECT u.who, t.n, t.m FROM users u, LATERAL (SELECT count(*) AS n, min(a.cap) AS m FROM ads a WHERE a.cap > u.age) t

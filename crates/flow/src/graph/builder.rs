@@ -11,7 +11,7 @@ use super::stage::{Stage, Target};
 use super::{Graph, SourceIndex, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
-use crate::linear::{self, Linear, Lookup, LookupSpec, Window};
+use crate::linear::{self, Expand, Linear, Lookup, LookupSpec, Unnest, Window};
 use crate::operator::{
     Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec, Sessions, SessionsSpec,
 };
@@ -158,6 +158,31 @@ impl GraphBuilder {
         self.lookups.push((source, Arc::clone(&lookup)));
         let schema = Arc::clone(lookup.schema());
         Ok(self.linear(node, Linear::Lookup(lookup), schema))
+    }
+
+    /// Each row once per list of expressions, which are the columns of `schema`.
+    pub fn expand(
+        &mut self,
+        node: NodeId,
+        lists: Vec<Vec<ExprRef>>,
+        schema: SchemaRef,
+    ) -> Result<NodeId, FlowError> {
+        let expand = Expand::new(lists, schema)?;
+        let schema = Arc::clone(expand.schema());
+        Ok(self.linear(node, Linear::Expand(Arc::new(expand)), schema))
+    }
+
+    /// Each row once per element of the lists in some of its columns. `outer`: a row without an element
+    /// stays, with nulls.
+    pub fn unnest(
+        &mut self,
+        node: NodeId,
+        lists: Vec<usize>,
+        outer: bool,
+    ) -> Result<NodeId, FlowError> {
+        let unnest = Unnest::new(self.schema(node), lists, outer)?;
+        let schema = Arc::clone(unnest.schema());
+        Ok(self.linear(node, Linear::Unnest(Arc::new(unnest)), schema))
     }
 
     /// All rows of all of `nodes` (`UNION ALL`). Names are those of the first.

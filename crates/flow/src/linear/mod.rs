@@ -1,6 +1,7 @@
 //! Operators that pass updates through: a row's result depends on that row alone, so updates of
 //! a change give the change of the result.
 
+mod expand;
 mod lookup;
 mod window;
 
@@ -11,6 +12,7 @@ use arrow::compute::{FilterBuilder, filter_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{DataType, SchemaRef};
 use yeoul_batch::{ExprRef, Updates};
 
+pub(crate) use expand::{Expand, Unnest};
 pub(crate) use lookup::Lookup;
 pub use lookup::{LookupSpec, TableReader};
 pub use window::{Window, WindowKind};
@@ -28,6 +30,10 @@ pub(crate) enum Linear {
     Window(Arc<Window>),
     /// Adds the columns of a table.
     Lookup(Arc<Lookup>),
+    /// Each row once per list of expressions.
+    Expand(Arc<Expand>),
+    /// Each row once per element of its lists.
+    Unnest(Arc<Unnest>),
 }
 
 impl Linear {
@@ -47,6 +53,8 @@ impl Linear {
             }
             Self::Window(window) => window.assign(updates),
             Self::Lookup(lookup) => lookup.apply(updates),
+            Self::Expand(expand) => expand.apply(updates),
+            Self::Unnest(unnest) => unnest.apply(updates),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | integers' `+`, `-`, `*` and casts to them | checked, rounded |
 //! | `percentile_cont`, `approx_percentile_cont` | DataFusion's, with accumulators of ours |
 //! | `date_trunc` | DataFusion's, fast in UTC |
+//! | `generate_series` | a list of numbers or times, bounded |
 //! | `uuid_*` | between `uuid` and text |
 
 mod detour;
@@ -18,6 +19,7 @@ pub(crate) mod integer;
 mod json;
 mod percentile;
 mod rate;
+mod series;
 mod session;
 mod trunc;
 mod uuid;
@@ -50,7 +52,7 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let mut all = rate::all();
     all.extend(window::all());
     all.extend(json::all());
-    all.extend([uuid::from_text(), uuid::to_text(), trunc::date_trunc_utc()]);
+    all.extend([uuid::from_text(), uuid::to_text(), trunc::date_trunc_utc(), series::series()]);
     all
 }
 

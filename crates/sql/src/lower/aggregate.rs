@@ -43,16 +43,18 @@ impl Lowering<'_> {
             return Ok(sessions);
         }
         let input = self.node(&a.input)?;
-        let mut exprs: Vec<Expr> = a
-            .group_expr
+        let grouping = self.grouping(a)?;
+        let mut exprs: Vec<Expr> = grouping
+            .keys
             .iter()
             .chain(&a.aggr_expr)
             .map(|e| e.clone().unalias_nested().data)
             .collect();
         let input = self.windowed(input, &mut exprs)?;
-        let (keys, calls) = exprs.split_at(a.group_expr.len());
+        let (keys, calls) = exprs.split_at_mut(grouping.keys.len());
         let keys =
             keys.iter().map(|e| self.stored(e, &input.scope)).collect::<Result<Vec<_>, _>>()?;
+        let (input, keys) = self.expanded(input, &grouping, keys, calls)?;
         let fields: Vec<FieldRef> = a.schema.fields().iter().cloned().collect();
         let (key_fields, call_fields) = fields.split_at(keys.len());
         let calls = calls

@@ -85,10 +85,9 @@ fn node_error(node: &LogicalPlan, query: &Query) -> Option<SqlError> {
         | LogicalPlan::Limit(_)
         | LogicalPlan::Distinct(Distinct::On(_))
         | LogicalPlan::Subquery(_)
+        | LogicalPlan::Unnest(_)
         | LogicalPlan::Values(_)
         | LogicalPlan::EmptyRelation(_) => None,
-        // Only what HOP and CUMULATE make can be lowered; others are refused there.
-        LogicalPlan::Unnest(_) => None,
         other => Some(refused(other, query)),
     }
 }
@@ -121,9 +120,9 @@ pub(super) fn refused(node: &LogicalPlan, query: &Query) -> SqlError {
             words: &["LIMIT", "FETCH", "OFFSET"],
         },
         LogicalPlan::Unnest(_) => Refusal {
-            what: "unnest",
-            why: "only TUMBLE, HOP and CUMULATE make several rows of one",
-            hint: "unnest in the query that reads the view",
+            what: "unnest of structs, or of lists within lists,",
+            why: "a list is unnested, or several side by side",
+            hint: "unnest what is in it in the query that reads the view",
             words: &["UNNEST"],
         },
         LogicalPlan::RecursiveQuery(_) => Refusal {
@@ -191,12 +190,6 @@ fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {
                 .unwrap_or(query.span)),
             )
         }
-        Expr::GroupingSet(_) => Some(
-            SqlError::unsupported("grouping sets cannot be kept in a view yet")
-                .detail("each set is an aggregation of its own")
-                .hint("create one view for each grouping")
-                .at(place(&["ROLLUP", "CUBE", "GROUPING", "GROUP"]).unwrap_or(query.span)),
-        ),
         Expr::Placeholder(p) => Some(
             SqlError::new(ErrorKind::UndefinedParameter, "a view has no parameters")
                 .detail(format!("\"{}\" has no value", p.id))

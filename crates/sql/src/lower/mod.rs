@@ -12,11 +12,13 @@ mod aggregate;
 mod check;
 mod expr;
 mod fast;
+mod grouping;
 mod join;
 mod lookup;
 mod over;
 mod ranked;
 mod session;
+mod unnest;
 mod values;
 mod window;
 
@@ -225,6 +227,8 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
         | ViewNode::Ranked { schema: names, .. }
         | ViewNode::Sessions { schema: names, .. }
         | ViewNode::Over { schema: names, .. }
+        | ViewNode::Expand { schema: names, .. }
+        | ViewNode::Unnest { schema: names, .. }
         | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
         ViewNode::Aggregate { keys, calls, schema: names, .. } => {

@@ -8,7 +8,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DfResult, ScalarValue};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Unnest};
 
-use super::{Assigned, Lowered, Lowering, check};
+use super::{Assigned, Lowered, Lowering};
 use crate::error::SqlError;
 use crate::functions::{WindowFunction, WindowUdf};
 use crate::view::{ViewNode, WindowKind};
@@ -104,19 +104,13 @@ impl Lowering<'_> {
         Ok(start)
     }
 
-    /// The unnest that HOP and CUMULATE make: its one list must be a call of ours.
-    pub(super) fn unnest(&self, unnest: &Unnest) -> Result<Lowered, SqlError> {
-        let refuse = || check::refused(&LogicalPlan::Unnest(unnest.clone()), self.query);
-        let LogicalPlan::Projection(p) = unnest.input.as_ref() else { return Err(refuse()) };
-        let [(list, _)] = unnest.list_type_columns.as_slice() else { return Err(refuse()) };
-        if !unnest.struct_type_columns.is_empty() {
-            return Err(refuse());
-        }
+    /// The unnest that HOP and CUMULATE make: its one list is a call of ours. `None` for others.
+    pub(super) fn window_unnest(&self, unnest: &Unnest) -> Result<Option<Lowered>, SqlError> {
+        let LogicalPlan::Projection(p) = unnest.input.as_ref() else { return Ok(None) };
+        let [(list, _)] = unnest.list_type_columns.as_slice() else { return Ok(None) };
         let mut exprs: Vec<Expr> = p.expr.iter().map(|e| e.clone().unalias_nested().data).collect();
         let call = exprs[*list].clone();
-        let Some(Marker { function, time, lengths }) = marker(&call) else {
-            return Err(refuse());
-        };
+        let Some(Marker { function, time, lengths }) = marker(&call) else { return Ok(None) };
         let (kind, is_end) = match (function, lengths.as_slice()) {
             (WindowFunction::Hop, &[slide_us, size_us, offset_us]) => {
                 (WindowKind::Hop { slide_us, size_us, offset_us }, 0)
@@ -124,7 +118,7 @@ impl Lowering<'_> {
             (WindowFunction::Cumulate, &[step_us, size_us, offset_us]) => {
                 (WindowKind::Cumulate { step_us, size_us, offset_us }, 1)
             }
-            _ => return Err(refuse()),
+            _ => return Ok(None),
         };
         let mut input = self.node(&p.input)?;
         let start = self.push_window(&mut input, time, kind).map_err(|e| self.fail(e))?;
@@ -133,7 +127,7 @@ impl Lowering<'_> {
         input.key = None;
         let chosen: Vec<Expr> =
             unnest.dependency_indices.iter().map(|i| exprs[*i].clone()).collect();
-        self.project(input, &chosen, &unnest.schema)
+        self.project(input, &chosen, &unnest.schema).map(Some)
     }
 }
 

@@ -24,6 +24,11 @@ const COLUMNS_MAX: usize = 1024;
 pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
     r.advance();
     let replace_from = r.here();
+    let replaces = r.words(&["OR", "REPLACE", "FUNCTION"]);
+    if replaces || r.word("FUNCTION") {
+        let create = super::function::create(r, replaces)?;
+        return Ok(Statement::CreateFunction(Box::new(create)));
+    }
     let or_replace = r.words(&["OR", "REPLACE"]).then(|| replace_from.to(r.last()));
     let at = r.here();
     let word = r.peek_word();

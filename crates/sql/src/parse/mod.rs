@@ -5,11 +5,13 @@
 //! the place of the token at which reading stopped.
 
 mod alter;
+mod asof;
 mod balance;
 mod copy;
 mod ddl;
 mod depth;
 mod dml;
+mod function;
 mod lookup;
 mod reader;
 mod session;
@@ -117,6 +119,7 @@ fn statement(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
     let word = r.peek_word();
     match word.as_str() {
         "CREATE" => ddl::create(r),
+        "DROP" if r.words(&["DROP", "FUNCTION"]) => function::drop(r).map(Statement::DropFunction),
         "DROP" => ddl::drop(r).map(Statement::Drop),
         "ALTER" => alter::alter(r).map(Statement::Alter),
         "SHOW" => show(r),
@@ -173,6 +176,7 @@ fn show(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
             r.expect("VIEWS")?;
             Show::Views
         }
+        "FUNCTIONS" => r.then(Show::Functions),
         "ALL" => r.then(Show::AllSettings),
         "CREATE" => {
             r.advance();

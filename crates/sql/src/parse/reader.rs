@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::dialect::OurDialect;
 use datafusion::sql::sqlparser::ast as sql;
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::balance::balance;
-use super::{Secrets, lookup, session};
+use super::{Secrets, asof, lookup, session};
 use crate::ast::{Name, Query, Spanned, Statement, WrittenOption};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::options::Given;
 use crate::text::{Text, fold};
 
-static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+static DIALECT: OurDialect = OurDialect;
 
 /// How deep expressions and subqueries may be nested.
 const NESTING_MAX: usize = 100;
@@ -35,10 +35,10 @@ impl<'a> Reader<'a> {
         span: Span,
         secrets: Secrets<'a>,
     ) -> Self {
-        let parser =
-            Parser::new(&DIALECT).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(
-                lookup::marked(session::with_keys(without_table_word(tokens))),
-            );
+        let marked = asof::marked(lookup::marked(session::with_keys(without_table_word(tokens))));
+        let parser = Parser::new(&DIALECT)
+            .with_recursion_limit(NESTING_MAX)
+            .with_tokens_with_locations(marked);
         Self { parser, text, span, secrets, inner: false }
     }
 

@@ -8,6 +8,7 @@
 //! | `a AS x, x + 1` | `a AS x, (a) + 1`, unless `x` is a column of the input |
 //! | `count(*)` | `count(*) AS count`, as PostgreSQL names it |
 //! | columns of the answer with the same name | each with a mark behind it, which [`shown`] takes off |
+//! | a function that people wrote | its expression |
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
 //! | `CAST(2.5 AS INTEGER)` | `CAST(3 AS INTEGER)` |
 //! | `OVER (w ROWS …)`, `w` being `(PARTITION BY a)` | `OVER (PARTITION BY a ROWS …)` |
@@ -15,22 +16,30 @@
 //! | `mod(a, b)` | `(a % b)` |
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
 //! | `x SIMILAR TO 'a%'` | `(x ~ '(?s)^(?:a.*)$')` |
+//! | `generate_series(t.a, t.b)` after FROM | `UNNEST` of a list |
+//! | `t ASOF JOIN q ON …` | a lateral subquery with `LIMIT 1` |
+//! | `(a, b) IN (SELECT …)`; `IN` and `EXISTS` in a select list | `EXISTS`; a scalar subquery |
 //! | `x = ANY (SELECT …)`, `x <> ALL (SELECT …)` | `x IN (SELECT …)`, `x NOT IN (SELECT …)` |
 //!
 //! What must hold: DataFusion runs the result as it is, so a view and its batch twin are the
 //! same text.
 
 mod alias;
+mod applied;
+mod asof;
 mod call;
 mod compared;
 mod name;
 mod named;
 mod pattern;
+mod rows;
 mod session;
 mod similar;
 mod window;
+mod within;
 
 pub(crate) use name::{UNNAMED, shown};
+pub(crate) use rows::series_as_lists;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -55,6 +64,8 @@ pub(crate) fn query(
         catalog: context.catalog,
         text,
         within,
+        depth: 0,
+        put_in: 0,
     };
     if let ControlFlow::Break(e) = query.visit(&mut words) {
         return Err(*e);
@@ -77,6 +88,10 @@ struct Words<'a> {
     catalog: &'a dyn Catalog,
     text: &'a Text,
     within: Span,
+    /// How deep the expression is that is being visited.
+    depth: usize,
+    /// How many functions that people wrote were put in.
+    put_in: usize,
 }
 
 impl Words<'_> {
@@ -125,13 +140,35 @@ impl VisitorMut for Words<'_> {
         &mut self,
         factor: &mut sql::TableFactor,
     ) -> ControlFlow<Self::Break> {
-        match window::rewrite(factor, self.text, self.within) {
+        rows::rewrite(factor, false);
+        let joins = match factor {
+            sql::TableFactor::NestedJoin { table_with_joins, .. } => {
+                asof::rewrite(&mut table_with_joins.joins, self.text, self.within)
+            }
+            _ => Ok(()),
+        };
+        match joins.and_then(|()| window::rewrite(factor, self.text, self.within)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(e) => ControlFlow::Break(Box::new(e)),
         }
     }
 
+    fn pre_visit_select(&mut self, select: &mut sql::Select) -> ControlFlow<Self::Break> {
+        within::select(select);
+        self.name_calls(select);
+        for from in &mut select.from {
+            if let Err(e) = asof::rewrite(&mut from.joins, self.text, self.within) {
+                return ControlFlow::Break(Box::new(e));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
+        self.depth += 1;
+        if let Err(e) = self.put_in(expr) {
+            return ControlFlow::Break(Box::new(e));
+        }
         number::exact_cast(expr);
         call::operator(expr);
         compared::subquery(expr);
@@ -143,5 +180,10 @@ impl VisitorMut for Words<'_> {
             Ok(()) => ControlFlow::Continue(()),
             Err(e) => ControlFlow::Break(Box::new(e)),
         }
+    }
+
+    fn post_visit_expr(&mut self, _expr: &mut sql::Expr) -> ControlFlow<Self::Break> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 }

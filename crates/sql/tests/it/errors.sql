@@ -99,14 +99,13 @@ CREATE MATERIALIZED VIEW v AS SELECT kind, sum(random()) OVER (PARTITION BY kind
 CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE ts > now() - INTERVAL '1 hour'
 CREATE MATERIALIZED VIEW v AS SELECT random() AS r, kind FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind FROM events e WHERE price > (SELECT p.price FROM products p WHERE p.product_id > e.product_id)
-CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) FROM events GROUP BY ROLLUP (kind)
+CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) FROM events GROUP BY CUBE (event_id, ts, user_id, product_id, kind, price, attrs, visit, price + 1)
 CREATE MATERIALIZED VIEW v AS SELECT median(price) FROM events
 CREATE MATERIALIZED VIEW v AS SELECT first_value(price) FROM products
 CREATE MATERIALIZED VIEW v AS SELECT price * 2 FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind, user_id AS kind FROM events
 CREATE MATERIALIZED VIEW v (a, b, c) AS SELECT kind FROM events
 CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE product_id = $1
-CREATE MATERIALIZED VIEW v AS SELECT kind, unnest(array_agg(price)) AS p FROM events GROUP BY kind
 DROP SINK s
 INSERT INTO events (evnt_id) VALUES ('a')
 INSERT INTO events (event_id) VALUES ('a', 'b')
@@ -138,3 +137,27 @@ SELECT "kind FROM events
 CREATE STREAM t (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = 5)
 CREATE STREAM t (a INT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts) WITH (retention = '2000000000 days')
 CREATE TABLE xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx (a INT PRIMARY KEY)
+CREATE MATERIALIZED VIEW v AS SELECT unnest(unnest(make_array(make_array(price)))) AS p FROM events
+SELECT * FROM events e ASOF JOIN products p ON e.product_id = p.product_id
+SELECT * FROM events e ASOF JOIN products p USING (product_id)
+SELECT * FROM events e ASOF LEFT JOIN products p ON e.product_id = p.product_id AND price >= e.price
+SELECT * FROM events e ASOF JOIN products p ON e.price >= p.price AND e.price < p.price
+SELECT * FROM events e ASOF JOIN products p ON e.price >= p.price OR e.kind = 'x'
+SELECT g.n FROM products p, generate_series(p.product_id, p.category) AS g (n)
+SELECT (kind, price) IN (SELECT kind FROM events) FROM events
+CREATE FUNCTION f(x int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN x; END'
+CREATE FUNCTION f(x int) RETURNS int LANGUAGE SQL AS 'SELECT y + 1'
+CREATE FUNCTION f(x int) RETURNS int LANGUAGE SQL AS 'SELECT price FROM products'
+CREATE FUNCTION f(x int) RETURNS int LANGUAGE SQL AS 'SELECT (SELECT max(product_id) FROM products)'
+CREATE FUNCTION f(x int) RETURNS int LANGUAGE SQL AS 'SELEC x'
+CREATE FUNCTION f(x int) RETURNS int AS 'SELECT x'
+CREATE FUNCTION f(x int) RETURNS bigint RETURN count(x)
+CREATE FUNCTION f(x int) RETURNS int RETURN f(x - 1)
+CREATE FUNCTION f(x int) RETURNS int RETURN g(x)
+CREATE FUNCTION f(x int) RETURNS int RETURN x + interval '1 day'
+CREATE FUNCTION upper(x varchar) RETURNS varchar RETURN x
+CREATE FUNCTION f(x int) RETURNS TABLE (a int) LANGUAGE SQL AS 'SELECT 1'
+CREATE FUNCTION f(x int DEFAULT 1) RETURNS int RETURN x
+CREATE FUNCTION f(x int, x int) RETURNS int RETURN x
+CREATE FUNCTION f(x int) RETURNS int
+DROP FUNCTION f CASCADE

@@ -142,8 +142,12 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
             let time = time.evaluate(&rows).unwrap();
             windows(&rows, time.as_primitive::<TimestampMicrosecondType>(), *kind, schema)
         }
-        ViewNode::Lookup { .. } | ViewNode::Join { .. } | ViewNode::Ranked { .. } => {
-            panic!("the engine tests what is made of several rows")
+        ViewNode::Lookup { .. }
+        | ViewNode::Join { .. }
+        | ViewNode::Ranked { .. }
+        | ViewNode::Expand { .. }
+        | ViewNode::Unnest { .. } => {
+            panic!("the engine tests what is made of several rows, or becomes several")
         }
         ViewNode::Sessions { input, keys, time, gap_us, calls, schema } => {
             let rows = Box::pin(run(shop, input)).await;

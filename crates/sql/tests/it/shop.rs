@@ -180,6 +180,7 @@ pub(crate) fn plan_error(shop: &Shop, statement: &Statement) -> Option<SqlError>
             ExplainTarget::Query(q) => planner.query(q, shop, &[]).err(),
             ExplainTarget::View(v) => planner.view(&v.query, &v.columns, shop).err(),
         },
+        Statement::CreateFunction(c) => planner.check_function(c, shop).err(),
         _ => None,
     }
 }
