@@ -29,6 +29,8 @@ type ViewQuery = dyn Fn(&str) -> Option<String> + Send + Sync;
 pub struct Facts {
     /// Our relations.
     pub relations: Vec<Shown>,
+    /// The functions that people wrote.
+    pub functions: Vec<ShownFunction>,
     /// Now, in microseconds since 1970.
     pub now_us: i64,
     /// The query in the statement that created a view.
@@ -58,6 +60,21 @@ pub struct Shown {
     pub bytes: u64,
     /// What it is, in words.
     pub comment: String,
+}
+
+/// A function that somebody wrote.
+#[derive(Debug)]
+pub struct ShownFunction {
+    /// Its number.
+    pub oid: i64,
+    /// Its name.
+    pub name: String,
+    /// The names of its parameters, empty where they have none, and their types.
+    pub parameters: Vec<(String, String)>,
+    /// The type of its value.
+    pub returns: String,
+    /// The statement that created it.
+    pub sql: String,
 }
 
 impl Shown {
@@ -92,6 +109,7 @@ pub(super) struct Catalog<'a> {
     fixed: &'a Fixed,
     pub(super) client: Arc<dyn Client>,
     pub(super) relations: &'a [Shown],
+    pub(super) functions: &'a [ShownFunction],
     pub(super) now_us: i64,
     made: Mutex<HashMap<&'static str, Arc<Table>>>,
 }
@@ -103,6 +121,7 @@ impl<'a> Catalog<'a> {
             fixed: &question.fixed,
             client: Arc::clone(&question.client),
             relations: &question.facts.relations,
+            functions: &question.facts.functions,
             now_us: question.facts.now_us,
             made: Mutex::default(),
         }
@@ -129,6 +148,16 @@ impl<'a> Catalog<'a> {
             Some(rows) => Arc::new(Table::new(Arc::clone(&entry.columns), rows)),
             None => self.fixed.table(entry),
         }
+    }
+
+    /// The function of this number that somebody wrote.
+    pub(super) fn function(&self, oid: i64) -> Option<&ShownFunction> {
+        self.functions.iter().find(|function| function.oid == oid)
+    }
+
+    /// The rows of PostgreSQL's own functions.
+    pub(super) fn own_functions(&self) -> Option<Arc<Table>> {
+        fixed::entry("pg_catalog", "pg_proc").map(|entry| self.fixed.table(entry))
     }
 
     pub(super) fn pg(&self, name: &str) -> Option<Arc<Table>> {

@@ -56,7 +56,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use catalog::Catalog;
-pub use catalog::{Facts, Shown};
+pub use catalog::{Facts, Shown, ShownFunction};
 use compile::Compiler;
 pub use fixed::Fixed;
 use kind::Kind;

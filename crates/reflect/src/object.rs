@@ -161,10 +161,20 @@ pub(super) fn definitions(name: &str) -> Option<Known> {
                 let kinds = procs.and_then(|t| t.find("oid", &v[0], "proargtypes"));
                 let items = kinds.as_ref().and_then(Value::items).cloned().unwrap_or_default();
                 let name = |kind: &Value| run.catalog.type_name(kind.int()?, None);
-                Ok(Value::text(items.iter().filter_map(name).collect::<Vec<_>>().join(", ")))
+                let mut types: Vec<String> = items.iter().filter_map(name).collect();
+                if let Some(function) = run.catalog.function(int(v, 0)) {
+                    let named = function.parameters.iter().zip(&mut types);
+                    for ((name, _), shown) in named.filter(|((name, _), _)| !name.is_empty()) {
+                        *shown = format!("{} {shown}", cast::quoted(name));
+                    }
+                }
+                Ok(Value::text(types.join(", ")))
             })
         }
         "pg_get_functiondef" => given(OID, |run, v| {
+            if let Some(function) = run.catalog.function(int(v, 0)) {
+                return Ok(Value::text(&function.sql));
+            }
             let name = cast::name(run, int(v, 0), Kind::REGPROC);
             Err(Failure::new("42809", format!("function \"{name}\" is built in and has no source")))
         }),

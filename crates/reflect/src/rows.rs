@@ -27,8 +27,40 @@ pub(super) fn rows(catalog: &Catalog<'_>, name: &str, columns: &[Column]) -> Opt
         "pg_database" => vec![database(columns)],
         "pg_authid" | "pg_roles" => roles(catalog, columns),
         "pg_user" | "pg_shadow" => users(catalog, columns),
+        "pg_proc" if !catalog.functions.is_empty() => functions(catalog, columns),
         _ => return None,
     })
+}
+
+/// PostgreSQL's functions, and those that people wrote.
+fn functions(catalog: &Catalog<'_>, columns: &[Column]) -> Vec<Row> {
+    let mut all = catalog.own_functions().map_or_else(Vec::new, |own| own.rows.clone());
+    // The language SQL.
+    const LANGUAGE: i64 = 14;
+    let number = |name: &str| Value::Int(catalog.type_number(name).unwrap_or(0));
+    all.extend(catalog.functions.iter().map(|function| {
+        let types = function.parameters.iter().map(|(_, data_type)| number(data_type));
+        let names = function.parameters.iter().map(|(name, _)| Value::text(name));
+        let unnamed = function.parameters.iter().all(|(name, _)| name.is_empty());
+        let values = [
+            ("oid", Value::Int(function.oid)),
+            ("proname", Value::text(&function.name)),
+            ("pronamespace", Value::Int(PUBLIC)),
+            ("proowner", Value::Int(OWNER)),
+            ("prolang", Value::Int(LANGUAGE)),
+            ("procost", Value::Float(100.0)),
+            ("prokind", Value::text("f")),
+            ("provolatile", Value::text("i")),
+            ("proparallel", Value::text("s")),
+            ("pronargs", count(function.parameters.len())),
+            ("prorettype", number(&function.returns)),
+            ("proargtypes", Value::list(types)),
+            ("proargnames", if unnamed { Value::Null } else { Value::list(names) }),
+            ("prosrc", Value::text(&function.sql)),
+        ];
+        row(columns, values)
+    }));
+    all
 }
 
 fn namespaces(columns: &[Column]) -> Vec<Row> {

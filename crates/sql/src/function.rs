@@ -56,12 +56,18 @@ impl SqlFunction {
         calls
     }
 
-    /// How it is written, without its expression: `twice(x integer) returns integer`.
+    /// The name of a type as it is shown.
+    #[must_use]
+    pub fn type_name(data_type: &sql::DataType) -> String {
+        data_type.to_string().to_lowercase()
+    }
+
+    /// Its parameters as they are written: `x integer, y integer`.
     #[must_use]
     pub fn signature(&self) -> String {
         let parameters = self.parameters.iter().map(|(name, data_type)| match name {
-            Some(name) => format!("{name} {data_type}"),
-            None => data_type.to_string(),
+            Some(name) => format!("{name} {}", Self::type_name(data_type)),
+            None => Self::type_name(data_type),
         });
         parameters.collect::<Vec<_>>().join(", ")
     }

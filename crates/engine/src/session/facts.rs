@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use yeoul_reflect::{Facts, Shown};
+use yeoul_reflect::{Facts, Shown, ShownFunction};
 use yeoul_sql::{RelationKind, Statement};
 
-use crate::catalog::{Body, DEAD_LETTERS_NAME, Relation};
+use crate::catalog::{Body, DEAD_LETTERS_NAME, Function, Relation};
 use crate::shared::Shared;
 use crate::system;
 use crate::world::World;
@@ -14,6 +14,8 @@ use crate::world::World;
 const SYSTEM_FROM: i64 = 17_000;
 const STORED_SYSTEM_FROM: i64 = 17_500;
 const RELATIONS_FROM: i64 = 20_000;
+/// Where those of functions begin, behind all relations that there can be.
+const FUNCTIONS_FROM: i64 = RELATIONS_FROM + 4 * (1 << 29);
 
 /// See the module.
 pub(super) fn of(shared: &Arc<Shared>) -> Facts {
@@ -42,7 +44,23 @@ pub(super) fn of(shared: &Arc<Shared>) -> Facts {
         Statement::CreateView(view) => Some(view.query.sql().trim().to_owned()),
         _ => None,
     };
-    Facts { relations, now_us: shared.clock.now_us(), view_query: Box::new(view_query) }
+    let functions = world.catalog.functions().all().zip(FUNCTIONS_FROM..).map(shown_function);
+    let functions = functions.collect();
+    Facts { relations, functions, now_us: shared.clock.now_us(), view_query: Box::new(view_query) }
+}
+
+fn shown_function((function, oid): (&Arc<Function>, i64)) -> ShownFunction {
+    let meaning = &function.function;
+    let parameter = |(name, data_type): &(Option<String>, _)| {
+        (name.clone().unwrap_or_default(), yeoul_sql::SqlFunction::type_name(data_type))
+    };
+    ShownFunction {
+        oid,
+        name: meaning.name.clone(),
+        parameters: meaning.parameters.iter().map(parameter).collect(),
+        returns: yeoul_sql::SqlFunction::type_name(&meaning.returns),
+        sql: function.sql.clone(),
+    }
 }
 
 fn shown(relation: &Relation, world: &World) -> Shown {

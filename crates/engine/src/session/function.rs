@@ -1,6 +1,6 @@
 //! Functions that people write: `CREATE FUNCTION`, `DROP FUNCTION`, `SHOW FUNCTIONS`.
 
-use yeoul_sql::{CreateFunction, DropFunction, Spanned, Statement};
+use yeoul_sql::{CreateFunction, DropFunction, Spanned, SqlFunction, Statement};
 
 use super::{Answer, Session};
 use crate::catalog::Catalog;
@@ -18,7 +18,7 @@ pub(super) fn listed(catalog: &Catalog) -> Vec<Vec<String>> {
         let row = [
             meaning.name.clone(),
             meaning.signature(),
-            meaning.returns.to_string().to_lowercase(),
+            SqlFunction::type_name(&meaning.returns),
             function.sql.clone(),
         ];
         columns.iter_mut().zip(row).for_each(|(column, cell)| column.push(cell));

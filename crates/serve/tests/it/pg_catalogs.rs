@@ -198,3 +198,31 @@ fn drivers_ask_for_keys_and_types() {
         assert_eq!(rows.iter().map(|row| row.get::<_, &str>(0)).collect::<Vec<_>>(), ["int8", "text"]);
     });
 }
+
+/// What `\df` asks of psql.
+const LIST_FUNCTIONS: &str = "SELECT n.nspname as \"Schema\", p.proname as \"Name\", \
+    pg_catalog.pg_get_function_result(p.oid) as \"Result data type\", \
+    pg_catalog.pg_get_function_arguments(p.oid) as \"Argument data types\", \
+    CASE p.prokind WHEN 'a' THEN 'agg' WHEN 'w' THEN 'window' WHEN 'p' THEN 'proc' ELSE 'func' END as \"Type\" \
+    FROM pg_catalog.pg_proc p LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace \
+    WHERE pg_catalog.pg_function_is_visible(p.oid) AND n.nspname <> 'pg_catalog' \
+    AND n.nspname <> 'information_schema' ORDER BY 1, 2, 4";
+
+#[test]
+fn functions_are_listed() {
+    let fixture = Fixture::new();
+    fixture.runtime.block_on(async {
+        let client = fixture.connect().await;
+        assert_eq!(answer(&client, LIST_FUNCTIONS).await, "");
+        let create = "CREATE FUNCTION both(a INT, b DOUBLE PRECISION) RETURNS NUMERIC(10,2) RETURN a + b; \
+            CREATE FUNCTION one(VARCHAR[]) RETURNS VARCHAR RETURN $1[1]";
+        client.batch_execute(create).await.unwrap();
+        let expected = "public|both|numeric|a integer, b double precision|func, \
+            public|one|character varying|character varying[]|func";
+        assert_eq!(answer(&client, LIST_FUNCTIONS).await, expected);
+        let source = "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'one'";
+        let written = "CREATE FUNCTION one(VARCHAR[]) RETURNS VARCHAR RETURN $1[1]";
+        assert_eq!(answer(&client, source).await, written);
+    });
+    fixture.stop();
+}
