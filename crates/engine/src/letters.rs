@@ -314,7 +314,7 @@ pub(crate) fn give_keys(state: &mut State) -> Result<(), EngineError> {
     state.store.append_log(&CommitRecord::default().encode(commit, at_us))?;
     let arrived = vec![Arrived { rows, format: None }];
     let dead = crate::commit::CommitRows { dead: arrived, ..Default::default() };
-    let batches = state.apply(commit, dead)?;
+    let batches = state.apply(commit, 0, dead)?;
     state.commit = commit;
     state.publish(batches)?;
     state.store.checkpoint()?;

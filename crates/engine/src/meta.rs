@@ -26,6 +26,9 @@ pub(crate) struct Meta {
     /// The statements that created functions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub functions: Vec<String>,
+    /// The clock that views were stepped by last, in microseconds: it never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_us: Option<i64>,
     /// Streams, tables and views in order of creation.
     pub relations: Vec<RelationMeta>,
     /// Where every partition of every source stands, and what came from it.
@@ -80,6 +83,12 @@ pub(crate) struct RelationMeta {
     /// The newest event time seen, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_us: Option<i64>,
+    /// When something came to a stream last, for one that may be idle, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_us: Option<i64>,
+    /// Up to where a view has closed windows, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_us: Option<i64>,
 }
 
 /// One partition of a source of one relation.
@@ -193,6 +202,8 @@ mod tests {
             version: None,
             history: None,
             newest_us: None,
+            active_us: None,
+            closed_us: None,
         };
         let stream = relation(2, "e", "CREATE STREAM e (\"t\" TIMESTAMP)", &[1], 7);
         let view = relation(3, "v", "CREATE MATERIALIZED VIEW v AS SELECT 1", &[3, 4], 9);
@@ -201,6 +212,7 @@ mod tests {
             next_relation: 4,
             next_tree: 5,
             functions: Vec::new(),
+            time_us: None,
             relations: vec![
                 relation(0, "yeoul.dead_letters", "", &[0], 0),
                 RelationMeta { newest_us: Some(-1), ..stream },
@@ -258,6 +270,23 @@ mod tests {
             r#""late":3}],"moves":[{"from":5,"to":9,"build":3}]}"#,
         ] {
             assert!(written.contains(text), "{written}");
+        }
+        assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
+    }
+
+    #[test]
+    fn what_views_that_go_by_time_need_is_kept() {
+        let mut meta = version_1();
+        meta.time_us = Some(17);
+        meta.relations[1].active_us = Some(16);
+        meta.relations[2].closed_us = Some(-5);
+        let written = String::from_utf8(meta.encode()).expect("JSON is text");
+        for part in [
+            r#""next_tree":5,"time_us":17,"relations""#,
+            r#""newest_us":-1,"active_us":16}"#,
+            r#""building":true,"closed_us":-5}"#,
+        ] {
+            assert!(written.contains(part), "{part} is not in {written}");
         }
         assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
     }

@@ -20,7 +20,7 @@ use crate::catalog::{
 };
 use crate::commit::{
     Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, MoveRecord, SourceKey,
-    Sources, State, StreamState, VersionRecord, ViewState, add_late_rows, as_written,
+    Sources, State, StreamState, VersionRecord, ViewClock, ViewState, add_late_rows, as_written,
     stopped_source, without, written_schema,
 };
 use crate::duplicates::Duplicates;
@@ -69,6 +69,7 @@ pub(crate) fn open(
         store: Arc::clone(&store),
         workers: Workers::new(options.workers),
         commit: opening.commit(),
+        time_us: 0,
         catalog: Arc::new(Catalog::default()),
         streams: Default::default(),
         tables: Default::default(),
@@ -117,6 +118,7 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     for sql in &meta.functions {
         state.add_function(planning, sql)?;
     }
+    state.time_us = meta.time_us.unwrap_or_default();
     for known in &meta.relations {
         if known.id == LATE_ROWS.0 {
             let late = late_rows(TreeId(known.trees.first().copied().unwrap_or_default()));
@@ -193,7 +195,7 @@ fn load_relation(
     let stream = match &relation.body {
         Body::Stream(body) => {
             let seen = state.open_seen(relation.id, body)?;
-            Some(StreamState::new(body, known.newest_us, seen))
+            Some(StreamState::new(body, known.newest_us, seen).active_at(known.active_us))
         }
         _ => None,
     };
@@ -206,7 +208,9 @@ fn load_relation(
     if let Body::View(body) = &relation.body {
         let (graph, _) = build_graph(&body.plan)?;
         let build = if known.building { build_anew(state, body) } else { Build::Ready };
-        let view = ViewState { relation: Arc::clone(&relation), graph, build };
+        let closed_us = known.closed_us.filter(|_| !known.building);
+        let clock = ViewClock { closed_us, ..ViewClock::default() };
+        let view = ViewState { relation: Arc::clone(&relation), graph, build, clock };
         if view.is_stepped() {
             for (source, _) in &body.sources {
                 if let Some(source) = state.views.get_mut(source) {
@@ -253,8 +257,13 @@ fn replay_record(
         let batch = decode_batch(&written_schema(&relation), written.rows.clone())?;
         rows.tables.push((id, batch));
     }
-    let mut batches = state.apply(logged.commit, rows)?;
+    let mut batches = if record.steps_views() {
+        state.apply(logged.commit, logged.at_us, rows)?
+    } else {
+        Vec::new()
+    };
     for definition in &record.definitions {
+        state.time_us = state.time_us.max(logged.at_us);
         let definition = Definition::decode(definition)?;
         batches.extend(state.replay_definition(planning, logged.commit, &definition)?);
     }

@@ -51,7 +51,7 @@ impl Planning {
         catalog: &Catalog,
     ) -> Result<ViewPlan, EngineError> {
         self.planner
-            .view(&create.query, &create.columns, &Definitions(catalog))
+            .create_view(create, &Definitions(catalog))
             .map_err(|e| EngineError::sql(&e, create.query.text.as_str()))
     }
 
@@ -80,6 +80,7 @@ fn described(relation: &Relation) -> yeoul_sql::Relation {
         schema: plain_schema(&relation.schema),
         primary_key: relation.primary_key().to_vec(),
         event_time,
+        lags: lags(relation),
         append_only: relation.append_only(),
     }
 }
@@ -95,6 +96,19 @@ fn plain_schema(schema: &SchemaRef) -> SchemaRef {
         Field::clone(field).with_metadata(metadata)
     };
     Arc::new(Schema::new(schema.fields().iter().map(plain).collect::<Vec<_>>()))
+}
+
+/// By which columns it is known that rows are complete.
+fn lags(relation: &Relation) -> Vec<(usize, i64)> {
+    match &relation.body {
+        // A row at the watermark itself is not late yet.
+        Body::Stream(stream) => stream.event_time.map(|column| (column, 1)).into_iter().collect(),
+        Body::View(view) => {
+            let lags = view.plan.lags.iter().enumerate();
+            lags.filter_map(|(column, lag)| Some((column, (*lag)?))).collect()
+        }
+        Body::Table(_) => Vec::new(),
+    }
 }
 
 fn visible_names(catalog: &Catalog) -> Vec<String> {

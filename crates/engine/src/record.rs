@@ -24,6 +24,7 @@ const DEAD: u8 = 3;
 const TABLE: u8 = 4;
 const DEFINITION: u8 = 5;
 const REPLAYED: u8 = 6;
+const TICK: u8 = 7;
 
 /// Flags of a delivery's header: which fields follow.
 const HAS_POSITION: u8 = 1;
@@ -77,9 +78,16 @@ pub(crate) struct CommitRecord {
     pub tables: Vec<TableRecord>,
     /// Changes of the catalog, as JSON.
     pub definitions: Vec<Bytes>,
+    /// Views are stepped by the record's time alone.
+    pub tick: bool,
 }
 
 impl CommitRecord {
+    /// Whether views are stepped by it; else it changes nothing but what follows from earlier ones.
+    pub(crate) fn steps_views(&self) -> bool {
+        self.tick || !self.deliveries.is_empty() || !self.tables.is_empty()
+    }
+
     /// The record to log.
     pub(crate) fn encode(&self, commit: CommitId, at_us: i64) -> LogRecord {
         let mut sections = Vec::new();
@@ -100,6 +108,9 @@ impl CommitRecord {
         }
         for definition in &self.definitions {
             sections.push(Section { kind: DEFINITION, id: 0, bytes: definition.clone() });
+        }
+        if self.tick {
+            sections.push(Section { kind: TICK, id: 0, bytes: Bytes::new() });
         }
         LogRecord { commit, at_us, sections }
     }
@@ -128,6 +139,8 @@ impl CommitRecord {
                     .tables
                     .push(TableRecord { relation: section.id, rows: section.bytes.clone() }),
                 DEFINITION => out.definitions.push(section.bytes.clone()),
+                TICK if section.bytes.is_empty() => out.tick = true,
+                TICK => return Err(damaged("a tick says nothing")),
                 other => {
                     return Err(EngineError::new(
                         ErrorKind::Internal,
@@ -259,6 +272,7 @@ mod tests {
             }],
             tables: vec![TableRecord { relation: 8, rows: Bytes::from_static(b"t") }],
             definitions: vec![Bytes::from_static(b"{}")],
+            tick: false,
         }
     }
 
@@ -357,6 +371,10 @@ mod tests {
         assert_eq!(CommitRecord::decode(&logged(&[])).expect("decodes"), CommitRecord::default());
         assert_eq!(CommitRecord::decode(&logged(&ADDED)).expect("decodes"), added());
         assert_eq!(added().encode(CommitId(5), 17), logged(&ADDED));
+        // Since there are views that go by time.
+        let tick = CommitRecord { tick: true, ..CommitRecord::default() };
+        assert_eq!(CommitRecord::decode(&logged(&[(TICK, 0, "")])).expect("decodes"), tick);
+        assert_eq!(tick.encode(CommitId(5), 17), logged(&[(TICK, 0, "")]));
     }
 
     #[test]
@@ -371,7 +389,8 @@ mod tests {
         assert!(refused(&[(ROWS, 1, "00")]).contains("malformed"));
         assert!(refused(&[(DELIVERY, 1, header), (ROWS, 2, "00")]).contains("another stream"));
         assert!(refused(&[(DELIVERY, 1, header), (DEAD, 1, ""), (DEAD, 1, "")]).contains("twice"));
-        assert!(refused(&[(7, 0, "")]).contains("unknown kind 7"));
+        assert!(refused(&[(TICK, 0, "00")]).contains("tick"));
+        assert!(refused(&[(8, 0, "")]).contains("unknown kind 8"));
     }
 
     #[test]

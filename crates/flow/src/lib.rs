@@ -30,9 +30,12 @@ mod workers;
 pub use aggregate::{Aggregate, AggregateCall, AggregateSpec, Function, NamedExpr, Order};
 pub use error::FlowError;
 pub use graph::{
-    Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, TreeShape,
+    Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, StepTime,
+    TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
-pub use operator::{JoinKind, JoinSpec, OverSpec, RankFunction, RankedSpec, SessionsSpec};
+pub use operator::{
+    ClockCondition, JoinKind, JoinSpec, OverSpec, RankFunction, RankedSpec, SessionsSpec,
+};
 pub use watermark::{TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

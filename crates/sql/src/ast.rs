@@ -164,6 +164,8 @@ pub struct StreamOptions {
     pub retention: Option<Micros>,
     /// Rows later than this behind the watermark are listed.
     pub lateness: Micros,
+    /// A stream to which nothing has come for so long holds no watermark back.
+    pub watermark_idle: Option<Micros>,
     /// How far ahead of now an event time may be; `None`: any time.
     pub future_skew: Option<Micros>,
     /// What is done with an event that cannot be decoded.
@@ -218,6 +220,8 @@ pub struct CreateView {
     pub columns: Vec<Name>,
     /// The query.
     pub query: Query,
+    /// Where `EMIT ON WINDOW CLOSE` stands: each row is told once, when its window is closed.
+    pub on_close: Option<Span>,
 }
 
 /// `ALTER`.

@@ -44,6 +44,9 @@ pub struct Relation {
     pub primary_key: Vec<usize>,
     /// The column that holds the event time, by position.
     pub event_time: Option<usize>,
+    /// Columns by which rows are known to be complete: the position, and how far the watermark must be past a value
+    /// until no row with that value comes any more, in microseconds.
+    pub lags: Vec<(usize, i64)>,
     /// Whether rows only come and never go: true of streams, and of views that filter or
     /// project streams.
     pub append_only: bool,

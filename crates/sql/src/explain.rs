@@ -6,8 +6,8 @@ use yeoul_batch::ExprRef;
 
 use crate::interval::display;
 use crate::view::{
-    AggregateCall, AggregateFunction, JoinKind, OrderBy, RankFunction, ViewNode, ViewPlan,
-    WindowKind,
+    AggregateCall, AggregateFunction, ClockCondition, JoinKind, OrderBy, RankFunction, ViewNode,
+    ViewPlan, WindowKind,
 };
 
 impl fmt::Display for ViewPlan {
@@ -69,6 +69,13 @@ fn step(n: &ViewNode) -> String {
         ViewNode::Window { input, time, kind, .. } => {
             format!("Window {} over {}", window(*kind), expr(time, input))
         }
+        other => with_others(other),
+    }
+}
+
+/// What a node does that compares rows with others.
+fn with_others(n: &ViewNode) -> String {
+    match n {
         ViewNode::Lookup {
             input, relation, table, primary_key, keys, condition, outer, ..
         } => {
@@ -83,15 +90,7 @@ fn step(n: &ViewNode) -> String {
             });
             format!("{kind} in {relation} by {}{only}", pairs.join(", "))
         }
-        ViewNode::Join { left, right, kind, on, residual, .. } => {
-            let pairs: Vec<String> =
-                on.iter().map(|(l, r)| format!("{} = {}", expr(l, left), expr(r, right))).collect();
-            let by = if pairs.is_empty() { "any row".to_owned() } else { pairs.join(", ") };
-            let also = residual.as_ref().map_or_else(String::new, |residual| {
-                format!(" and {}", crate::lower::describe(residual))
-            });
-            format!("{} by {by}{also}", join(*kind))
-        }
+        ViewNode::Join { .. } => joined(n),
         ViewNode::Ranked { .. } => ranked(n),
         ViewNode::Sessions { input, keys, time, gap_us, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
@@ -113,6 +112,10 @@ fn step(n: &ViewNode) -> String {
             let kind = if *outer { "Unnest, or nulls," } else { "Unnest" };
             format!("{kind} {}", names.join(", "))
         }
+        ViewNode::Expiring { input, conditions } => {
+            let when: Vec<String> = conditions.iter().map(|c| by_the_clock(c, input)).collect();
+            format!("Rows by the clock: {}", when.join(", "))
+        }
         ViewNode::Union { .. } => "Union".to_owned(),
         ViewNode::Aggregate { input, keys, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
@@ -120,7 +123,32 @@ fn step(n: &ViewNode) -> String {
             let by = if keys.is_empty() { "one group".to_owned() } else { keys.join(", ") };
             format!("Aggregate by {by}: [{}]", calls.join(", "))
         }
+        ViewNode::Closing { input, keys, calls, .. } => {
+            let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
+            let calls: Vec<String> = calls.iter().map(|c| call(c, input)).collect();
+            format!(
+                "Aggregate by {}, told on window close: [{}]",
+                keys.join(", "),
+                calls.join(", ")
+            )
+        }
+        ViewNode::Source { .. }
+        | ViewNode::Values { .. }
+        | ViewNode::Filter { .. }
+        | ViewNode::Project { .. }
+        | ViewNode::Window { .. } => String::new(),
     }
+}
+
+fn joined(n: &ViewNode) -> String {
+    let ViewNode::Join { left, right, kind, on, residual, .. } = n else { return String::new() };
+    let pairs: Vec<String> =
+        on.iter().map(|(l, r)| format!("{} = {}", expr(l, left), expr(r, right))).collect();
+    let by = if pairs.is_empty() { "any row".to_owned() } else { pairs.join(", ") };
+    let also = residual
+        .as_ref()
+        .map_or_else(String::new, |residual| format!(" and {}", crate::lower::describe(residual)));
+    format!("{} by {by}{also}", join(*kind))
 }
 
 /// What a node keeps.
@@ -145,11 +173,35 @@ fn state(n: &ViewNode) -> Option<String> {
             Some("one per key and time, undone when a row changes".to_owned())
         }
         ViewNode::Over { .. } => Some("the rows of each partition; never released".into()),
+        ViewNode::Expiring { conditions, .. } => Some(match conditions.iter().any(|c| !c.comes) {
+            true => "the rows that will come or go, each released when it goes".to_owned(),
+            false => "the rows that will come, each released when it comes".to_owned(),
+        }),
+        ViewNode::Closing { input, keys, window, lag_us, .. } => {
+            let window = expr(&keys[*window], input);
+            let behind = match lag_us {
+                0 => String::new(),
+                lag => format!(" + {}", display(*lag)),
+            };
+            Some(format!(
+                "one per group, released when the watermark, less the lateness, passes {window}{behind}"
+            ))
+        }
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };
             Some(format!("one per group{undo}"))
         }
         _ => None,
+    }
+}
+
+fn by_the_clock(condition: &ClockCondition, input: &ViewNode) -> String {
+    let when = if condition.comes { "from" } else { "until" };
+    let time = expr(&condition.time, input);
+    match condition.shift_us {
+        0 => format!("{when} {time}"),
+        us if us < 0 => format!("{when} {time} - {}", display(us.saturating_neg())),
+        us => format!("{when} {time} + {}", display(us)),
     }
 }
 

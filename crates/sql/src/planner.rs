@@ -27,7 +27,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast as sql;
 
-use crate::ast::{Query, Statement};
+use crate::ast::{CreateView, Query, Statement};
 use crate::catalog::{Catalog, PUBLIC_SCHEMAS, Relation};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::function::SqlFunction;
@@ -122,6 +122,17 @@ impl Planner {
         Ok(QueryPlan { plan, schema, parameters: fields })
     }
 
+    /// Lowers the query of `CREATE MATERIALIZED VIEW`.
+    pub fn create_view(
+        &self,
+        create: &CreateView,
+        catalog: &dyn Catalog,
+    ) -> Result<ViewPlan, SqlError> {
+        let CreateView { query, columns, on_close, .. } = create;
+        let planned = self.listed(query, catalog)?;
+        lower::view(self, planned, columns, query, catalog, *on_close)
+    }
+
     /// Lowers the query of a view. `columns` are the names given after the view's name, or none.
     pub fn view(
         &self,
@@ -129,10 +140,15 @@ impl Planner {
         columns: &[crate::ast::Name],
         catalog: &dyn Catalog,
     ) -> Result<ViewPlan, SqlError> {
+        let planned = self.listed(query, catalog)?;
+        lower::view(self, planned, columns, query, catalog, None)
+    }
+
+    /// Plans the query of a view, in which series are lists.
+    fn listed(&self, query: &Query, catalog: &dyn Catalog) -> Result<QueryPlan, SqlError> {
         let mut listed = query.clone();
         rewrite::series_as_lists(&mut listed.ast);
-        let planned = self.query(&listed, &Bare(catalog), &[])?;
-        lower::view(self, planned, columns, query, catalog)
+        self.query(&listed, &Bare(catalog), &[])
     }
 
     /// The columns and types of the answers to a statement, without running it: `None` where it

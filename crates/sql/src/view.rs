@@ -27,6 +27,9 @@ pub struct ViewPlan {
     pub key: Option<Vec<usize>>,
     /// Whether rows only come and never go.
     pub append_only: bool,
+    /// For each column how far the watermark must be past a value until no row with that value comes any more, in
+    /// microseconds; `None` where that is not known.
+    pub lags: Vec<Option<i64>>,
 }
 
 /// One step of a view.
@@ -119,6 +122,13 @@ pub enum ViewNode {
         /// The columns of the input, then those of the table.
         schema: SchemaRef,
     },
+    /// The rows for which all conditions on the clock are true.
+    Expiring {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The conditions.
+        conditions: Vec<ClockCondition>,
+    },
     /// Rows of two inputs that match.
     Join {
         /// One input.
@@ -203,6 +213,32 @@ pub enum ViewNode {
         /// Keys, then calls.
         schema: SchemaRef,
     },
+    /// The same, each row once: when its window is closed. Rows that come later change nothing.
+    Closing {
+        /// Where rows come from.
+        input: Box<ViewNode>,
+        /// The key columns.
+        keys: Vec<ExprRef>,
+        /// What is computed of the rows of a key.
+        calls: Vec<AggregateCall>,
+        /// The key that is the window, by position: a time. Rows of which it is null are never told.
+        window: usize,
+        /// How far the watermark must be past it, in microseconds.
+        lag_us: i64,
+        /// Keys, then calls.
+        schema: SchemaRef,
+    },
+}
+
+/// A comparison of the clock with a time of the row, which changes once.
+#[derive(Clone, Debug)]
+pub struct ClockCondition {
+    /// The row's time: a timestamp in microseconds. Null: the comparison is never true.
+    pub time: ExprRef,
+    /// When it changes, in microseconds counted from that time.
+    pub shift_us: i64,
+    /// Whether it becomes true then; else it was true until then.
+    pub comes: bool,
 }
 
 /// What becomes of the rows of a join.
@@ -350,8 +386,9 @@ impl ViewNode {
             | Self::Expand { schema, .. }
             | Self::Unnest { schema, .. }
             | Self::Union { schema, .. }
-            | Self::Aggregate { schema, .. } => schema,
-            Self::Filter { input, .. } => input.schema(),
+            | Self::Aggregate { schema, .. }
+            | Self::Closing { schema, .. } => schema,
+            Self::Filter { input, .. } | Self::Expiring { input, .. } => input.schema(),
         }
     }
 
@@ -369,6 +406,8 @@ impl ViewNode {
             | Self::Over { input, .. }
             | Self::Expand { input, .. }
             | Self::Unnest { input, .. }
+            | Self::Expiring { input, .. }
+            | Self::Closing { input, .. }
             | Self::Aggregate { input, .. } => vec![input],
             Self::Join { left, right, .. } => vec![left, right],
             Self::Union { inputs, .. } => inputs.iter().collect(),
@@ -380,7 +419,10 @@ impl ViewNode {
     pub fn append_only(&self) -> bool {
         match self {
             Self::Source { append_only, .. } => *append_only,
-            Self::Values { .. } => true,
+            Self::Values { .. } | Self::Closing { .. } => true,
+            Self::Expiring { input, conditions } => {
+                input.append_only() && conditions.iter().all(|condition| condition.comes)
+            }
             Self::Filter { input, .. }
             | Self::Project { input, .. }
             | Self::Window { input, .. }

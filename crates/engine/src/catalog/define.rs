@@ -112,6 +112,7 @@ impl Definer<'_> {
             event_time,
             delay_us: create.watermark.as_ref().map_or(0, |w| w.delay.0),
             lateness_us: options.lateness.0,
+            idle_us: options.watermark_idle.map(|idle| idle.0),
             unique,
             on_error: options.on_error,
             decode: options.decode.clone(),

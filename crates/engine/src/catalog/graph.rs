@@ -6,8 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, FlowError, Function, Graph, GraphBuilder, JoinKind, JoinSpec,
-    LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction, RankedSpec, SessionsSpec, Window,
+    AggregateCall, AggregateSpec, ClockCondition, FlowError, Function, Graph, GraphBuilder,
+    JoinKind, JoinSpec, LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction, RankedSpec,
+    SessionsSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -94,6 +95,16 @@ impl Building {
                 };
                 let sessions = self.builder.sessions(input, spec)?;
                 Ok(self.builder.named(sessions, schema))
+            }
+            (ViewNode::Expiring { conditions, .. }, &[input]) => {
+                let conditions: Vec<_> = conditions.iter().map(by_the_clock).collect();
+                self.builder.expiring(input, &conditions)
+            }
+            (ViewNode::Closing { input: below, keys, calls, window, lag_us, schema }, &[input]) => {
+                let calls = calls.iter().map(call).collect();
+                let keys = named(keys, schema);
+                let spec = AggregateSpec { keys, calls, append_only: below.append_only() };
+                self.builder.closing(input, spec, *window, *lag_us)
             }
             (ViewNode::Expand { lists, schema, .. }, &[input]) => {
                 self.builder.expand(input, lists.clone(), Arc::clone(schema))
@@ -185,6 +196,14 @@ fn does(plan: &ViewNode) -> String {
         }
         ViewNode::Unnest { lists, outer, .. } => format!("unnest {lists:?} {outer}"),
         ViewNode::Union { .. } => "union".to_owned(),
+        ViewNode::Expiring { conditions, .. } => {
+            let one = |c: &yeoul_sql::ClockCondition| (c.time.identity(), c.shift_us, c.comes);
+            format!("expiring {:?}", conditions.iter().map(one).collect::<Vec<_>>())
+        }
+        ViewNode::Closing { keys, calls, window, lag_us, .. } => {
+            let calls: Vec<String> = calls.iter().map(call).collect();
+            format!("closing {:?} {calls:?} {window} {lag_us}", all(keys))
+        }
         ViewNode::Sessions { keys, time, gap_us, calls, .. } => {
             let calls: Vec<String> = calls.iter().map(call).collect();
             format!("sessions {:?} {} {gap_us} {calls:?}", all(keys), time.identity())
@@ -218,6 +237,11 @@ fn ranked(plan: &ViewNode) -> RankedSpec {
         last: *last,
         rank: rank.clone(),
     }
+}
+
+fn by_the_clock(condition: &yeoul_sql::ClockCondition) -> ClockCondition {
+    let yeoul_sql::ClockCondition { time, shift_us, comes } = condition;
+    ClockCondition { time: Arc::clone(time), shift_us: *shift_us, comes: *comes }
 }
 
 fn in_order(order: &yeoul_sql::OrderBy) -> Order {
@@ -296,7 +320,7 @@ pub(crate) fn plain_keys(plan: &ViewPlan) -> HashMap<String, usize> {
 /// For each output column of `plan`, the key of the aggregate below that it equals.
 fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
     match plan {
-        ViewNode::Filter { input, .. } => positions(input),
+        ViewNode::Filter { input, .. } | ViewNode::Expiring { input, .. } => positions(input),
         ViewNode::Project { input, exprs, .. } => {
             let below = positions(input);
             exprs
@@ -318,6 +342,7 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         | ViewNode::Over { schema, .. }
         | ViewNode::Expand { schema, .. }
         | ViewNode::Unnest { schema, .. }
+        | ViewNode::Closing { schema, .. }
         | ViewNode::Window { schema, .. }
         | ViewNode::Union { schema, .. } => vec![None; schema.fields().len()],
     }

@@ -119,6 +119,7 @@ pub(super) fn system_stream(
 ) -> Relation {
     let body = StreamBody {
         event_time: Some(event_time),
+        idle_us: None,
         delay_us: 0,
         lateness_us: 0,
         unique: None,

@@ -82,6 +82,8 @@ pub(crate) struct StreamBody {
     pub delay_us: i64,
     /// How far behind the watermark a row may be before it is listed as too late, in microseconds.
     pub lateness_us: i64,
+    /// After how long without rows it holds no watermark back, in microseconds.
+    pub idle_us: Option<i64>,
     /// The columns that name an event, and how long names are remembered, in microseconds.
     pub unique: Option<(Vec<usize>, i64)>,
     /// What becomes of an event that cannot be decoded.

@@ -177,6 +177,13 @@ impl Shapes {
                 Origin { rows, columns, shape }
             }
             ViewNode::Lookup { .. } => self.lookup(catalog, node),
+            other => self.further(catalog, other),
+        }
+    }
+
+    /// Nodes whose rows are made of several, or become several.
+    fn further(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        match node {
             ViewNode::Values { rows, schema } => {
                 let rows = self.known(format!("values {:?}", rows.columns()));
                 let width = 0..schema.fields().len();
@@ -228,6 +235,39 @@ impl Shapes {
                 let input = self.node(catalog, input);
                 self.aggregate(&input, keys, calls, schema)
             }
+            ViewNode::Closing { .. } | ViewNode::Expiring { .. } => self.by_time(catalog, node),
+            ViewNode::Source { .. }
+            | ViewNode::Filter { .. }
+            | ViewNode::Project { .. }
+            | ViewNode::Window { .. }
+            | ViewNode::Lookup { .. } => self.node(catalog, node),
+        }
+    }
+
+    /// Nodes whose rows depend on when they are asked for.
+    fn by_time(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        match node {
+            ViewNode::Closing { input, keys, calls, window, lag_us, schema } => {
+                let input = self.node(catalog, input);
+                let groups = self.aggregate(&input, keys, calls, schema);
+                let how = format!("closing {window} {lag_us}");
+                let rows = self.known(format!("{how} {}", groups.rows));
+                let shape = self.known(format!("{how} {}", groups.shape));
+                let columns =
+                    groups.columns.iter().map(|c| self.known(format!("closed {rows} {c}")));
+                let columns = columns.collect();
+                Origin { rows, columns, shape }
+            }
+            ViewNode::Expiring { input, conditions } => {
+                let input = self.node(catalog, input);
+                let at = self.values(conditions.iter().map(|c| &c.time), &input);
+                let how: Vec<_> = conditions.iter().map(|c| (c.shift_us, c.comes)).collect();
+                let rows = self.known(format!("expiring {} {at:?} {how:?}", input.rows));
+                let at = texts(conditions.iter().map(|c| &c.time));
+                let shape = self.known(format!("expiring {} {at:?} {how:?}", input.shape));
+                Origin { rows, columns: input.columns, shape }
+            }
+            _ => self.node(catalog, node),
         }
     }
 

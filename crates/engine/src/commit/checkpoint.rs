@@ -23,6 +23,9 @@ pub(crate) struct MetaAt {
     next_tree: u32,
     building: Vec<RelationId>,
     newest_us: Vec<(RelationId, i64)>,
+    active_us: Vec<(RelationId, i64)>,
+    closed_us: Vec<(RelationId, i64)>,
+    time_us: i64,
     duplicates: Option<Arc<Duplicates>>,
     store: Weak<Store>,
 }
@@ -46,12 +49,26 @@ impl MetaAt {
                 .iter()
                 .filter_map(|(id, stream)| Some((*id, StreamState::newest_us(stream)?)))
                 .collect(),
+            active_us: state
+                .streams
+                .iter()
+                .filter_map(|(id, stream)| Some((*id, StreamState::active_us(stream)?)))
+                .collect(),
+            closed_us: state
+                .views
+                .iter()
+                .filter_map(|(id, view)| Some((*id, view.clock.closed_us?)))
+                .collect(),
+            time_us: state.time_us,
             duplicates: state.duplicates.clone(),
             store: Arc::downgrade(&state.store),
         }
     }
 
     fn meta(&self) -> Meta {
+        let of = |times: &[(RelationId, i64)], id: RelationId| {
+            times.iter().find(|(other, _)| *other == id).map(|(_, time)| *time)
+        };
         let relations: Vec<RelationMeta> = self
             .catalog
             .in_order()
@@ -68,11 +85,9 @@ impl MetaAt {
                     build: version.build.0,
                 }),
                 history: HistoryRecord::of(&relation.history),
-                newest_us: self
-                    .newest_us
-                    .iter()
-                    .find(|(id, _)| *id == relation.id)
-                    .map(|(_, newest)| *newest),
+                newest_us: of(&self.newest_us, relation.id),
+                active_us: of(&self.active_us, relation.id),
+                closed_us: of(&self.closed_us, relation.id),
             })
             .collect();
         Meta {
@@ -80,6 +95,7 @@ impl MetaAt {
             next_relation: self.next_relation,
             next_tree: self.next_tree,
             functions: self.catalog.functions().all().map(|f| f.sql.clone()).collect(),
+            time_us: (self.time_us != 0).then_some(self.time_us),
             relations,
             sources: self.sources.to_meta(),
             moves: self

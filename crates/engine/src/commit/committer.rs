@@ -65,7 +65,13 @@ impl Committer {
 
     /// Works until it is stopped or everybody who could send a job is gone.
     pub(crate) fn run(mut self) {
+        let mut idle_at = Instant::now();
         loop {
+            // However much there is to do.
+            if idle_at.elapsed() >= IDLE {
+                idle_at = Instant::now();
+                self.idle();
+            }
             let next = match self.pending.take() {
                 Some(queued) => Ok(queued),
                 None => self.receiver.recv_timeout(IDLE),
@@ -76,7 +82,7 @@ impl Committer {
                         return;
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -87,6 +93,7 @@ impl Committer {
         if let Err(error) = self.state.store.sync_log_if_due(now_us) {
             tracing::error!("cannot make the log durable: {error}");
         }
+        self.tick_if_due(now_us);
     }
 
     /// Does one job, or gathers a commit that begins with it. False when it was the last.
@@ -213,7 +220,7 @@ impl Committer {
             let commit = self.state.commit.next();
             let logged = self.state.store.append_log(&record.encode(commit, now_us));
             drop(guard);
-            logged.map_err(EngineError::from).and_then(|()| self.apply(commit, rows))
+            logged.map_err(EngineError::from).and_then(|()| self.apply(commit, now_us, rows))
         };
         drop(rooms);
         for (receipt, reply) in receipts {
@@ -363,8 +370,13 @@ impl Committer {
     }
 
     /// Makes a logged commit visible.
-    fn apply(&mut self, commit: CommitId, rows: Rows) -> Result<CommitId, EngineError> {
-        let applied = self.state.apply(commit, rows);
+    pub(super) fn apply(
+        &mut self,
+        commit: CommitId,
+        at_us: i64,
+        rows: Rows,
+    ) -> Result<CommitId, EngineError> {
+        let applied = self.state.apply(commit, at_us, rows);
         // The log has a commit that memory has not: going on would number the next one the same.
         applied
             .and_then(|batches| self.publish(commit, batches))
@@ -399,7 +411,7 @@ impl Committer {
                 self.state.store.set_building(tree.id, false);
             }
         }
-        self.commit_batches(Vec::new())?;
+        self.commit_built()?;
         // Built anew after a crash, its rows would be looked up in the tables of that time.
         let looks_up = |view: &ViewState| matches!(&view.relation.body, Body::View(body) if !body.lookups.is_empty());
         if self.state.views.get(&id).is_some_and(looks_up) {

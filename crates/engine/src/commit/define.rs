@@ -6,9 +6,11 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use yeoul_batch::{CommitId, TreeId};
+use yeoul_flow::StepTime;
 use yeoul_sql::{FunctionKey, Statement};
 
 use super::alter::AlterRecord;
+use super::clock::ViewClock;
 use super::committer::Committer;
 use super::replacement::check_not_replaced;
 use super::state::State;
@@ -152,7 +154,9 @@ impl State {
         let stream = match &relation.body {
             Body::Stream(body) => {
                 let seen = self.open_seen(relation.id, body)?;
-                Some(StreamState::new(body, None, seen))
+                // From now on it may be idle.
+                let active_us = body.idle_us.map(|_| self.time_us);
+                Some(StreamState::new(body, None, seen).active_at(active_us))
             }
             _ => None,
         };
@@ -167,7 +171,8 @@ impl State {
         if let Body::View(body) = &relation.body {
             let (graph, _) = build_graph(&body.plan)?;
             let build = self.first_build(&relation);
-            let mut view = ViewState { relation: Arc::clone(&relation), graph, build };
+            let clock = ViewClock::default();
+            let mut view = ViewState { relation: Arc::clone(&relation), graph, build, clock };
             if view.is_stepped() {
                 self.begin(&mut view, &mut batches)?;
             }
@@ -183,7 +188,8 @@ impl State {
         batches: &mut Vec<(TreeId, RecordBatch)>,
     ) -> Result<(), EngineError> {
         let snapshot = self.store.snapshot();
-        view.begin(batches, &snapshot, &self.workers)?;
+        let time = StepTime { now_us: self.time_us, ..StepTime::default() };
+        view.begin(time, batches, &snapshot, &self.workers)?;
         if let Body::View(body) = &view.relation.body {
             for (source, _) in &body.sources {
                 if let Some(source) = self.views.get_mut(source) {
@@ -344,6 +350,7 @@ impl Committer {
             CommitRecord { definitions: vec![definition.encode()], ..CommitRecord::default() };
         let now_us = self.shared.clock.now_us();
         self.state.store.append_log(&record.encode(commit, now_us))?;
+        self.state.time_us = self.state.time_us.max(now_us);
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 mod ahead;
 mod alter;
 mod checkpoint;
+mod clock;
 mod committer;
 mod define;
 mod drop;
@@ -29,6 +30,7 @@ mod table;
 mod views;
 
 pub(crate) use alter::HistoryRecord;
+pub(crate) use clock::ViewClock;
 pub(crate) use committer::Committer;
 pub(crate) use define::Definition;
 pub(crate) use keys::Keys;

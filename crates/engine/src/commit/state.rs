@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use hashbrown::HashMap;
 use yeoul_batch::{CommitId, TreeId, Updates};
-use yeoul_flow::Workers;
+use yeoul_flow::{StepTime, Workers};
 use yeoul_store::{Publication, Snapshot, Store};
 
 use super::checkpoint::MetaAt;
@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub store: Arc<Store>,
     pub workers: Workers,
     pub commit: CommitId,
+    /// The clock that views were stepped by last. It never goes back.
+    pub time_us: i64,
     pub catalog: Arc<Catalog>,
     pub streams: HashMap<RelationId, StreamState>,
     /// The last commit that changed each table.
@@ -71,18 +73,24 @@ impl State {
         RelationId(self.next_relation - 1)
     }
 
-    /// Steps everything by `rows`; what is to be published for it.
+    /// Steps everything by `rows`, and views that go by time also by the commit's time; what is to be published
+    /// for it.
     pub(crate) fn apply(
         &mut self,
         commit: CommitId,
+        at_us: i64,
         rows: Rows,
     ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
+        self.time_us = self.time_us.max(at_us);
         let mut batches = Vec::new();
         let mut changes = Changes::new();
         for (id, batch) in rows.streams {
             if let (Some(relation), true) = (self.catalog.by_id(id), batch.num_rows() > 0) {
                 if relation.keeps_rows() {
                     batches.push((relation.tree(), batch.clone()));
+                }
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.came(self.time_us);
                 }
                 changes.entry(id).or_default().push(Updates::inserts(batch));
             }
@@ -134,14 +142,15 @@ impl State {
     /// A view that cannot go on (its query divides by zero, a sum does not fit) is marked as failed
     /// and says so when asked; rows are taken all the same.
     fn step_views(&mut self, changes: &mut Changes, batches: &mut Vec<(TreeId, RecordBatch)>) {
-        if changes.is_empty() {
-            return;
-        }
+        let stepped = self.views.iter().filter(|(_, view)| view.is_stepped());
+        let times: Vec<_> =
+            stepped.map(|(id, view)| (*id, self.step_time(view, self.time_us))).collect();
         let snapshot = self.store.snapshot();
         let mut stopped = Vec::new();
-        for (id, view) in self.views.iter_mut().filter(|(_, view)| view.is_stepped()) {
-            if let Err(error) = view.step(changes, batches, &snapshot, &self.workers) {
-                stopped.push((*id, error));
+        for (id, time) in times {
+            let Some(view) = self.views.get_mut(&id) else { continue };
+            if let Err(error) = view.step(time, changes, batches, &snapshot, &self.workers) {
+                stopped.push((id, error));
             }
         }
         for (id, error) in stopped {
@@ -171,10 +180,11 @@ impl State {
     ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
         let snapshot = self.store.snapshot();
         let mut batches = Vec::new();
+        let time = StepTime { now_us: self.time_us, ..StepTime::default() };
         let Some(view) = self.views.get_mut(&id) else {
             return Err(EngineError::new(ErrorKind::NotFound, "the view was dropped"));
         };
-        view.feed(inputs, &mut batches, &snapshot, &self.workers)?;
+        view.feed(time, inputs, &mut batches, &snapshot, &self.workers)?;
         view.progress(rows);
         Ok(batches)
     }

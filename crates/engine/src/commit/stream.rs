@@ -14,6 +14,10 @@ use crate::error::EngineError;
 pub(crate) struct StreamState {
     event_time: Option<usize>,
     lateness_us: i64,
+    /// After how long without rows it is idle.
+    idle_us: Option<i64>,
+    /// When rows came last, or it was created, if it may be idle.
+    active_us: Option<i64>,
     watermark: Watermark,
     seen: Option<SharedSeen>,
 }
@@ -24,6 +28,8 @@ impl StreamState {
         Self {
             event_time: body.event_time,
             lateness_us: body.lateness_us,
+            idle_us: body.idle_us,
+            active_us: None,
             watermark: Watermark::resume(body.delay_us, newest),
             seen,
         }
@@ -31,7 +37,35 @@ impl StreamState {
 
     /// As `body` says, with what was seen so far.
     pub(crate) fn altered(self, body: &StreamBody) -> Self {
-        Self::new(body, self.newest_us(), self.seen)
+        let active_us = self.active_us;
+        Self::new(body, self.newest_us(), self.seen).active_at(active_us)
+    }
+
+    /// The same where rows came last at `active_us`.
+    pub(crate) fn active_at(self, active_us: Option<i64>) -> Self {
+        Self { active_us, ..self }
+    }
+
+    /// Notes that rows came at `now_us`.
+    pub(crate) fn came(&mut self, now_us: i64) {
+        self.active_us = self.idle_us.map(|_| now_us);
+    }
+
+    /// When rows came last, or it was created, if it may be idle.
+    pub(crate) fn active_us(&self) -> Option<i64> {
+        self.active_us
+    }
+
+    /// Whether windows over it are closed by its watermark, at `now_us`: it has one, and has not been idle for long.
+    pub(crate) fn holds(&self, now_us: i64) -> bool {
+        let is_idle =
+            |idle: i64| self.active_us.is_some_and(|active| now_us.saturating_sub(active) >= idle);
+        self.event_time.is_some() && !self.idle_us.is_some_and(is_idle)
+    }
+
+    /// The windows that end by then are closed: no row of theirs is to come, late as it may be.
+    pub(crate) fn closing_us(&self) -> Option<i64> {
+        self.watermark_us().map(|watermark| watermark.saturating_sub(self.lateness_us))
     }
 
     /// The newest event time, when there was one.

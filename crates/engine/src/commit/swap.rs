@@ -222,6 +222,7 @@ impl State {
         let kept = relations.iter().flat_map(|relation| &relation.trees).map(|tree| tree.id);
         let kept: HashSet<TreeId> = kept.collect();
         let mut had = HashSet::new();
+        let mut clocks = BTreeMap::new();
         for id in gone {
             let Some(relation) = self.catalog.by_id(id) else { continue };
             for tree in relation.trees.iter().map(|tree| tree.id) {
@@ -230,7 +231,7 @@ impl State {
                     self.store.drop_tree(tree)?;
                 }
             }
-            self.views.remove(&id);
+            clocks.extend(self.views.remove(&id).map(|view| (id, view.clock)));
         }
         self.catalog = Arc::new(catalog);
         let mut batches = Vec::new();
@@ -243,7 +244,9 @@ impl State {
             } else if relation.trees.iter().all(|tree| had.contains(&tree.id)) {
                 let Body::View(body) = &relation.body else { continue };
                 let (graph, _) = build_graph(&body.plan)?;
-                self.views.insert(id, ViewState { relation, graph, build: Build::Ready });
+                let clock = from.get(&id).and_then(|id| clocks.get(id)).copied();
+                let (build, clock) = (Build::Ready, clock.unwrap_or_default());
+                self.views.insert(id, ViewState { relation, graph, build, clock });
             } else {
                 batches.extend(self.install_as(relation, None)?);
             }

@@ -8,9 +8,12 @@ use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use yeoul_batch::{KeyRange, RangeRows, TreeId, Updates};
-use yeoul_flow::{Graph, SourceIndex, StateReader, StateTree, StepOutput, TableReader, Workers};
+use yeoul_flow::{
+    Graph, SourceIndex, StateReader, StateTree, StepOutput, StepTime, TableReader, Workers,
+};
 use yeoul_store::{Snapshot, TreeSnapshot};
 
+use super::clock::ViewClock;
 use crate::catalog::{Body, Relation, RelationId, ViewBody};
 use crate::error::{EngineError, ErrorKind};
 
@@ -56,6 +59,7 @@ pub(crate) struct ViewState {
     pub relation: Arc<Relation>,
     pub graph: Graph,
     pub build: Build,
+    pub clock: ViewClock,
 }
 
 /// The updates of a commit, by relation.
@@ -90,16 +94,20 @@ impl ViewState {
     /// when somebody follows it, to `changes`.
     pub(crate) fn step(
         &mut self,
+        time: StepTime,
         changes: &mut Changes,
         batches: &mut Vec<(TreeId, RecordBatch)>,
         snapshot: &Arc<Snapshot>,
         workers: &Workers,
     ) -> Result<(), EngineError> {
         let inputs = self.inputs(changes)?;
-        if inputs.is_empty() {
+        let is_due = !inputs.is_empty() || self.is_due(time);
+        self.clock.closed_us = time.closing_us;
+        if !is_due {
             return Ok(());
         }
-        let change = self.feed(&inputs, batches, snapshot, workers)?;
+        self.clock.stepped_us = time.now_us;
+        let change = self.feed(time, &inputs, batches, snapshot, workers)?;
         if let Some(change) = change {
             changes.entry(self.relation.id).or_default().push(change);
         }
@@ -109,11 +117,13 @@ impl ViewState {
     /// Steps the view by given inputs; its change, when it is followed.
     pub(crate) fn feed(
         &mut self,
+        time: StepTime,
         inputs: &[(SourceIndex, Updates)],
         batches: &mut Vec<(TreeId, RecordBatch)>,
         snapshot: &Arc<Snapshot>,
         workers: &Workers,
     ) -> Result<Option<Updates>, EngineError> {
+        self.graph.set_time(time);
         let reader = States { view: &self.relation, snapshot };
         let output = self
             .graph
@@ -125,10 +135,12 @@ impl ViewState {
     /// What the view holds over nothing: see [`Graph::initial`].
     pub(crate) fn begin(
         &mut self,
+        time: StepTime,
         batches: &mut Vec<(TreeId, RecordBatch)>,
         snapshot: &Arc<Snapshot>,
         workers: &Workers,
     ) -> Result<(), EngineError> {
+        self.graph.set_time(time);
         let reader = States { view: &self.relation, snapshot };
         let output = self
             .graph

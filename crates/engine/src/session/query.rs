@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::temporal_conversions::timestamp_us_to_datetime;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{DataFrame, SessionContext};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use yeoul_sql::{
@@ -128,9 +129,10 @@ impl Session {
         let mut cancelled = self.cancel.subscribe();
         let timeout = self.settings.timeout(self.shared.options.query_timeout);
         let shared = Arc::clone(&self.shared);
+        let now_us = shared.clock.now_us();
         shared.metrics.queries.fetch_add(1, Ordering::Relaxed);
         let metrics = Arc::clone(&self.shared);
-        let work = self.shared.handle.spawn(drive(context, plan, sender.clone()));
+        let work = self.shared.handle.spawn(drive(context, plan, now_us, sender.clone()));
         let stop = work.abort_handle();
         self.shared.handle.spawn(async move {
             // The work is a task of its own: an operator that computes for long without a pause must
@@ -190,7 +192,7 @@ impl Session {
                 let planner = &self.shared.planning.planner;
                 let catalog = Definitions(&world.catalog);
                 let plan = planner
-                    .view(&create.query, &create.columns, &catalog)
+                    .create_view(create, &catalog)
                     .map_err(|e| EngineError::sql(&e, create.query.text.as_str()))?;
                 plan.to_string()
             }
@@ -243,14 +245,18 @@ fn with_values(
     Ok(planned.plan.with_param_values(ParamValues::from(parameters))?)
 }
 
-/// Runs the plan and sends its batches; stops when nobody takes them any more.
+/// Runs the plan and sends its batches; stops when nobody takes them any more. Its `now()` is the clock of the engine,
+/// by which views go too.
 async fn drive(
     context: SessionContext,
     plan: LogicalPlan,
+    now_us: i64,
     sender: mpsc::Sender<Result<RecordBatch, EngineError>>,
 ) -> Result<(), EngineError> {
-    let frame = context.execute_logical_plan(plan).await?;
-    let mut stream = frame.execute_stream().await?;
+    let mut state = context.state();
+    state.execution_props_mut().query_execution_start_time =
+        timestamp_us_to_datetime(now_us).map(|time| time.and_utc());
+    let mut stream = DataFrame::new(state, plan).execute_stream().await?;
     while let Some(batch) = stream.next().await {
         if sender.send(Ok(batch?)).await.is_err() {
             return Ok(());

@@ -20,4 +20,5 @@ mod replace;
 mod select;
 mod support;
 mod tables;
+mod time;
 mod values;

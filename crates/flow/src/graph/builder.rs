@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use yeoul_batch::{ColumnExpr, ExprRef};
 
 use super::compile::Compiler;
 use super::stage::{Stage, Target};
-use super::{Graph, SourceIndex, TreeShape};
+use super::{Graph, SourceIndex, StepTime, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Expand, Linear, Lookup, LookupSpec, Unnest, Window};
 use crate::operator::{
-    Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec, Sessions, SessionsSpec,
+    ClockCondition, Expiring, Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec,
+    Sessions, SessionsSpec,
 };
 
 /// A node of a graph being built.
@@ -34,6 +35,12 @@ pub(super) enum Kind {
     Aggregate {
         input: usize,
         aggregate: Arc<Aggregate>,
+    },
+    /// An aggregate whose groups are told when their window is closed.
+    Closing {
+        input: usize,
+        aggregate: Arc<Aggregate>,
+        lag_us: i64,
     },
     /// The operator is taken by the stage that it becomes.
     Operator {
@@ -219,6 +226,49 @@ impl GraphBuilder {
         Ok(self.add(Kind::Aggregate { input: node.0, aggregate }, schema, false))
     }
 
+    /// Groups, each told once when it is complete: when the watermark is `lag_us` behind the time that is the key at
+    /// `window`. Groups of which that is null are never told.
+    pub fn closing(
+        &mut self,
+        node: NodeId,
+        spec: AggregateSpec,
+        window: usize,
+        lag_us: i64,
+    ) -> Result<NodeId, FlowError> {
+        let window_type = spec.keys.get(window).map(|key| key.expr.data_type());
+        if !matches!(window_type, Some(DataType::Timestamp(TimeUnit::Microsecond, _))) {
+            return Err(FlowError::Unsupported(
+                "a group is closed by a key that is a timestamp in microseconds".into(),
+            ));
+        }
+        let mut spec = AggregateSpec { append_only: self.append_only(node), ..spec };
+        // The tree is in the order of the windows.
+        let first = spec.keys.remove(window);
+        spec.keys.insert(0, first);
+        let aggregate = Arc::new(Aggregate::new(spec)?.vanishing());
+        let told = Arc::clone(aggregate.output());
+        let kind = Kind::Closing { input: node.0, aggregate, lag_us };
+        let node = self.add(kind, Arc::clone(&told), true);
+        let mut order: Vec<usize> = (1..told.fields().len()).collect();
+        order.insert(window, 0);
+        let columns = order.into_iter().map(|index| {
+            let field = Arc::new(told.field(index).clone());
+            let column = ColumnExpr::new(index, field.data_type().clone());
+            NamedExpr::with_field(field, Arc::new(column))
+        });
+        self.project(node, columns.collect())
+    }
+
+    /// The rows while all `conditions` on the clock are true.
+    pub fn expiring(
+        &mut self,
+        node: NodeId,
+        conditions: &[ClockCondition],
+    ) -> Result<NodeId, FlowError> {
+        let expiring = Expiring::new(conditions, self.schema(node), self.append_only(node))?;
+        Ok(self.operator(&[node], Box::new(expiring)))
+    }
+
     /// The node under other names for its columns, whose types are the same.
     pub fn named(&mut self, node: NodeId, schema: &SchemaRef) -> NodeId {
         if self.schema(node) == schema {
@@ -300,7 +350,9 @@ impl GraphBuilder {
         }
         let Compiler { stages, inner, .. } = compiler;
         let (sources, lookups) = (self.sources, self.lookups);
-        let mut graph = Graph { stages, above, sources, lookups, schema, tree, inner, followed };
+        let time = StepTime::default();
+        let mut graph =
+            Graph { stages, above, sources, lookups, schema, tree, inner, followed, time };
         graph.follow(followed);
         Ok(graph)
     }
@@ -325,7 +377,9 @@ impl GraphBuilder {
             }
             match &self.nodes[index].kind {
                 Kind::Source(_) | Kind::Values(_) => {}
-                Kind::Linear { input, .. } | Kind::Aggregate { input, .. } => needed[*input] = true,
+                Kind::Linear { input, .. }
+                | Kind::Aggregate { input, .. }
+                | Kind::Closing { input, .. } => needed[*input] = true,
                 Kind::Union { inputs } | Kind::Operator { inputs, .. } => {
                     inputs.iter().for_each(|i| needed[*i] = true);
                 }
@@ -334,7 +388,10 @@ impl GraphBuilder {
         // A node is added after its inputs, so the order of adding is an order of dependency.
         let stateful = |i: &usize| {
             needed[*i]
-                && matches!(self.nodes[*i].kind, Kind::Aggregate { .. } | Kind::Operator { .. })
+                && matches!(
+                    self.nodes[*i].kind,
+                    Kind::Aggregate { .. } | Kind::Closing { .. } | Kind::Operator { .. }
+                )
         };
         (0..=node).filter(stateful).collect()
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::builder::{GraphBuilder, Kind};
+use super::closing::Closing;
 use super::stage::{Leaf, Stage, Target, Way};
 use super::tracked::Tracked;
 use super::{StateTree, TreeShape};
@@ -37,6 +38,13 @@ impl<'a> Compiler<'a> {
                     (tree, Some(Tracked::new(Arc::clone(&aggregate), cache_bytes_max)))
                 };
                 (ports, Target::Aggregate { aggregate, tree, tracked })
+            }
+            Kind::Closing { input, aggregate, lag_us } => {
+                let (input, aggregate, lag_us) = (*input, Arc::clone(aggregate), *lag_us);
+                let ports = vec![self.ways(input, Some(&aggregate))];
+                let tree = self.tree(TreeShape::Bag(Arc::clone(&aggregate)));
+                let closing = Closing::new(Arc::clone(&aggregate), lag_us);
+                (ports, Target::Closing { aggregate, tree, closing })
             }
             Kind::Operator { inputs, operator } => {
                 let inputs = inputs.clone();
@@ -77,7 +85,7 @@ impl<'a> Compiler<'a> {
                 }
                 Kind::Source(source) => Leaf::Source(*source),
                 Kind::Values(rows) => Leaf::Values(rows.clone()),
-                Kind::Aggregate { .. } | Kind::Operator { .. } => {
+                Kind::Aggregate { .. } | Kind::Closing { .. } | Kind::Operator { .. } => {
                     Leaf::Stage(self.stage_of[at].expect("a stage is added after those beneath"))
                 }
             };

@@ -24,8 +24,10 @@
 
 mod builder;
 mod cache;
+mod closing;
 mod compile;
 mod stage;
+mod time;
 mod tracked;
 
 use std::sync::Arc;
@@ -37,6 +39,7 @@ use yeoul_batch::{Combine, KeyRange, RangeRows, Updates};
 
 pub use builder::{GraphBuilder, NodeId};
 pub(crate) use cache::Cache;
+pub use time::StepTime;
 pub(crate) use tracked::difference;
 
 use crate::aggregate::Aggregate;
@@ -102,7 +105,8 @@ pub enum TreeShape {
         key_len: usize,
     },
     /// Rows that come and go: a `combine` tree whose key is all of their columns and whose
-    /// state is the column `_multiplicity` Int64.
+    /// state is the column `_multiplicity` Int64. Inside a graph also aggregate states, when they are looked
+    /// for by leading columns.
     Bag(Arc<Aggregate>),
     /// Aggregate states: a `combine` tree of [`Combine::schema`], its key the first
     /// [`Combine::key_len`] columns.
@@ -145,6 +149,7 @@ pub struct Graph {
     tree: TreeShape,
     inner: Vec<(StateTree, TreeShape)>,
     followed: bool,
+    time: StepTime,
 }
 
 impl Graph {
@@ -196,6 +201,36 @@ impl Graph {
         for stage in &mut self.stages {
             stage.follow(followed);
         }
+    }
+
+    /// Sets the time of the steps that follow.
+    pub fn set_time(&mut self, time: StepTime) {
+        self.time = time;
+    }
+
+    /// Whether a step at this clock changes something, though nothing comes. Not known before the first step,
+    /// and then it may.
+    #[must_use]
+    pub fn is_due(&self, now_us: i64) -> bool {
+        self.stages.iter().any(|stage| match &stage.target {
+            Target::Operator { operator, .. } => operator.is_due(now_us),
+            _ => false,
+        })
+    }
+
+    /// Whether a step at this time closes windows.
+    #[must_use]
+    pub fn is_closing(&self, time: StepTime) -> bool {
+        self.stages.iter().any(|stage| match &stage.target {
+            Target::Closing { closing, .. } => closing.is_due(time),
+            _ => false,
+        })
+    }
+
+    /// Whether it waits for windows to close, so that it has to know of the watermark.
+    #[must_use]
+    pub fn closes_windows(&self) -> bool {
+        self.stages.iter().any(|stage| matches!(stage.target, Target::Closing { .. }))
     }
 
     /// What the graph holds over empty inputs: what follows from constant rows, and from a global
@@ -250,8 +285,18 @@ impl Graph {
                         .iter()
                         .map(|ways| stage::evaluate(ways, inputs, pool))
                         .collect::<Result<Vec<_>, _>>()?;
-                    let mut step = Step::new(pool, state, trees, &mut output.inner);
+                    let mut step = Step::new(pool, state, trees, &mut output.inner, self.time);
                     change = operator.step(ports, &mut step)?;
+                }
+                Target::Closing { aggregate, tree, closing } => {
+                    let parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
+                    let read = |range: KeyRange, rows_max| {
+                        let read = state.read_ranges(*tree, &[range], rows_max, false);
+                        read.map_err(FlowError::State)
+                    };
+                    let closed = closing.step(&parts, self.time, read)?;
+                    output.inner.extend(closed.deltas.into_iter().map(|delta| (*tree, delta)));
+                    change.extend(closed.answer);
                 }
                 Target::Aggregate { aggregate, tree, tracked } => {
                     let parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;

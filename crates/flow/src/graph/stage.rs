@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use yeoul_batch::{Combine, Updates};
 
+use super::closing::Closing;
 use super::tracked::Tracked;
 use super::{SourceIndex, StateTree};
 use crate::aggregate::{Aggregate, Panes};
@@ -54,6 +55,8 @@ pub(crate) enum Target {
     Rows,
     /// An aggregate, the tree of its states, and what it takes to emit its change.
     Aggregate { aggregate: Arc<Aggregate>, tree: StateTree, tracked: Option<Tracked> },
+    /// An aggregate whose groups are told when their window is closed, and the tree of its states.
+    Closing { aggregate: Arc<Aggregate>, tree: StateTree, closing: Closing },
     /// Another operator, and its trees.
     Operator { operator: Box<dyn Operator>, trees: Vec<StateTree> },
 }

@@ -10,6 +10,7 @@
 //! changes does not depend on how rows are divided into steps, nor on their order.
 
 mod arranged;
+mod expiring;
 mod join;
 mod known;
 mod over;
@@ -23,6 +24,8 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use yeoul_batch::{Expr, ExprError, ExprRef, KeyRange, RangeRows, Updates};
 
+pub use expiring::ClockCondition;
+pub(crate) use expiring::Expiring;
 pub(crate) use join::Join;
 pub use join::{JoinKind, JoinSpec};
 pub(crate) use over::Over;
@@ -33,7 +36,7 @@ pub(crate) use sessions::Sessions;
 pub use sessions::SessionsSpec;
 
 use crate::error::FlowError;
-use crate::graph::{StateReader, StateTree, TreeShape};
+use crate::graph::{StateReader, StateTree, StepTime, TreeShape};
 use crate::workers::Workers;
 
 /// An operator of a graph.
@@ -46,6 +49,12 @@ pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
 
     /// The trees it keeps; [`Step`] knows them by their position here.
     fn trees(&self) -> Vec<TreeShape>;
+
+    /// Whether its answer changes when the clock shows `now_us`, though nothing comes.
+    fn is_due(&self, now_us: i64) -> bool {
+        let _ = now_us;
+        false
+    }
 
     /// Takes the updates of each input; gives the change of the answer.
     fn step(
@@ -80,6 +89,7 @@ pub(crate) struct Step<'a> {
     state: &'a dyn StateReader,
     trees: &'a [StateTree],
     deltas: &'a mut Vec<(StateTree, RecordBatch)>,
+    time: StepTime,
 }
 
 impl<'a> Step<'a> {
@@ -88,8 +98,14 @@ impl<'a> Step<'a> {
         state: &'a dyn StateReader,
         trees: &'a [StateTree],
         deltas: &'a mut Vec<(StateTree, RecordBatch)>,
+        time: StepTime,
     ) -> Self {
-        Self { pool, state, trees, deltas }
+        Self { pool, state, trees, deltas, time }
+    }
+
+    /// What the step knows of time.
+    pub(crate) fn time(&self) -> StepTime {
+        self.time
     }
 
     /// The workers among whom work is divided.

@@ -19,6 +19,8 @@ mod ranked;
 #[cfg(test)]
 mod sessions;
 #[cfg(test)]
+mod time;
+#[cfg(test)]
 mod trees;
 #[cfg(test)]
 mod trial;

@@ -35,7 +35,7 @@ impl Trees {
         }
     }
 
-    fn states(&self, tree: StateTree) -> RecordBatch {
+    pub(crate) fn states(&self, tree: StateTree) -> RecordBatch {
         let batches = self.batches.get(&tree).map_or(&[][..], Vec::as_slice);
         match &self.shapes[&tree] {
             TreeShape::Keep { schema, .. } => concat_batches(schema, batches).unwrap(),

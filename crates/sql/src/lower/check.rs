@@ -5,7 +5,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 
-use super::{over, ranked};
+use super::{clock, over, ranked};
 use crate::ast::Query;
 use crate::error::{ErrorKind, SqlError};
 
@@ -20,7 +20,13 @@ pub(super) fn plan(plan: &LogicalPlan, query: &Query) -> Result<(), SqlError> {
         if matches!(node, LogicalPlan::Window(window) if ranked::counts_equal_rows(window)) {
             return Ok(TreeNodeRecursion::Continue);
         }
+        // Conditions are looked at when they are lowered: they may be comparisons with a time.
+        let may_compare = matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
         node.apply_expressions(|expr| {
+            if !may_compare && clock::mentions(expr) {
+                found = Some(clock::misplaced(query));
+                return Ok(TreeNodeRecursion::Stop);
+            }
             expr.apply(|e| match expr_error(e, query) {
                 Some(e) => {
                     found = Some(e);
@@ -152,6 +158,7 @@ pub(super) fn misplaced_lookup(query: &Query) -> SqlError {
 fn expr_error(expr: &Expr, query: &Query) -> Option<SqlError> {
     let place = |words: &[&str]| words.iter().find_map(|w| query.text.find_keyword(w, query.span));
     match expr {
+        now if clock::is_clock(now) => None,
         Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
             let name = call.func.name();
             let e = SqlError::unsupported(format!("function \"{name}\" cannot be kept in a view"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchema, Result};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr as LogicalExpr, ExprSchemable};
 use datafusion::physical_expr::expressions::Column as PhysicalColumn;
@@ -113,6 +113,9 @@ impl Scope {
 
     /// DataFusion's own evaluation.
     fn general(&self, expr: &LogicalExpr, planner: &Planner) -> Result<ExprRef> {
+        if super::clock::mentions(expr) {
+            return Err(DataFusionError::External(Box::new(super::clock::refused())));
+        }
         let data_type = expr.get_type(&self.schema)?;
         let props = planner.state().execution_props();
         let context = PhysicalPlanningContext::default();

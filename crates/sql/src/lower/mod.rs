@@ -10,6 +10,8 @@
 
 mod aggregate;
 mod check;
+mod clock;
+mod closing;
 mod expr;
 mod fast;
 mod grouping;
@@ -48,7 +50,7 @@ use datafusion::optimizer::{Optimizer, OptimizerContext};
 use crate::ast::{Name, Query};
 use crate::catalog::Catalog;
 use crate::datatype;
-use crate::error::{ErrorKind, SqlError};
+use crate::error::{ErrorKind, Span, SqlError};
 use crate::planner::{Planner, QueryPlan, as_of_now, is_as_of_now};
 use crate::rewrite::UNNAMED;
 use crate::translate;
@@ -56,13 +58,14 @@ use crate::view::{ViewNode, ViewPlan, WindowKind};
 use expr::Scope;
 use yeoul_batch::{ColumnExpr, ExprRef};
 
-/// Lowers a planned query.
+/// Lowers a planned query. `on_close`: where `EMIT ON WINDOW CLOSE` stands, if it does.
 pub(crate) fn view(
     planner: &Planner,
     planned: QueryPlan,
     columns: &[Name],
     query: &Query,
     catalog: &dyn Catalog,
+    on_close: Option<Span>,
 ) -> Result<ViewPlan, SqlError> {
     if !planned.parameters.is_empty() {
         return Err(SqlError::new(ErrorKind::UndefinedParameter, "a view has no parameters")
@@ -78,9 +81,14 @@ pub(crate) fn view(
     let lowering = Lowering { planner, catalog, query };
     let lowered = lowering.node(&plan)?;
     let key = lowered.key.clone();
-    let root = lowered.materialised(&schema)?;
+    let mut root = lowered.materialised(&schema)?;
+    if let Some(at) = on_close {
+        root = closing::Closing { catalog, at }.closed(root)?;
+    }
     let append_only = root.append_only();
-    Ok(ViewPlan { root, schema, sources: sources.into_iter().collect(), key, append_only })
+    let lags = closing::lags(&root, catalog);
+    let sources = sources.into_iter().collect();
+    Ok(ViewPlan { root, schema, sources, key, append_only, lags })
 }
 
 /// The columns of the view: the query's, under the names that were given.
@@ -231,13 +239,17 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
         | ViewNode::Unnest { schema: names, .. }
         | ViewNode::Lookup { schema: names, .. }
         | ViewNode::Window { schema: names, .. } => *names = Arc::clone(schema),
-        ViewNode::Aggregate { keys, calls, schema: names, .. } => {
+        ViewNode::Aggregate { keys, calls, schema: names, .. }
+        | ViewNode::Closing { keys, calls, schema: names, .. } => {
             let outputs = schema.fields().iter().skip(keys.len());
             calls.iter_mut().zip(outputs).for_each(|(c, f)| c.output = Arc::clone(f));
             *names = Arc::clone(schema);
         }
         // These hand their input's columns on, names and all.
-        ViewNode::Source { .. } | ViewNode::Values { .. } | ViewNode::Filter { .. } => {
+        ViewNode::Source { .. }
+        | ViewNode::Values { .. }
+        | ViewNode::Filter { .. }
+        | ViewNode::Expiring { .. } => {
             let exprs = (0..).zip(schema.fields());
             let exprs = exprs.map(|(i, f)| column(i, f)).collect();
             let schema = Arc::clone(schema);
@@ -280,6 +292,9 @@ impl Lowering<'_> {
             LogicalPlan::Filter(f) => {
                 if let Some(ranked) = self.ranked_filter(f, &|_| true)? {
                     return Ok(ranked);
+                }
+                if let Some(expiring) = self.expiring(f)? {
+                    return Ok(expiring);
                 }
                 let input = self.node(&f.input)?;
                 let mut predicate = [f.predicate.clone()];

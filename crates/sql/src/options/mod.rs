@@ -179,6 +179,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "how far behind the watermark a row may come; later ones are stored and correct the views too, and are listed in `yeoul.late_rows`",
     ),
     option(
+        "watermark_idle",
+        STREAM,
+        OptionType::Duration,
+        "never",
+        "for how long nothing comes until the stream is idle: then it holds back no window of a view that reads other streams too",
+    ),
+    option(
         "future_skew",
         STREAM,
         OptionType::Skew,

@@ -351,8 +351,10 @@ fn stream_options(
     if partition_by.is_none() && retention.is_some_and(|kept| kept.0 > 0) {
         return Err(needs_time("retention"));
     }
-    if watermark.is_none() && values.span("lateness").is_some() {
-        return Err(needs_time("lateness"));
+    for name in ["lateness", "watermark_idle"] {
+        if watermark.is_none() && values.span(name).is_some() {
+            return Err(needs_time(name));
+        }
     }
     // What a retention drops goes by the partitions, with or without a watermark.
     let moved = watermark.is_some() || values.span("retention").is_some();
@@ -378,6 +380,7 @@ fn stream_options(
         partition_by,
         retention,
         lateness: values.duration("lateness").unwrap_or_default(),
+        watermark_idle: values.duration("watermark_idle"),
         future_skew: values.future_skew(),
         on_error: values.on_error(),
         decode,
@@ -423,13 +426,8 @@ fn create_view(r: &mut Reader<'_>, or_replace: Option<Span>) -> Result<CreateVie
     let columns = if r.peek_word() == "(" { r.names()? } else { Vec::new() };
     Values::check(Target::View, &r.options()?)?;
     r.expect("AS")?;
-    // Looked for ahead of the query, in which EMIT would be read as the name of a relation.
-    if let Some(emit) = r.find(&["EMIT", "ON", "WINDOW", "CLOSE"]) {
-        return Err(SqlError::unsupported("EMIT ON WINDOW CLOSE is not supported yet")
-            .detail("a view is live: every row, late ones too, corrects its window at once")
-            .hint("leave it out, and select only the windows that have ended")
-            .at(emit));
-    }
+    // Before the query, in which EMIT would be read as the name of a relation.
+    let on_close = r.cut(&["EMIT", "ON", "WINDOW", "CLOSE"]);
     let query = r.query()?;
     if r.words(&["WITH", "NO", "DATA"]) {
         return Err(SqlError::unsupported("WITH NO DATA is not supported")
@@ -437,7 +435,7 @@ fn create_view(r: &mut Reader<'_>, or_replace: Option<Span>) -> Result<CreateVie
             .at(r.last()));
     }
     r.words(&["WITH", "DATA"]);
-    Ok(CreateView { name, if_not_exists, or_replace, columns, query })
+    Ok(CreateView { name, if_not_exists, or_replace, columns, query, on_close })
 }
 
 pub(super) fn drop(r: &mut Reader<'_>) -> Result<Drop, SqlError> {

@@ -98,6 +98,30 @@ impl<'a> Reader<'a> {
         is
     }
 
+    /// Takes `words` out of the end of the statement; where they stood.
+    pub(super) fn cut(&mut self, words: &[&str]) -> Option<Span> {
+        let found = self.find(words)?;
+        let read = self.parser.index();
+        let empty = Parser::new(&DIALECT).with_recursion_limit(NESTING_MAX);
+        let mut tokens = std::mem::replace(&mut self.parser, empty).into_tokens();
+        let start = |t: &TokenWithSpan| self.text.span(t.span).map(|span| span.start);
+        let at = tokens.iter().position(|t| start(t) == Some(found.start));
+        let is_last = at.is_some_and(|at| {
+            let behind = tokens.get(at + words.len()).map(|t| word_of(&t.token));
+            behind.is_none_or(|word| word.is_empty() || word == "WITH")
+        });
+        if let (Some(at), true) = (at, is_last) {
+            tokens.drain(at..at + words.len());
+        }
+        self.parser = Parser::new(&DIALECT)
+            .with_recursion_limit(NESTING_MAX)
+            .with_tokens_with_locations(tokens);
+        while self.parser.index() < read {
+            self.parser.advance_token();
+        }
+        is_last.then_some(found)
+    }
+
     /// Where `words` stand among the tokens that are left.
     pub(super) fn find(&self, words: &[&str]) -> Option<Span> {
         // By index: the parser finds its n-th token by stepping over those before it.

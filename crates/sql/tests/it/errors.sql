@@ -96,7 +96,11 @@ SELECT sum(price) OVER (w PARTITION BY kind) FROM events WINDOW w AS (ORDER BY t
 SELECT sum(price) OVER (w ORDER BY ts) FROM events WINDOW w AS (PARTITION BY kind ROWS 1 PRECEDING)
 CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) OVER (PARTITION BY kind, now() > ts) AS n FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind, sum(random()) OVER (PARTITION BY kind) AS n FROM events
-CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE ts > now() - INTERVAL '1 hour'
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE ts > now() - INTERVAL '1 month'
+CREATE MATERIALIZED VIEW v AS SELECT event_id, now() AS seen FROM events
+CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE kind = 'click' OR ts > now()
+CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) AS n FROM events GROUP BY kind EMIT ON WINDOW CLOSE
+SELECT * FROM events EMIT ON WINDOW CLOSE
 CREATE MATERIALIZED VIEW v AS SELECT random() AS r, kind FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind FROM events e WHERE price > (SELECT p.price FROM products p WHERE p.product_id > e.product_id)
 CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) FROM events GROUP BY CUBE (event_id, ts, user_id, product_id, kind, price, attrs, visit, price + 1)

@@ -98,6 +98,7 @@ impl Shop {
             schema: rows.schema(),
             primary_key: key,
             event_time: time,
+            lags: time.map(|time: usize| (time, 1)).into_iter().collect(),
             append_only: kind == RelationKind::Stream,
         };
         let (e, p) = (events(), products());
@@ -171,14 +172,14 @@ pub(crate) fn plan_error(shop: &Shop, statement: &Statement) -> Option<SqlError>
     let planner = &shop.planner;
     match statement {
         Statement::Query(q) => planner.query(q, shop, &[]).err(),
-        Statement::CreateView(v) => planner.view(&v.query, &v.columns, shop).err(),
+        Statement::CreateView(v) => planner.create_view(v, shop).err(),
         Statement::Insert(i) => planner.insert(i, shop, &[]).err(),
         Statement::Update(u) => planner.update(u, shop, &[]).err(),
         Statement::Delete(d) => planner.delete(d, shop, &[]).err(),
         Statement::CopyTo(c) => planner.query(&c.query, shop, &[]).err(),
         Statement::Explain(e) => match &e.target {
             ExplainTarget::Query(q) => planner.query(q, shop, &[]).err(),
-            ExplainTarget::View(v) => planner.view(&v.query, &v.columns, shop).err(),
+            ExplainTarget::View(v) => planner.create_view(v, shop).err(),
         },
         Statement::CreateFunction(c) => planner.check_function(c, shop).err(),
         _ => None,

@@ -1,0 +1,210 @@
+//! `EMIT ON WINDOW CLOSE`: the groups of windows are told once, when no row of theirs can come any more.
+//!
+//! ```text
+//!   Project ◀─ Aggregate by window ◀─ …    becomes    Project ◀─ Closing by window ◀─ …
+//! ```
+//!
+//! That a group is complete is seen from its key. Of a column it is known *how far the watermark must be past a
+//! value until rows with that value are complete*, its lag: an event time waits for one microsecond more than itself,
+//! the end of a window for nothing more, the start of a window for the window's length.
+
+use crate::catalog::{Catalog, RelationKind};
+use crate::error::{Span, SqlError};
+use crate::view::{JoinKind, ViewNode, WindowKind};
+use yeoul_batch::ExprRef;
+
+/// The lag of each column, where it has one.
+pub(crate) type Lags = Vec<Option<i64>>;
+
+/// What there is, and the place for messages.
+pub(super) struct Closing<'a> {
+    pub(super) catalog: &'a dyn Catalog,
+    /// Where `EMIT ON WINDOW CLOSE` stands.
+    pub(super) at: Span,
+}
+
+impl Closing<'_> {
+    /// `node` with every group told once. Each way from a source has to lead through such an aggregate.
+    pub(super) fn closed(&self, node: ViewNode) -> Result<ViewNode, SqlError> {
+        let boxed = |input: Box<ViewNode>| self.closed(*input).map(Box::new);
+        Ok(match node {
+            ViewNode::Filter { input, predicate } => {
+                ViewNode::Filter { input: boxed(input)?, predicate }
+            }
+            ViewNode::Project { input, exprs, schema } => {
+                ViewNode::Project { input: boxed(input)?, exprs, schema }
+            }
+            ViewNode::Union { inputs, schema } => {
+                let inputs = inputs.into_iter().map(|input| self.closed(input));
+                ViewNode::Union { inputs: inputs.collect::<Result<_, _>>()?, schema }
+            }
+            ViewNode::Aggregate { input, keys, calls, schema } => {
+                let below = lags(&input, self.catalog);
+                let lag_of = |at: usize| below.get(keys[at].as_column()?).copied().flatten();
+                let window = (0..keys.len()).filter_map(|at| Some((lag_of(at)?, at))).min();
+                let Some((lag_us, window)) = window else {
+                    return Err(self.refused("a GROUP BY has no window among its columns"));
+                };
+                ViewNode::Closing { input, keys, calls, window, lag_us, schema }
+            }
+            ViewNode::Ranked { input, partition, order, function, first, last, rank, schema } => {
+                let input = boxed(input)?;
+                let told_by = self.told_by(&input);
+                if told_by.is_none() || partition.iter().all(|by| by.as_column() != told_by) {
+                    return Err(self.refused("a ranking goes on over several windows"));
+                }
+                ViewNode::Ranked { input, partition, order, function, first, last, rank, schema }
+            }
+            ViewNode::Join { left, right, kind, on, nulls_equal, residual, schema } => {
+                let (left, right) = (boxed(left)?, boxed(right)?);
+                // Without a match until its window is closed: then none comes either.
+                let comes_only = matches!(kind, JoinKind::Inner | JoinKind::Semi);
+                if !comes_only && !self.is_within_windows(&left, &right, &on) {
+                    return Err(self.refused("an outer join does not compare the windows"));
+                }
+                ViewNode::Join { left, right, kind, on, nulls_equal, residual, schema }
+            }
+            _ => return Err(self.refused("there are rows that are not grouped by a window")),
+        })
+    }
+
+    /// Whether rows of two sides match only when they are of windows that are closed together.
+    fn is_within_windows(
+        &self,
+        left: &ViewNode,
+        right: &ViewNode,
+        on: &[(ExprRef, ExprRef)],
+    ) -> bool {
+        let Some((l, r)) = self.told_by(left).zip(self.told_by(right)) else { return false };
+        let is_pair =
+            |(a, b): &(ExprRef, ExprRef)| (a.as_column(), b.as_column()) == (Some(l), Some(r));
+        lags(left, self.catalog)[l] == lags(right, self.catalog)[r] && on.iter().any(is_pair)
+    }
+
+    /// The column that says when rows of a node that is closed are told.
+    fn told_by(&self, node: &ViewNode) -> Option<usize> {
+        match node {
+            ViewNode::Closing { window, .. } => Some(*window),
+            ViewNode::Filter { input, .. } | ViewNode::Ranked { input, .. } => self.told_by(input),
+            ViewNode::Project { input, exprs, .. } => {
+                let below = self.told_by(input)?;
+                exprs.iter().position(|expr| expr.as_column() == Some(below))
+            }
+            // Of the others the window of the left side may be null.
+            ViewNode::Join { left, right, kind, on, .. }
+                if !matches!(kind, JoinKind::Right | JoinKind::Full)
+                    && self.is_within_windows(left, right, on) =>
+            {
+                self.told_by(left)
+            }
+            ViewNode::Union { inputs, .. } => {
+                let told = |input| {
+                    let column = self.told_by(input)?;
+                    Some((column, lags(input, self.catalog)[column]))
+                };
+                let first = told(inputs.first()?)?;
+                inputs.iter().all(|input| told(input) == Some(first)).then_some(first.0)
+            }
+            _ => None,
+        }
+    }
+
+    fn refused(&self, why: &str) -> SqlError {
+        SqlError::unsupported("EMIT ON WINDOW CLOSE needs windows to close")
+            .detail(why)
+            .hint(
+                "GROUP BY window_start or window_end of TUMBLE, HOP or CUMULATE over the column that has \
+                 the WATERMARK",
+            )
+            .at(self.at)
+    }
+}
+
+/// The lags of the columns of a node's rows.
+pub(crate) fn lags(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
+    let width = node.schema().fields().len();
+    let mut lags = match node {
+        ViewNode::Source { relation, columns, .. } => {
+            let of = catalog.relation(relation).map(|relation| relation.lags).unwrap_or_default();
+            let lag = |column: &usize| of.iter().find(|(at, _)| at == column).map(|(_, lag)| *lag);
+            columns.iter().map(lag).collect()
+        }
+        ViewNode::Filter { input, .. } | ViewNode::Lookup { input, .. } => lags(input, catalog),
+        ViewNode::Project { input, exprs, .. } => {
+            let below = lags(input, catalog);
+            let lag = |expr: &ExprRef| below.get(expr.as_column()?).copied().flatten();
+            exprs.iter().map(lag).collect()
+        }
+        ViewNode::Window { input, time, kind, .. } => {
+            let mut lags = lags(input, catalog);
+            // The last row of a window is a microsecond before its end.
+            let end = time.as_column().and_then(|time| lags.get(time).copied().flatten());
+            let end = end.map(|lag| lag.saturating_sub(1));
+            let (WindowKind::Tumble { size_us, .. }
+            | WindowKind::Hop { size_us, .. }
+            | WindowKind::Cumulate { size_us, .. }) = *kind;
+            lags.extend([end.map(|lag| lag.saturating_add(size_us)), end]);
+            lags
+        }
+        ViewNode::Union { inputs, .. } => {
+            let all: Vec<Lags> = inputs.iter().map(|input| lags(input, catalog)).collect();
+            let greatest = |column: usize| {
+                let of = all.iter().map(|lags| lags.get(column).copied().flatten());
+                of.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+            };
+            (0..width).map(greatest).collect()
+        }
+        ViewNode::Join { .. } => joined(node, catalog),
+        ViewNode::Ranked { input, partition, .. } => {
+            let below = lags(input, catalog);
+            let of_partition = |column: usize| {
+                partition.iter().any(|by| by.as_column() == Some(column)).then_some(below[column])
+            };
+            (0..below.len()).map(|column| of_partition(column).flatten()).collect()
+        }
+        ViewNode::Aggregate { input, keys, .. } | ViewNode::Closing { input, keys, .. } => {
+            let below = lags(input, catalog);
+            let lag = |key: &ExprRef| below.get(key.as_column()?).copied().flatten();
+            keys.iter().map(lag).collect()
+        }
+        // Rows of these come and go for other reasons than that rows of the sources come.
+        _ => Lags::new(),
+    };
+    lags.resize(width, None);
+    lags
+}
+
+/// A row of one side is matched anew when the other side changes. So its times say something only where they are
+/// compared with times of the other side, or where that side has no time: a table.
+fn joined(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
+    let ViewNode::Join { left, right, kind, on, .. } = node else { return Lags::new() };
+    let (mut of_left, mut of_right) = (lags(left, catalog), lags(right, catalog));
+    let (before_left, before_right) = (of_left.clone(), of_right.clone());
+    if !is_timeless(right, catalog) {
+        of_left.fill(None);
+    }
+    if !is_timeless(left, catalog) {
+        of_right.fill(None);
+    }
+    for (l, r) in on {
+        let Some((l, r)) = l.as_column().zip(r.as_column()) else { continue };
+        let both = before_left[l].zip(before_right[r]).map(|(l, r)| l.max(r));
+        if both.is_some() {
+            (of_left[l], of_right[r]) = (both, both);
+        }
+    }
+    if !matches!(kind, JoinKind::Semi | JoinKind::Anti | JoinKind::Mark) {
+        of_left.extend(of_right);
+    }
+    of_left
+}
+
+/// Whether a node has no streams beneath.
+fn is_timeless(node: &ViewNode, catalog: &dyn Catalog) -> bool {
+    match node {
+        ViewNode::Source { relation, .. } => {
+            catalog.relation(relation).is_some_and(|r| r.kind == RelationKind::Table)
+        }
+        other => other.inputs().into_iter().all(|input| is_timeless(input, catalog)),
+    }
+}
