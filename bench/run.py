@@ -17,7 +17,7 @@ from flink import installed
 HERE = os.path.dirname(os.path.abspath(__file__))
 DIRECTORY = os.environ.get("YEOUL_BENCH_DIR", os.path.expanduser("~/.cache/yeoul-bench"))
 PYTHON = os.path.join(DIRECTORY, "venv", "bin", "python")
-ALONE = ("w7", "w8", "w9", "idle")
+ALONE = ("w7", "w8", "w9", "w10", "w11", "idle")
 BESIDE = ("w1", "w2", "w3", "w4", "w5")
 QUERIES = [f"q{number}" for number in range(23)]
 PEERS = {"w1": ("chdb", "duckdb", "flink"), "w2": ("chdb", "duckdb", "flink"),
@@ -43,19 +43,27 @@ def setup(peers):
     return ()
 
 
-def figures(command):
-    """The JSON that a command prints in its last line; None when it fails."""
+def all_figures(command):
+    """The JSON that a command prints, line by line; nothing when it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=os.path.dirname(HERE))
     lines = done.stdout.strip().splitlines()
     if done.returncode != 0 or not lines:
         print(f"  failed ({done.returncode}): {' '.join(command)}", flush=True)
-        return None
-    return json.loads(lines[-1])
+        return []
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def figures(command):
+    """The last of them; None when there are none."""
+    return (all_figures(command) or [None])[-1]
+
+
+def command_of(arguments, workload, query=()):
+    return [arguments.yeoul, "bench", workload, "--json", "--events", str(arguments.events), "--dir", DIRECTORY, *query]
 
 
 def of_yeoul(arguments, workload, query=()):
-    return figures([arguments.yeoul, "bench", workload, "--json", "--events", str(arguments.events), "--dir", DIRECTORY,
-                    *query])
+    return figures(command_of(arguments, workload, query))
 
 
 def of_peer(arguments, workload, peer, query=()):
@@ -76,7 +84,7 @@ def show(result):
         if key in result:
             parts.append(f"{result[key]:,} {unit}")
     times = result.get("ms", {})
-    parts += [f"{name} {value} ms" for name, value in times.items() if len(times) <= 4 or name == "geometric_mean"]
+    parts += [f"{name} {value} ms" for name, value in times.items() if len(times) <= 8 or name == "geometric_mean"]
     parts += ["refused: " + result["refused"]] if result.get("refused") else []
     parts += [result[key] for key in ("check", "note") if result.get(key)]
     print("  ".join(parts), flush=True)
@@ -186,9 +194,9 @@ def main():
         if workload in BESIDE:
             sound &= compared(arguments, workload, absent) is not None
         else:
-            result = of_yeoul(arguments, workload)
-            sound &= result is not None
-            if result:
+            results = all_figures(command_of(arguments, workload))
+            sound &= bool(results)
+            for result in results:
                 show(result)
                 keep(result)
     return 0 if sound else 1

@@ -219,6 +219,10 @@ pub(crate) enum Workload {
     W8,
     /// Come back: kill -9, then the first correct query
     W9,
+    /// Outgrow: as many groups as events, and a join of two fifths as many rows a side
+    W10,
+    /// Rebuild: W7 while a view is built from as many stored rows
+    W11,
     /// Idle: memory, processor time and start
     Idle,
     /// Only write the events of W2 to the folder

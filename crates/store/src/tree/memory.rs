@@ -26,9 +26,10 @@ use crate::{Rule, RuleKind, StoreError, TreeSpec};
 pub(crate) const KEEP_TIERING: Tiering =
     Tiering { tier_base: 64, width_min: 4, width_max: 64, total_max: 1 << 18 };
 
-/// How batches of a keyed tree are put together: fewer and larger, because every lookup visits all.
+/// How batches of a keyed tree are put together: fewer and larger, because every lookup visits all. While
+/// it is done they are in memory twice, so not larger than this.
 pub(crate) const KEYED_TIERING: Tiering =
-    Tiering { tier_base: 64, width_min: 4, width_max: 64, total_max: 1 << 22 };
+    Tiering { tier_base: 64, width_min: 4, width_max: 64, total_max: 1 << 20 };
 
 /// The tiering of a tree's memory.
 pub(crate) fn tiering(kind: RuleKind) -> &'static Tiering {
@@ -44,6 +45,7 @@ pub struct MemoryBatch {
     rows: RecordBatch,
     first: CommitId,
     last: CommitId,
+    /// Of the rows alone.
     bytes: usize,
     version_min: u64,
     hashed: Mutex<Vec<Arc<Hashed>>>,
@@ -79,6 +81,10 @@ impl Sorted {
         self.keys.row(self.row(at)).data()
     }
 
+    fn bytes(&self) -> usize {
+        self.keys.size() + size_of_val(self.rows.as_slice())
+    }
+
     /// How many of the rows have keys below `bound`.
     pub(crate) fn below(&self, bound: &[u8]) -> usize {
         self.rows.partition_point(|&row| self.keys.row(row as usize).data() < bound)
@@ -103,6 +109,13 @@ impl Hashed {
     /// Rows by hash.
     pub(crate) fn chains(&self) -> &Chains {
         self.chains.get_or_init(|| Chains::new(&self.hashes))
+    }
+
+    fn bytes(&self) -> usize {
+        let chains = self.chains.get().map_or(0, |chains| {
+            size_of_val(chains.heads.as_slice()) + size_of_val(chains.next.as_slice())
+        });
+        size_of_val(self.hashes.as_slice()) + chains
     }
 }
 
@@ -145,10 +158,11 @@ impl MemoryBatch {
         (self.first, self.last)
     }
 
-    /// About how much memory it takes.
+    /// About how much memory it takes, with what it is looked up by.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        let hashed: usize = self.hashed.lock().iter().map(|hashed| hashed.bytes()).sum();
+        self.bytes + hashed + self.sorted.get().map_or(0, |sorted| sorted.bytes())
     }
 
     pub(crate) fn version_min(&self) -> u64 {

@@ -18,6 +18,7 @@ mod lookup;
 mod memory;
 mod merge;
 mod order;
+mod ordered;
 mod part;
 mod partition;
 mod policy;

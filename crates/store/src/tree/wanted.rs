@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   keys ─▶ sorted, distinct ─┬─ memory batches: by hash
-//!                             └─ parts: key range ─▶ sparse index ─▶ Bloom filter ─▶ pages ─▶ by hash
+//!                             └─ parts: key range ─▶ sparse index ─▶ Bloom filter ─▶ pages ─▶ by order ─▶ by hash
 //! ```
 //!
-//! What must hold: hashes only choose candidates; every candidate's key is compared in full.
+//! What must hold: order and hashes only choose candidates; every candidate's key is compared in full.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,6 +25,7 @@ use parquet::bloom_filter::Sbbf;
 use yeoul_batch::{KeyCodec, hash64};
 
 use super::memory::MemoryBatch;
+use super::ordered::Firsts;
 use super::part::Part;
 use super::stored::{PartRows, interval_bytes};
 use crate::{Rule, StoreError, TreeSpec};
@@ -42,6 +43,8 @@ pub(super) struct Wanted {
     order: Vec<u32>,
     /// Numbers of distinct keys (positions in `order`) by hash.
     table: HashTable<u32>,
+    /// By what rows in order are walked.
+    firsts: Option<Firsts>,
 }
 
 impl Wanted {
@@ -74,9 +77,20 @@ impl Wanted {
             let hash = hashes[position as usize];
             table.insert_unique(hash, number, |&n| hashes[order[n as usize] as usize]);
         }
+        let firsts = Firsts::new(first, &order);
         let spec = Arc::clone(spec);
         let columns = columns.to_vec();
-        Ok(Some(Arc::new(Self { spec, key, columns, codec, encoded, hashes, order, table })))
+        Ok(Some(Arc::new(Self {
+            spec,
+            key,
+            columns,
+            codec,
+            encoded,
+            hashes,
+            order,
+            table,
+            firsts,
+        })))
     }
 
     fn bytes(&self, number: u32) -> &[u8] {
@@ -105,7 +119,12 @@ impl Wanted {
         }
         let columns: Vec<ArrayRef> =
             self.key.iter().map(|&column| Arc::clone(batch.rows().column(column))).collect();
-        Ok(self.confirm(&columns, hashes, candidates)?)
+        Ok(self.confirm(candidates, |rows| {
+            Ok((
+                taken(&columns, rows)?,
+                rows.values().iter().map(|&r| hashes[r as usize]).collect(),
+            ))
+        })?)
     }
 
     fn candidates(&self, hashes: &[u64]) -> Vec<u32> {
@@ -116,38 +135,51 @@ impl Wanted {
         (0u32..).zip(hashes).filter(|&(_, &hash)| may_hold(hash)).map(|(row, _)| row).collect()
     }
 
-    /// Keeps the candidates whose key is really one of those wanted. `columns` are the keys of all rows.
+    /// Keeps the candidates whose key is really one of those wanted. `keys` gives their keys and the hashes of
+    /// these.
     fn confirm(
         &self,
-        columns: &[ArrayRef],
-        hashes: &[u64],
         candidates: Vec<u32>,
+        keys: impl FnOnce(&UInt32Array) -> Result<(Vec<ArrayRef>, Vec<u64>), ArrowError>,
     ) -> Result<Vec<u32>, ArrowError> {
         if candidates.is_empty() {
             return Ok(candidates);
         }
         let at = UInt32Array::from(candidates);
-        let mut taken = Vec::with_capacity(columns.len());
-        for column in columns {
-            taken.push(arrow::compute::take(column, &at, None)?);
-        }
-        let encoded = self.codec.encode_columns(&taken)?;
+        let (columns, hashes) = keys(&at)?;
+        let encoded = self.codec.encode_columns(&columns)?;
         let mut rows = Vec::with_capacity(at.len());
-        for (key, &row) in encoded.iter().zip(at.values()) {
+        for ((key, &hash), &row) in encoded.iter().zip(&hashes).zip(at.values()) {
             let same = |&n: &u32| self.bytes(n) == key.data();
-            if self.table.find(hashes[row as usize], same).is_some() {
+            if self.table.find(hash, same).is_some() {
                 rows.push(row);
             }
         }
         Ok(rows)
     }
 
-    /// Which of some rows, of which `columns` are the keys, are wanted.
+    /// Which of some rows of a part, of which `columns` are the keys, are wanted.
     fn mask(&self, columns: &[ArrayRef], rows: usize) -> Result<BooleanArray, ArrowError> {
-        let hashes = hash64(columns, rows)?;
-        let candidates = self.candidates(&hashes);
+        let by_order = self.firsts.as_ref().and_then(|firsts| firsts.candidates(&columns[0]));
+        let confirmed = match by_order {
+            // Where most rows are candidates, hashes tell more of them apart.
+            Some(candidates) if candidates.len() <= rows / 2 => {
+                self.confirm(candidates, |rows| {
+                    let keys = taken(columns, rows)?;
+                    let hashes = hash64(&keys, rows.len())?;
+                    Ok((keys, hashes))
+                })?
+            }
+            _ => {
+                let hashes = hash64(columns, rows)?;
+                self.confirm(self.candidates(&hashes), |rows| {
+                    let of = |&row: &u32| hashes[row as usize];
+                    Ok((taken(columns, rows)?, rows.values().iter().map(of).collect()))
+                })?
+            }
+        };
         let mut mask = vec![false; rows];
-        for row in self.confirm(columns, &hashes, candidates)? {
+        for row in confirmed {
             mask[row as usize] = true;
         }
         Ok(BooleanArray::from(mask))
@@ -264,6 +296,10 @@ impl Wanted {
             _ => true,
         }
     }
+}
+
+fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>, ArrowError> {
+    columns.iter().map(|column| arrow::compute::take(column, rows, None)).collect()
 }
 
 pub(super) fn group_rows(

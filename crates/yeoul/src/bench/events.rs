@@ -248,7 +248,11 @@ fn dimensions(dir: &Path, seed: u64) -> Result<(), Failure> {
 }
 
 /// Writes the file under another name first, so that a file of that name is always whole.
-fn written(path: &Path, events: u64, line: &mut dyn FnMut(&mut Vec<u8>)) -> Result<(), Failure> {
+pub(super) fn written(
+    path: &Path,
+    events: u64,
+    line: &mut dyn FnMut(&mut Vec<u8>),
+) -> Result<(), Failure> {
     if path.exists() {
         return Ok(());
     }

@@ -1,9 +1,11 @@
 //! `yeoul bench`: the workloads of `bench/README.md`, measured.
 //!
 //! ```text
-//!   batch   W1 to W5      an engine in this process, events from a file
-//!   served  W7 W8 W9 idle a child `yeoul run`, events over HTTP, questions over the Postgres wire
-//!   peer                  the same file through another program, in the same call
+//!   batch    W1 to W5      an engine in this process, events from a file
+//!   outgrow  W10           the same, with more state than memory
+//!   served   W8 W9 idle    a child `yeoul run`, events over HTTP, questions over the Postgres wire
+//!   fresh    W7 W11        the same, and how soon an event is in an answer
+//!   peer                   the same file through another program, in the same call
 //! ```
 //!
 //! A figure without another one beside it says little: `bench/run.py` runs these and the peers in turn
@@ -13,8 +15,10 @@ mod auctions;
 mod batch;
 mod child;
 mod events;
+mod fresh;
 mod meter;
 mod nexmark;
+mod outgrow;
 mod peer;
 mod queries;
 mod served;
@@ -147,9 +151,16 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
         }
         Workload::W4 => batch::w4(&place)?,
         Workload::W5 => queries::w5(&place)?,
-        Workload::W7 => served::w7(&place)?,
+        Workload::W7 => fresh::w7(&place)?,
         Workload::W8 => served::w8(&place)?,
         Workload::W9 => served::w9(&place)?,
+        Workload::W10 => {
+            for figures in [outgrow::groups(&place)?, outgrow::sides(&place)?] {
+                beside(arguments, &place, &figures, None)?;
+            }
+            return Ok(Exit::Success);
+        }
+        Workload::W11 => fresh::w11(&place)?,
         Workload::Idle => served::idle(&place)?,
         Workload::Events => {
             say!("{}", events::shop_file(&place.dir, place.seed, place.events)?.display());

@@ -1,7 +1,8 @@
-//! W7, W8, W9 and idle: an instance of its own, events over HTTP, questions over the Postgres wire.
+//! W8, W9 and idle: an instance of its own, events over HTTP, questions over the Postgres wire. Also what
+//! sends events, for those and for [`fresh`](super::fresh).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,10 @@ use super::events::ShopEvents;
 use super::meter::folder_bytes;
 use super::{Figures, Place, round, tables};
 use crate::clock::SystemClock;
-use crate::demo::load::{agent, percentile, post};
+use crate::demo::load::{agent, post};
 use crate::failure::Failure;
 use crate::shell::Backend;
 
-/// W7's background load.
-const FRESH_EVENTS_PER_S: u64 = 50_000;
-/// W7's probes.
-const PROBES: usize = 2_000;
 /// W8's steady load.
 const HOLD_EVENTS_PER_S: u64 = 100_000;
 /// How often W8's steady load is broken by a burst, and for how long.
@@ -29,14 +26,14 @@ const BURST_S: u64 = 20;
 /// How many events one request carries.
 const BATCH_EVENTS: u64 = 5_000;
 /// How many requests are under way at once when as much as possible is sent.
-const SENDERS: u64 = 2;
+pub(super) const SENDERS: u64 = 2;
 
 /// What senders share.
 #[derive(Default)]
-struct Sent {
+pub(super) struct Sent {
     stop: AtomicBool,
-    events: AtomicU64,
-    accepted: AtomicU64,
+    pub(super) events: AtomicU64,
+    pub(super) accepted: AtomicU64,
     told_to_wait: AtomicU64,
 }
 
@@ -68,7 +65,7 @@ fn send(url: &str, seed: u64, per_s: u64, sent: &Sent) -> Result<(), Failure> {
 }
 
 /// Sends with `senders` threads while `work` runs.
-fn under_load<T>(
+pub(super) fn under_load<T>(
     url: &str,
     seed: u64,
     senders: u64,
@@ -90,66 +87,14 @@ fn under_load<T>(
     Ok((outcome?, sent))
 }
 
-fn shop_sql() -> String {
+pub(super) fn shop_sql() -> String {
     let keys = "unique_key = 'event_id', unique_within = '1 hour', ";
     format!("{}\n{}\n{}", tables::events(keys), tables::CTR, tables::ROLLUP)
 }
 
-async fn number(backend: &mut Backend, sql: &str) -> Result<u64, Failure> {
+pub(super) async fn number(backend: &mut Backend, sql: &str) -> Result<u64, Failure> {
     let rows = backend.ask(sql).await?;
     Ok(rows.first().and_then(|row| row.first()?.parse().ok()).unwrap_or_default())
-}
-
-/// W7: from sending an event to seeing it in the answer of a query.
-pub(super) fn w7(place: &Place) -> Result<Figures, Failure> {
-    let dir = place.fresh("yeoul-w7")?;
-    let runtime = Runtime::new()?;
-    let sql = format!("{}\n{}", shop_sql(), tables::PROBES);
-    let instance = Instance::start(&runtime, &dir, &sql, "SELECT 1")?;
-    let (ask, tell) = mpsc::channel::<usize>();
-    let probe_url = instance.ingest_url("probes");
-    let prober = thread::spawn(move || {
-        let agent = agent();
-        while let Ok(n) = tell.recv() {
-            post(&agent, &probe_url, format!("{{\"n\":{n}}}\n").as_bytes(), &mut || {})?;
-        }
-        Ok::<(), Failure>(())
-    });
-    let url = instance.url();
-    let load = instance.ingest_url("events");
-    let work = || {
-        thread::sleep(Duration::from_secs(2));
-        runtime.block_on(async {
-            let mut backend = Backend::connect(&url).await?;
-            let mut waits = Vec::with_capacity(PROBES);
-            for n in 1..=PROBES {
-                let begun = Instant::now();
-                ask.send(n).map_err(|_| Failure::new("the prober ended"))?;
-                while number(&mut backend, "SELECT newest FROM probe").await? < n as u64 {
-                    if begun.elapsed() > Duration::from_secs(10) {
-                        return Err(Failure::new("a probe was not seen within 10 s"));
-                    }
-                }
-                waits.push(begun.elapsed().as_secs_f64() * 1e3);
-                tokio::time::sleep(Duration::from_millis(15)).await;
-            }
-            Ok(waits)
-        })
-    };
-    let begun = Instant::now();
-    let (mut waits, sent) = under_load(&load, place.seed, 1, FRESH_EVENTS_PER_S, work)?;
-    drop(ask);
-    prober.join().map_err(|_| Failure::new("the prober broke"))??;
-    waits.sort_by(f64::total_cmp);
-    let mut figures = Figures::new("W7", sent.events.load(Ordering::Relaxed));
-    figures.took(begun.elapsed().as_secs_f64());
-    for (name, part) in [("p50", 0.5), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)] {
-        figures.ms(name, percentile(&waits, part));
-    }
-    figures.cpu_s = Some(round(instance.meter().cpu_s(), 2));
-    figures.peak_mib = Some(instance.meter().peak_mib());
-    figures.note = format!("{PROBES} probes at {FRESH_EVENTS_PER_S} events/s");
-    Ok(figures)
 }
 
 /// W8: a steady rate, broken by bursts of as much as is taken; nothing lost, nothing doubled.

@@ -114,3 +114,12 @@ pub(super) const PAIRS: &str = "CREATE MATERIALIZED VIEW pairs AS
 /// W7: small rows whose way to an answer is timed.
 pub(super) const PROBES: &str = "CREATE STREAM probes (n BIGINT NOT NULL);
   CREATE MATERIALIZED VIEW probe AS SELECT count(*) AS probes, max(n) AS newest FROM probes;";
+
+/// W10: a group for every key.
+pub(super) const GROUPS: &str = "CREATE MATERIALIZED VIEW by_key AS
+  SELECT k, count(*) AS rows, sum(v) AS total FROM numbers GROUP BY k;";
+
+/// W10: all rows of both sides kept, few groups behind them.
+pub(super) const SIDES: &str = "CREATE MATERIALIZED VIEW joined AS
+  SELECT l.v % 100 AS part, count(*) AS pairs, sum(l.v) AS left_total, sum(r.v) AS right_total
+  FROM l JOIN r ON l.k = r.k GROUP BY 1;";
