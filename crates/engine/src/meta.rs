@@ -36,6 +36,18 @@ pub(crate) struct Meta {
     /// Views that get another number when a build is swapped in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moves: Vec<MoveMeta>,
+    /// Functions that become others when a build is swapped in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub build_functions: Vec<BuildFunctionMeta>,
+}
+
+/// A function that a build changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BuildFunctionMeta {
+    /// The number of the build's first version.
+    pub build: u32,
+    /// The statement that creates it as it will be.
+    pub sql: String,
 }
 
 /// A view that a build moves.
@@ -227,6 +239,7 @@ mod tests {
                 counts: Counts { received: 10, stored: 7, duplicates: 2, dead_letters: 1, late: 3 },
             }],
             moves: Vec::new(),
+            build_functions: Vec::new(),
         }
     }
 
@@ -262,12 +275,15 @@ mod tests {
         assert_eq!(Meta::version_of(&meta.relations), 1);
         meta.relations[2].version = Some(VersionMeta { replaces: 2, build: 3 });
         meta.moves = vec![MoveMeta { from: 5, to: 9, build: 3 }];
+        meta.build_functions =
+            vec![BuildFunctionMeta { build: 3, sql: "CREATE FUNCTION …".into() }];
         meta.version = Meta::version_of(&meta.relations);
         let written = String::from_utf8(meta.encode()).expect("JSON is text");
         for text in [
             r#"{"version":2,"#,
             r#""building":true,"version":{"replaces":2,"build":3}}"#,
-            r#""late":3}],"moves":[{"from":5,"to":9,"build":3}]}"#,
+            r#""late":3}],"moves":[{"from":5,"to":9,"build":3}],"build_functions":"#,
+            r#""build_functions":[{"build":3,"sql":"CREATE FUNCTION …"}]}"#,
         ] {
             assert!(written.contains(text), "{written}");
         }

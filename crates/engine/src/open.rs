@@ -3,6 +3,7 @@
 //! What must hold: replay goes through [`State::apply`] and [`State::install`], the code of live
 //! commits; views that were not complete are built anew from empty trees.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::commit::{
 use crate::duplicates::Duplicates;
 use crate::engine::Recovery;
 use crate::error::{EngineError, ErrorKind};
-use crate::meta::{Counts, Meta, MoveMeta, RelationMeta};
+use crate::meta::{BuildFunctionMeta, Counts, Meta, MoveMeta, RelationMeta};
 use crate::options::EngineOptions;
 use crate::planning::Planning;
 use crate::record::{CommitRecord, DeliveryRecord};
@@ -117,6 +118,13 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     state.next_tree = meta.next_tree;
     for sql in &meta.functions {
         state.add_function(planning, sql)?;
+    }
+    let mut builds: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for BuildFunctionMeta { build, sql } in meta.build_functions {
+        builds.entry(build).or_default().push(sql);
+    }
+    for (build, functions) in builds {
+        state.note_functions(planning, BuildId(build), &functions)?;
     }
     state.time_us = meta.time_us.unwrap_or_default();
     for known in &meta.relations {

@@ -111,6 +111,11 @@ fn lags(relation: &Relation) -> Vec<(usize, i64)> {
     }
 }
 
+/// There is no relation `name` in `catalog`, as a query would be told.
+pub(crate) fn missing(catalog: &Catalog, name: &str) -> EngineError {
+    EngineError::sql(&yeoul_sql::unknown_relation(name, None, &Definitions(catalog)), "")
+}
+
 fn visible_names(catalog: &Catalog) -> Vec<String> {
     catalog
         .relations()
@@ -141,6 +146,10 @@ impl yeoul_sql::Catalog for Without<'_> {
 
     fn source(&self, _name: &TableReference) -> Option<Arc<dyn TableSource>> {
         None
+    }
+
+    fn sql_functions(&self, name: &str) -> Vec<Arc<SqlFunction>> {
+        Definitions(self.catalog).sql_functions(name)
     }
 }
 

@@ -4,7 +4,7 @@
 mod difference;
 mod rehearsal;
 
-use yeoul_sql::{Spanned, Statement};
+use yeoul_sql::{FunctionKey, Spanned, Statement};
 
 use crate::catalog::Body;
 use crate::engine::Engine;
@@ -25,8 +25,27 @@ pub struct Applied {
 /// A definition of a file.
 struct Definition<'a> {
     file: &'a str,
+    /// As it is told; a function's with its parameters.
     name: String,
     statement: Spanned<Statement>,
+}
+
+impl Definition<'_> {
+    /// Which function it is of, if it is of one.
+    fn function(&self) -> Option<FunctionKey> {
+        match &self.statement.node {
+            Statement::CreateFunction(create) => Some(create.function.key()),
+            _ => None,
+        }
+    }
+
+    /// Whether both define the same thing.
+    fn is_of(&self, other: &Self) -> bool {
+        match (self.function(), other.function()) {
+            (None, None) => self.name == other.name,
+            (one, other) => one == other,
+        }
+    }
 }
 
 impl Engine {
@@ -80,9 +99,9 @@ impl Engine {
 
     /// The statement by which what the definition says was created before.
     fn created_by(&self, definition: &Definition<'_>) -> Option<String> {
-        match &definition.statement.node {
-            Statement::CreateFunction(create) => self.function_definition(&create.function.key()),
-            _ => self.definition(&definition.name),
+        match definition.function() {
+            Some(key) => self.function_definition(&key),
+            None => self.definition(&definition.name),
         }
     }
 

@@ -13,19 +13,24 @@ use yeoul_sql::RelationKind;
 
 use crate::catalog::{Body, Relation};
 use crate::commit::{Build, BuildStatus, SourceKey, SourceState};
+use crate::session::{FUNCTION_COLUMNS, function_columns};
 use crate::shared::Shared;
 use crate::world::World;
 
 /// The names of the tables made here.
-pub(crate) const NAMES: [&str; 7] = [
+pub(crate) const NAMES: [&str; 8] = [
     "yeoul.streams",
     "yeoul.tables",
     "yeoul.views",
+    "yeoul.functions",
     "yeoul.sources",
     "yeoul.parts",
     "yeoul.commits",
     "yeoul.settings",
 ];
+
+/// The column of tables and views that counts what is in their trees, which is not the rows they have.
+const STORED_ROWS: &str = "stored_rows";
 
 /// The system table of this name.
 pub(crate) fn table(
@@ -37,6 +42,7 @@ pub(crate) fn table(
         "yeoul.streams" => streams(world, RelationKind::Stream),
         "yeoul.tables" => streams(world, RelationKind::Table),
         "yeoul.views" => views(world),
+        "yeoul.functions" => functions(world),
         "yeoul.sources" => sources(world, shared),
         "yeoul.parts" => parts(world),
         "yeoul.commits" => commits(world),
@@ -65,6 +71,8 @@ fn of_kind(world: &World, kind: RelationKind) -> Vec<&Arc<Relation>> {
     world.catalog.relations().filter(|relation| relation.kind == kind).collect()
 }
 
+/// How many rows are in the tree: those of a stream, of which none is ever changed; of a table and a view as
+/// many as they have or more, because a row that was changed is there several times until parts are merged.
 fn stored_rows(world: &World, relation: &Relation) -> u64 {
     world.snapshot.tree(relation.tree()).map_or(0, |tree| tree.rows())
 }
@@ -80,11 +88,12 @@ fn tree_sizes(world: &World, relations: &[&Arc<Relation>]) -> (ArrayRef, ArrayRe
 fn streams(world: &World, kind: RelationKind) -> RecordBatch {
     let relations = of_kind(world, kind);
     let (memory, disk, parts) = tree_sizes(world, &relations);
+    let rows = if kind == RelationKind::Stream { "rows" } else { STORED_ROWS };
     let watermarks: TimestampMicrosecondArray =
         relations.iter().map(|r| world.watermarks.get(&r.id).copied()).collect();
     batch(vec![
         ("name", texts(relations.iter().map(|r| &r.name))),
-        ("rows", numbers(relations.iter().map(|r| stored_rows(world, r)))),
+        (rows, numbers(relations.iter().map(|r| stored_rows(world, r)))),
         ("memory_bytes", memory),
         ("disk_bytes", disk),
         ("parts", parts),
@@ -171,8 +180,13 @@ fn views(world: &World) -> RecordBatch {
             Arc::new(rows.iter().map(|row| row.2.clone()).collect::<StringViewArray>()),
         ),
         ("eta_seconds", Arc::new(rows.iter().map(|row| row.0.3).collect::<Float64Array>())),
-        ("rows", numbers(views.iter().map(|r| stored_rows(world, r)))),
+        (STORED_ROWS, numbers(views.iter().map(|r| stored_rows(world, r)))),
     ])
+}
+
+fn functions(world: &World) -> RecordBatch {
+    let columns = FUNCTION_COLUMNS.into_iter().zip(function_columns(&world.catalog));
+    batch(columns.map(|(name, column)| (name, texts(column))).collect())
 }
 
 /// One row per partition of a source, and one for a source that runs and has delivered nothing yet.

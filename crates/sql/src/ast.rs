@@ -72,8 +72,8 @@ pub enum Statement {
     CreateTable(CreateTable),
     /// `CREATE MATERIALIZED VIEW`.
     CreateView(CreateView),
-    /// `CREATE OR REPLACE MATERIALIZED VIEWS $$ … $$`: several views, which are replaced at once. Each is a
-    /// [`Statement::CreateView`].
+    /// `CREATE OR REPLACE MATERIALIZED VIEWS $$ … $$`: several views and functions, which are replaced at
+    /// once. Each is a [`Statement::CreateView`] or a [`Statement::CreateFunction`].
     ReplaceViews(Vec<Spanned<Statement>>),
     /// `CREATE FUNCTION`.
     CreateFunction(Box<CreateFunction>),

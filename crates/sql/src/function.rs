@@ -48,6 +48,24 @@ impl SqlFunction {
         (self.name.clone(), self.parameters.len())
     }
 
+    /// Whether both say the same, however their types are called.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let same_type = |one: &sql::DataType, other: &sql::DataType| {
+            let fields = (crate::datatype::from_sql(one), crate::datatype::from_sql(other));
+            one == other || matches!(fields, (Ok(one), Ok(other)) if one == other)
+        };
+        self.key() == other.key()
+            && self.strict == other.strict
+            && self.body == other.body
+            && same_type(&self.returns, &other.returns)
+            && self
+                .parameters
+                .iter()
+                .zip(&other.parameters)
+                .all(|(one, other)| one.0 == other.0 && same_type(&one.1, &other.1))
+    }
+
     /// The functions it may call: those of any name and number of arguments in its expression.
     #[must_use]
     pub fn calls(&self) -> HashSet<FunctionKey> {

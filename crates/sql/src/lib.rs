@@ -58,7 +58,7 @@ pub use functions::{register, scalars};
 pub use nearest::{did_you_mean, nearest};
 pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
 pub use parse::{Secrets, parse, parse_query, parse_stored, parse_with};
-pub use planner::{Planner, QueryPlan};
+pub use planner::{Planner, QueryPlan, unknown_relation};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
 pub use view::{

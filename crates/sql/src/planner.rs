@@ -317,7 +317,8 @@ fn constants(args: Vec<Expr>, state: &SessionState) -> DfResult<Vec<Expr>> {
 }
 
 /// There is no such relation; the names that there are go with it.
-pub(crate) fn unknown_relation(name: &str, span: Option<Span>, catalog: &dyn Catalog) -> SqlError {
+#[must_use]
+pub fn unknown_relation(name: &str, span: Option<Span>, catalog: &dyn Catalog) -> SqlError {
     let names = catalog.names();
     let names = || names.iter().map(String::as_str);
     let mut e =

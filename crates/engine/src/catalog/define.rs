@@ -237,7 +237,8 @@ impl Definer<'_> {
             .collect::<Result<Vec<_>, EngineError>>()?;
         let named = plan.sources.iter().filter_map(|name| Some(self.catalog.get(name)?.id));
         let named = named.collect();
-        let body = ViewBody { plan, reader: graph, named, sources, lookups };
+        let calls = self.catalog.functions().reached(create.query.calls());
+        let body = ViewBody { plan, reader: graph, named, calls, sources, lookups };
         Ok(self.relation_of(name, RelationKind::View, sql, schema, trees, view, Body::View(body)))
     }
 

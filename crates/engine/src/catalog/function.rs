@@ -18,6 +18,13 @@ pub(crate) struct Function {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Functions(BTreeMap<FunctionKey, Arc<Function>>);
 
+impl Function {
+    /// `name(parameters)`, for people.
+    pub(crate) fn told(&self) -> String {
+        format!("{}({})", self.function.name, self.function.signature())
+    }
+}
+
 impl Functions {
     /// The one of this name that takes so many arguments.
     pub(crate) fn get(&self, key: &FunctionKey) -> Option<&Arc<Function>> {
@@ -36,11 +43,13 @@ impl Functions {
         self.0.values()
     }
 
-    /// With one more, or another one for one that was there.
+    /// With these, some of which may take the place of what was there.
     #[must_use]
-    pub(crate) fn with(&self, function: Function) -> Self {
+    pub(crate) fn with<'a>(&self, functions: impl IntoIterator<Item = &'a Arc<Function>>) -> Self {
         let mut next = self.clone();
-        next.0.insert(function.function.key(), Arc::new(function));
+        for function in functions {
+            next.0.insert(function.function.key(), Arc::clone(function));
+        }
         next
     }
 

@@ -9,14 +9,16 @@ mod row_id;
 mod shape;
 mod versions;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use yeoul_batch::{CommitId, DecodeOptions, TimeLimit, TreeId};
 use yeoul_flow::{Graph, SourceIndex};
-use yeoul_sql::{ColumnHistory, Connector, OnError, RelationKind, ViewPlan, did_you_mean, quoted};
+use yeoul_sql::{
+    ColumnHistory, Connector, FunctionKey, OnError, RelationKind, ViewPlan, did_you_mean, quoted,
+};
 use yeoul_store::TreeSpec;
 
 pub(crate) use define::Definer;
@@ -122,6 +124,8 @@ pub(crate) struct ViewBody {
     pub reader: Arc<Graph>,
     /// The relations that its query names, also those whose rows turned out not to matter.
     pub named: Vec<RelationId>,
+    /// The functions that its query calls, itself or through others.
+    pub calls: HashSet<FunctionKey>,
     /// The relations it reads, in the order of the graph's sources, and the columns of each.
     pub sources: Vec<(RelationId, Vec<usize>)>,
     /// The sources in which rows are looked up, and the trees that hold them.
@@ -181,6 +185,14 @@ impl Relation {
         }
     }
 
+    /// Whether it is a view that calls one of these functions, itself or through others.
+    pub(crate) fn calls(&self, functions: &[FunctionKey]) -> bool {
+        match &self.body {
+            Body::View(view) => functions.iter().any(|key| view.calls.contains(key)),
+            _ => false,
+        }
+    }
+
     /// Whether it is a view that reads `id` directly.
     pub(crate) fn reads(&self, id: RelationId) -> bool {
         match &self.body {
@@ -209,6 +221,8 @@ pub(crate) struct Catalog {
     /// The numbers that views will have once they read the versions of a build.
     moves: BTreeMap<RelationId, Version>,
     functions: Functions,
+    /// The functions that a build changes when it is swapped in.
+    build_functions: BTreeMap<BuildId, Vec<Arc<Function>>>,
 }
 
 impl fmt::Debug for Catalog {
@@ -290,6 +304,8 @@ impl Catalog {
             next.versions.remove(id);
             next.moves.retain(|_, version| version.replaces != *id);
         }
+        let builds = next.builds();
+        next.build_functions.retain(|build, _| builds.contains(build));
         next
     }
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{Catalog, Relation, RelationId};
+use yeoul_sql::FunctionKey;
+
+use super::{Catalog, Function, Relation, RelationId};
 
 /// Versions that are swapped in together; the number of the first of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,14 +57,53 @@ impl Catalog {
         self.versions.values().map(|version| version.build).collect()
     }
 
-    /// The views of `build` whose definition changes; the others only read them.
+    /// The views of `build` whose definition changes, or that call a function that does; the others only
+    /// read them.
     pub(crate) fn replaced_by(&self, build: BuildId) -> Vec<Arc<Relation>> {
+        let functions = self.function_keys_of(build);
+        self.replaced(build, |old, new| old.sql != new.sql || old.calls(&functions))
+    }
+
+    /// The views of `build` that get another text.
+    pub(crate) fn rewritten_by(&self, build: BuildId) -> Vec<Arc<Relation>> {
+        self.replaced(build, |old, new| old.sql != new.sql)
+    }
+
+    fn replaced(
+        &self,
+        build: BuildId,
+        which: impl Fn(&Relation, &Relation) -> bool,
+    ) -> Vec<Arc<Relation>> {
         let versions = self.versions_of(build).into_iter();
         let old = versions.filter_map(|(new, version)| {
             let old = self.by_id(version.replaces)?;
-            (old.sql != new.sql).then(|| Arc::clone(old))
+            which(old, &new).then(|| Arc::clone(old))
         });
         old.collect()
+    }
+
+    /// The functions that become others when `build` is swapped in.
+    pub(crate) fn functions_of(&self, build: BuildId) -> &[Arc<Function>] {
+        self.build_functions.get(&build).map_or(&[], Vec::as_slice)
+    }
+
+    /// Which they are.
+    pub(crate) fn function_keys_of(&self, build: BuildId) -> Vec<FunctionKey> {
+        self.functions_of(build).iter().map(|function| function.function.key()).collect()
+    }
+
+    /// With the functions that `build` changes when it is swapped in.
+    #[must_use]
+    pub(crate) fn with_build_functions(
+        &self,
+        build: BuildId,
+        functions: Vec<Arc<Function>>,
+    ) -> Self {
+        let mut next = self.clone();
+        if !functions.is_empty() {
+            next.build_functions.insert(build, functions);
+        }
+        next
     }
 
     /// With one more version.
@@ -91,12 +132,11 @@ impl Catalog {
         next
     }
 
-    /// As the versions of `build` see it: names lead to them.
+    /// As the versions of `build` see it: names lead to them, and functions are what they will be.
     #[must_use]
     pub(crate) fn seen_by(&self, build: BuildId) -> Self {
-        self.versions_of(build)
-            .into_iter()
-            .fold(self.clone(), |seen, (version, _)| seen.with(version))
+        let seen = self.with_functions(self.functions.with(self.functions_of(build)));
+        self.versions_of(build).into_iter().fold(seen, |seen, (version, _)| seen.with(version))
     }
 
     /// The views that can be named and that read one of `ids`, directly or through others, in order and

@@ -21,7 +21,7 @@ use super::replacement::under_replacement;
 use super::state::State;
 use crate::catalog::{Body, Definer, Relation, RelationId, Shapes};
 use crate::error::{EngineError, ErrorKind};
-use crate::planning::Planning;
+use crate::planning::{Planning, missing};
 
 /// A change of a relation as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,8 +173,7 @@ impl Committer {
     pub(crate) fn alter(&mut self, alter: &Alter) -> Result<Option<CommitId>, EngineError> {
         let name = &alter.name.value;
         let Some(old) = self.state.catalog.get(name).cloned() else {
-            let message = format!("\"{name}\" does not exist");
-            return Err(EngineError::new(ErrorKind::NotFound, message));
+            return Err(missing(&self.state.catalog, name));
         };
         check_kind(alter.kind, &old, "ALTER")?;
         self.state.check_at_rest(&old)?;

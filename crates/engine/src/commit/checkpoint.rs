@@ -7,7 +7,7 @@ use yeoul_store::{SeenRunMeta, Store, StoreError};
 
 use crate::catalog::{Catalog, RelationId};
 use crate::duplicates::Duplicates;
-use crate::meta::{Meta, MoveMeta, RelationMeta, VersionMeta};
+use crate::meta::{BuildFunctionMeta, Meta, MoveMeta, RelationMeta, VersionMeta};
 
 use super::alter::HistoryRecord;
 use super::sources::Sources;
@@ -98,6 +98,15 @@ impl MetaAt {
             time_us: (self.time_us != 0).then_some(self.time_us),
             relations,
             sources: self.sources.to_meta(),
+            build_functions: self
+                .catalog
+                .builds()
+                .iter()
+                .flat_map(|build| {
+                    let functions = self.catalog.functions_of(*build).iter();
+                    functions.map(|f| BuildFunctionMeta { build: build.0, sql: f.sql.clone() })
+                })
+                .collect(),
             moves: self
                 .catalog
                 .moves()

@@ -117,7 +117,7 @@ impl Committer {
             Job::Drop { kind, names, if_exists, cascade, reply } => {
                 reply(self.drop_relations(kind, &names, if_exists, cascade));
             }
-            Job::Replace { wanted, reply } => reply(self.replace(&wanted)),
+            Job::Replace { wish, reply } => reply(self.replace(&wish)),
             Job::Alter { alter, reply } => reply(self.alter(&alter)),
             Job::CancelReplace { name, reply } => reply(self.cancel_replacement(&name)),
             Job::Swap { build, reply } => reply(self.swap(build)),

@@ -415,10 +415,27 @@ mod tests {
         let version =
             VersionRecord { id: 7, replaces: 3, sql: "CREATE …".into(), trees: vec![8, 9] };
         let moves = vec![MoveRecord { from: 5, to: 8 }];
-        let build = Definition::Build(BuildRecord { versions: vec![version], moves });
+        let build = Definition::Build(BuildRecord {
+            versions: vec![version],
+            moves,
+            functions: Vec::new(),
+        });
         let moved = MovedRecord { from: 5, to: 8, sql: "CREATE …".into(), trees: vec![6] };
-        let swap = Definition::Swap(SwapRecord { build: Some(7), moved: vec![moved] });
-        let kept = Definition::Swap(SwapRecord { build: None, moved: Vec::new() });
+        let swap = Definition::Swap(SwapRecord {
+            build: Some(7),
+            moved: vec![moved],
+            functions: Vec::new(),
+        });
+        let kept =
+            Definition::Swap(SwapRecord { build: None, moved: Vec::new(), functions: Vec::new() });
+        let functions = vec!["CREATE FUNCTION …".to_owned()];
+        let other_function = Definition::Swap(SwapRecord {
+            build: None,
+            moved: Vec::new(),
+            functions: functions.clone(),
+        });
+        let function_build =
+            Definition::Build(BuildRecord { versions: Vec::new(), moves: Vec::new(), functions });
         let plain =
             Definition::Alter(AlterRecord { id: 3, sql: "CREATE …".into(), history: None });
         let history = HistoryRecord {
@@ -444,6 +461,11 @@ mod tests {
                 swap,
             ),
             (r#"{"swap":{"moved":[]}}"#, kept),
+            (r#"{"swap":{"moved":[],"functions":["CREATE FUNCTION …"]}}"#, other_function),
+            (
+                r#"{"build":{"versions":[],"moves":[],"functions":["CREATE FUNCTION …"]}}"#,
+                function_build,
+            ),
             (r#"{"alter":{"id":3,"sql":"CREATE …"}}"#, plain),
             (
                 r#"{"alter":{"id":3,"sql":"CREATE …","history":{"was":{"b":["a"]},"added":{"c":null,"d":"0"},"retired":["a"]}}}"#,

@@ -9,6 +9,7 @@ use super::committer::Committer;
 use super::define::Definition;
 use crate::catalog::{Relation, RelationId};
 use crate::error::{EngineError, ErrorKind};
+use crate::planning::missing;
 
 impl Committer {
     /// `None` when there was nothing to drop and that is fine.
@@ -27,10 +28,7 @@ impl Committer {
                     self.collect(&relation, cascade, &mut ids)?;
                 }
                 None if if_exists => {}
-                None => {
-                    let message = format!("\"{name}\" does not exist");
-                    return Err(EngineError::new(ErrorKind::NotFound, message));
-                }
+                None => return Err(missing(&self.state.catalog, name)),
             }
         }
         if ids.is_empty() {

@@ -12,7 +12,7 @@ use yeoul_flow::SourceIndex;
 use yeoul_sql::{Alter, CreateFunction, DropFunction, ObjectKind, Statement};
 
 use super::prepare::Prepared;
-use super::replacement::Wanted;
+use super::replacement::Wish;
 use crate::catalog::{BuildId, RelationId};
 use crate::delivery::Receipt;
 use crate::error::EngineError;
@@ -62,8 +62,8 @@ pub(crate) enum Job {
         cascade: bool,
         reply: Reply<Option<CommitId>>,
     },
-    /// Replace views that are there; `None` when nothing changes.
-    Replace { wanted: Vec<Wanted>, reply: Reply<Option<CommitId>> },
+    /// Replace views that are there, and functions; `None` when nothing changes.
+    Replace { wish: Wish, reply: Reply<Option<CommitId>> },
     /// Change a relation; `None` when nothing changes.
     Alter { alter: Box<Alter>, reply: Reply<Option<CommitId>> },
     /// Give up the version of a view that is being built.

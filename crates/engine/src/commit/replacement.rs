@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use yeoul_batch::CommitId;
-use yeoul_sql::{CreateView, Statement};
+use yeoul_sql::{CreateFunction, CreateView, FunctionKey, Statement};
 
+use super::function::{function_under_replacement, wished_functions};
 use super::state::State;
 use super::views::Build;
-use crate::catalog::{Body, BuildId, Catalog, Relation, RelationId, Shape, Shapes};
+use crate::catalog::{
+    Body, BuildId, Catalog, Function, Functions, Relation, RelationId, Shape, Shapes,
+};
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::Planning;
 
@@ -25,6 +28,61 @@ pub(crate) struct Wanted {
 impl Wanted {
     fn name(&self) -> &str {
         &self.create.name.value
+    }
+}
+
+/// What is to be replaced at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wish {
+    /// Views that are there.
+    pub views: Vec<Wanted>,
+    /// Functions: new ones, and others for those that are there.
+    pub functions: Vec<WantedFunction>,
+}
+
+/// A function as somebody wants it.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedFunction {
+    /// Its statement.
+    pub create: CreateFunction,
+    /// The function.
+    pub function: Arc<Function>,
+}
+
+impl WantedFunction {
+    /// The function that `create`, written as `sql`, makes.
+    pub(crate) fn new(create: CreateFunction, sql: String) -> Self {
+        let function = Arc::new(Function { sql, function: Arc::new(create.function.clone()) });
+        Self { create, function }
+    }
+}
+
+impl Wish {
+    /// The statements of its functions.
+    pub(crate) fn statements(&self) -> Vec<String> {
+        self.functions.iter().map(|wanted| wanted.function.sql.clone()).collect()
+    }
+
+    /// Whether a function becomes another one.
+    pub(crate) fn changes(&self, catalog: &Catalog) -> bool {
+        self.functions.iter().any(|wanted| {
+            let there = catalog.functions().get(&wanted.function.function.key());
+            there.is_none_or(|there| there.sql != wanted.function.sql)
+        })
+    }
+
+    /// Which functions it is about.
+    pub(crate) fn function_keys(&self) -> Vec<FunctionKey> {
+        self.functions.iter().map(|wanted| wanted.function.function.key()).collect()
+    }
+
+    /// What it is about, for people: its first view or function.
+    pub(super) fn cause(&self) -> String {
+        match (self.functions.first(), self.views.first()) {
+            (Some(wanted), _) => format!("changing function {}", wanted.function.told()),
+            (None, Some(view)) => format!("replacing view \"{}\"", view.name()),
+            (None, None) => "the change".to_owned(),
+        }
     }
 }
 
@@ -59,23 +117,31 @@ struct Open {
 }
 
 impl State {
-    /// The builds that a replacement of `wanted` takes the place of.
-    pub(crate) fn superseded(&self, wanted: &[Wanted]) -> Result<Vec<BuildId>, EngineError> {
-        let names: HashSet<&str> = wanted.iter().map(Wanted::name).collect();
-        let concerned = self.concerned_ids(&self.catalog, wanted);
+    /// The builds that `wish` takes the place of.
+    pub(crate) fn superseded(&self, wish: &Wish) -> Result<Vec<BuildId>, EngineError> {
+        let names: HashSet<&str> = wish.views.iter().map(Wanted::name).collect();
+        let concerned = self.concerned_ids(&self.catalog, wish);
+        let wanted = wish.function_keys();
         let mut given_up = Vec::new();
         for build in self.catalog.builds() {
             let versions = self.catalog.versions_of(build);
             let moves = self.catalog.moves_of(build);
+            let functions = self.catalog.functions_of(build);
             let of_build = versions.iter().map(|(_, v)| v).chain(moves.iter().map(|(_, v)| v));
             let shared = of_build.map(|v| v.replaces).any(|id| concerned.contains(&id));
-            let read = versions.iter().any(|(new, _)| concerned.iter().any(|id| new.reads(*id)));
-            if !shared && !read {
+            let read = versions
+                .iter()
+                .any(|(new, _)| concerned.iter().any(|id| new.reads(*id)) || new.calls(&wanted));
+            let same = functions.iter().any(|f| wanted.contains(&f.function.key()));
+            if !shared && !read && !same {
                 continue;
             }
-            let replaced = self.catalog.replaced_by(build);
-            if let Some(other) = replaced.iter().find(|view| !names.contains(view.name.as_str())) {
+            let rewritten = self.catalog.rewritten_by(build);
+            if let Some(other) = rewritten.iter().find(|view| !names.contains(view.name.as_str())) {
                 return Err(under_replacement(&self.catalog, &other.name, build));
+            }
+            if let Some(other) = functions.iter().find(|f| !wanted.contains(&f.function.key())) {
+                return Err(function_under_replacement(&self.catalog, other, build));
             }
             given_up.push(build);
         }
@@ -83,39 +149,47 @@ impl State {
     }
 
     /// Whether exactly this is being built already.
-    pub(crate) fn builds_already(&self, wanted: &[Wanted]) -> bool {
-        let version = |wanted: &Wanted| {
-            let old = self.catalog.get(wanted.name())?;
-            let (new, version) = self.catalog.version_for(old.id)?;
-            same_words(&new.sql, &wanted.sql).then_some(version.build)
+    pub(crate) fn builds_already(&self, wish: &Wish) -> bool {
+        let is_version = |build: BuildId, wanted: &Wanted| {
+            let old = self.catalog.get(wanted.name());
+            let version = old.and_then(|old| self.catalog.version_for(old.id));
+            version.is_some_and(|(new, of)| of.build == build && same_words(&new.sql, &wanted.sql))
         };
-        let builds: HashSet<Option<BuildId>> = wanted.iter().map(version).collect();
-        match builds.into_iter().collect::<Vec<_>>().as_slice() {
-            [Some(build)] => self.catalog.replaced_by(*build).len() == wanted.len(),
-            _ => false,
-        }
+        self.catalog.builds().into_iter().any(|build| {
+            let functions = self.catalog.functions_of(build);
+            let changed =
+                |wanted: &WantedFunction| functions.iter().any(|f| f.sql == wanted.function.sql);
+            self.catalog.rewritten_by(build).len() == wish.views.len()
+                && functions.len() == wish.functions.len()
+                && wish.views.iter().all(|wanted| is_version(build, wanted))
+                && wish.functions.iter().all(changed)
+        })
     }
 
-    fn concerned_ids(&self, catalog: &Catalog, wanted: &[Wanted]) -> HashSet<RelationId> {
-        let named = wanted.iter().filter_map(|wanted| catalog.get(wanted.name()));
-        let roots: Vec<RelationId> = named.map(|relation| relation.id).collect();
+    /// The views of a wish, those that call its functions, and all that read one of them.
+    fn concerned_ids(&self, catalog: &Catalog, wish: &Wish) -> HashSet<RelationId> {
+        let functions = wish.function_keys();
+        let named = wish.views.iter().filter_map(|wanted| catalog.get(wanted.name()));
+        let calling = catalog.relations().filter(|relation| relation.calls(&functions));
+        let roots: Vec<RelationId> = named.chain(calling).map(|relation| relation.id).collect();
         let below = catalog.downstream_of(&roots);
         roots.into_iter().chain(below.iter().map(|relation| relation.id)).collect()
     }
 
-    /// What replacing the views `wanted`, all of which are there, takes in `catalog`. After an error no
-    /// numbers are given out.
+    /// What carrying out `wish`, of which all views are there, takes in `catalog`. After an error no numbers
+    /// are given out.
     pub(crate) fn plan_replacement(
         &mut self,
         planning: &Planning,
         catalog: &Catalog,
-        wanted: &[Wanted],
+        wish: &Wish,
         commit: CommitId,
     ) -> Result<Vec<Concerned>, EngineError> {
         let numbers = (self.next_relation, self.next_tree);
+        let functions = wished_functions(planning, catalog, wish)?;
         let decided = self
-            .open(planning, catalog, wanted)
-            .and_then(|open| self.decide(planning, catalog, open, commit));
+            .open(planning, catalog, wish)
+            .and_then(|open| self.decide(planning, (catalog, functions), open, wish, commit));
         if decided.is_err() {
             (self.next_relation, self.next_tree) = numbers;
         }
@@ -126,12 +200,12 @@ impl State {
         &self,
         planning: &Planning,
         catalog: &Catalog,
-        wanted: &[Wanted],
+        wish: &Wish,
     ) -> Result<Vec<Open>, EngineError> {
-        let ids = self.concerned_ids(catalog, wanted);
+        let ids = self.concerned_ids(catalog, wish);
         let mut open = Vec::new();
         for old in catalog.in_order().into_iter().filter(|relation| ids.contains(&relation.id)) {
-            let changed = wanted.iter().find(|wanted| wanted.name() == old.name);
+            let changed = wish.views.iter().find(|wanted| wanted.name() == old.name);
             open.push(match changed {
                 Some(Wanted { create, sql }) => {
                     Open { old, create: create.clone(), sql: sql.clone(), wanted: true }
@@ -151,11 +225,12 @@ impl State {
     fn decide(
         &mut self,
         planning: &Planning,
-        catalog: &Catalog,
+        (catalog, functions): (&Catalog, Functions),
         mut open: Vec<Open>,
+        wish: &Wish,
         commit: CommitId,
     ) -> Result<Vec<Concerned>, EngineError> {
-        let mut seen = catalog.clone();
+        let mut seen = catalog.with_functions(functions);
         let mut shapes = Shapes::default();
         let (mut decided, mut broken): (Vec<Concerned>, Vec<(String, EngineError)>) =
             Default::default();
@@ -191,7 +266,7 @@ impl State {
             decided.push(Concerned { old, new, fate });
         }
         if !broken.is_empty() {
-            return Err(would_break(&decided, &broken));
+            return Err(would_break(wish, &broken));
         }
         if decided.iter().any(|view| view.fate == Fate::Built) {
             // All of it is swapped at once, and a tree has one view that steps it.
@@ -199,6 +274,9 @@ impl State {
                 view.fate = Fate::Built;
             }
             self.check_buildable(catalog, &seen, &decided)?;
+        }
+        for view in &decided {
+            check_functions_at_rest(catalog, &view.new)?;
         }
         Ok(decided)
     }
@@ -272,7 +350,22 @@ pub(crate) fn check_not_replaced(
 ) -> Result<(), EngineError> {
     let Body::View(body) = &relation.body else { return Ok(()) };
     let going = body.named.iter().find_map(|id| catalog.version_for(*id));
-    going.map_or(Ok(()), |(version, of)| Err(under_replacement(catalog, &version.name, of.build)))
+    match going {
+        Some((version, of)) => Err(under_replacement(catalog, &version.name, of.build)),
+        None => check_functions_at_rest(catalog, relation),
+    }
+}
+
+/// A function is not called anew while another one is about to take its place: what calls it would become
+/// another thing by itself.
+fn check_functions_at_rest(catalog: &Catalog, relation: &Relation) -> Result<(), EngineError> {
+    for build in catalog.builds() {
+        let mut functions = catalog.functions_of(build).iter();
+        if let Some(function) = functions.find(|f| relation.calls(&[f.function.key()])) {
+            return Err(function_under_replacement(catalog, function, build));
+        }
+    }
+    Ok(())
 }
 
 /// A view is being replaced, and what was asked has to wait for it.
@@ -331,16 +424,13 @@ fn circle(planning: &Planning, seen: &Catalog, open: &[Open]) -> EngineError {
     error.with_detail(format!("through {}", others.collect::<Vec<_>>().join(", ")))
 }
 
-fn would_break(decided: &[Concerned], broken: &[(String, EngineError)]) -> EngineError {
-    let cause = decided.first().map_or("", |view| view.old.name.as_str());
+fn would_break(wish: &Wish, broken: &[(String, EngineError)]) -> EngineError {
+    let cause = wish.cause();
     let count = broken.len();
     let reasons = broken.iter().map(|(name, error)| format!("view \"{name}\": {}", error.message));
     EngineError::new(
         ErrorKind::Conflict,
-        format!(
-            "replacing view \"{cause}\" would break {count} view{}",
-            if count == 1 { "" } else { "s" }
-        ),
+        format!("{cause} would break {count} view{}", if count == 1 { "" } else { "s" }),
     )
     .with_sqlstate("2BP01")
     .with_detail(listed(reasons))

@@ -15,13 +15,14 @@ use yeoul_sql::ObjectKind;
 use super::committer::Committer;
 use super::define::Definition;
 use super::drop::check_kind;
-use super::replacement::{Concerned, Fate, Wanted};
+use super::function::read_functions;
+use super::replacement::{Concerned, Fate, Wish};
 use super::state::State;
 use super::views::{Build, ViewState};
 use crate::build::Task;
 use crate::catalog::{Body, BuildId, Catalog, Relation, RelationId, Version, build_graph};
-use crate::error::{EngineError, ErrorKind};
-use crate::planning::Planning;
+use crate::error::EngineError;
+use crate::planning::{Planning, missing};
 
 /// A build as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub(crate) struct BuildRecord {
     pub versions: Vec<VersionRecord>,
     /// The views that are moved when they are swapped in.
     pub moves: Vec<MoveRecord>,
+    /// The statements of functions that become these when they are swapped in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
 }
 
 /// A version.
@@ -62,6 +66,9 @@ pub(crate) struct SwapRecord {
     pub build: Option<u32>,
     /// Views that get another number, those that others read first.
     pub moved: Vec<MovedRecord>,
+    /// The statements of functions that become these; those of a build are in its own record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub functions: Vec<String>,
 }
 
 /// A view that gets another number.
@@ -101,6 +108,7 @@ impl State {
     ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
         let Some(first) = record.versions.first() else { return Ok(Vec::new()) };
         let build = BuildId(first.id);
+        self.note_functions(planning, build, &record.functions)?;
         let mut batches = Vec::new();
         for version in &record.versions {
             let of = Version { replaces: RelationId(version.replaces), build };
@@ -152,8 +160,13 @@ impl State {
         for (to, version) in self.catalog.moves_of(build) {
             noted.insert(version.replaces, to);
         }
+        // A view whose function changes and that stays what it is reads nothing that is replaced.
+        let mut relations: Vec<_> =
+            noted.keys().filter_map(|id| self.catalog.by_id(*id).cloned()).collect();
+        let roots: Vec<RelationId> = replaced.into_iter().chain(noted.keys().copied()).collect();
+        relations.extend(self.catalog.downstream_of(&roots));
         let mut moved = Vec::new();
-        for relation in self.catalog.downstream_of(&replaced) {
+        for relation in relations {
             let to = noted.get(&relation.id).copied();
             let to = to.unwrap_or_else(|| self.take_relation());
             let view = self.views.get(&relation.id);
@@ -166,7 +179,7 @@ impl State {
             moved.push(MovedRecord { from, to: to.0, sql, trees });
         }
         moved.sort_by_key(|moved| moved.to);
-        SwapRecord { build: Some(build.0), moved }
+        SwapRecord { build: Some(build.0), moved, functions: Vec::new() }
     }
 
     fn take_tree(&mut self) -> u32 {
@@ -196,11 +209,13 @@ impl State {
             from.insert(to, old);
             gone.push(old);
         }
-        let mut catalog = match build {
-            Some(build) => self.catalog.without_build(build),
-            None => Catalog::clone(&self.catalog),
-        };
-        catalog = catalog.without(&gone);
+        let mut functions = read_functions(planning, &record.functions)?;
+        let mut catalog = Catalog::clone(&self.catalog);
+        if let Some(build) = build {
+            functions.extend_from_slice(catalog.functions_of(build));
+            catalog = catalog.without_build(build);
+        }
+        catalog = catalog.with_functions(catalog.functions().with(&functions)).without(&gone);
         let mut relations = Vec::with_capacity(defined.len());
         for (id, (sql, trees, created)) in defined {
             let statement = planning.statement(&sql)?;
@@ -272,15 +287,6 @@ impl State {
         }
     }
 
-    /// Why a version of `build` cannot be completed, if one cannot.
-    fn failed_build(&self, build: BuildId) -> Option<String> {
-        let versions = self.catalog.versions_of(build);
-        versions.iter().find_map(|(relation, _)| match &self.views.get(&relation.id)?.build {
-            Build::Failed(status) => status.failed.lock().clone(),
-            _ => None,
-        })
-    }
-
     fn is_complete(&self, build: BuildId) -> bool {
         let versions = self.catalog.versions_of(build);
         versions.iter().all(|(relation, _)| {
@@ -290,27 +296,26 @@ impl State {
 }
 
 impl Committer {
-    /// Replaces views by what is `wanted` of them; `None` when nothing changes. All of them are there.
-    pub(crate) fn replace(&mut self, wanted: &[Wanted]) -> Result<Option<CommitId>, EngineError> {
-        for wanted in wanted {
+    /// Replaces views and functions by what is wished for; `None` when nothing changes. All views are there.
+    pub(crate) fn replace(&mut self, wish: &Wish) -> Result<Option<CommitId>, EngineError> {
+        for wanted in &wish.views {
             let name = &wanted.create.name.value;
             let Some(there) = self.state.catalog.get(name) else {
-                let message = format!("view \"{name}\" does not exist");
-                return Err(EngineError::new(ErrorKind::NotFound, message));
+                return Err(missing(&self.state.catalog, name));
             };
             check_kind(ObjectKind::View, there, "CREATE OR REPLACE")?;
         }
-        if self.state.builds_already(wanted) {
+        if self.state.builds_already(wish) {
             return Ok(None);
         }
-        let given_up = self.state.superseded(wanted)?;
+        let given_up = self.state.superseded(wish)?;
         let catalog =
             given_up.iter().fold(Catalog::clone(&self.state.catalog), |catalog, build| {
                 catalog.without_build(*build)
             });
         let shared = Arc::clone(&self.shared);
         let created = self.state.commit.next();
-        let views = self.state.plan_replacement(&shared.planning, &catalog, wanted, created)?;
+        let views = self.state.plan_replacement(&shared.planning, &catalog, wish, created)?;
         for view in &views {
             self.state.given_up.remove(&view.old.name);
         }
@@ -319,15 +324,16 @@ impl Committer {
             commit = Some(self.give_up(build)?);
         }
         if views.iter().any(|view| view.fate == Fate::Built) {
-            return self.begin_build(&views).map(Some);
+            return self.begin_build(&views, wish).map(Some);
         }
-        if views.iter().any(|view| view.fate == Fate::Kept) {
-            return self.swap_kept(views).map(Some);
+        let changes = wish.changes(&self.state.catalog);
+        if changes || views.iter().any(|view| view.fate == Fate::Kept) {
+            return self.swap_kept(views, wish).map(Some);
         }
         Ok(commit)
     }
 
-    fn begin_build(&mut self, views: &[Concerned]) -> Result<CommitId, EngineError> {
+    fn begin_build(&mut self, views: &[Concerned], wish: &Wish) -> Result<CommitId, EngineError> {
         let commit = self.state.commit.next();
         let built = || views.iter().filter(|view| view.fate == Fate::Built);
         let record = BuildRecord {
@@ -344,6 +350,7 @@ impl Committer {
                 .filter(|view| view.fate == Fate::Moved)
                 .map(|view| MoveRecord { from: view.old.id.0, to: view.new.id.0 })
                 .collect(),
+            functions: wish.statements(),
         };
         self.log_definition(&Definition::Build(record.clone()), commit)?;
         let shared = Arc::clone(&self.shared);
@@ -356,15 +363,15 @@ impl Committer {
     }
 
     /// Nothing has to be built: the trees stay, and are read in another way.
-    fn swap_kept(&mut self, views: Vec<Concerned>) -> Result<CommitId, EngineError> {
+    fn swap_kept(&mut self, views: Vec<Concerned>, wish: &Wish) -> Result<CommitId, EngineError> {
         let moved = |view: Concerned| MovedRecord {
             from: view.old.id.0,
             to: view.new.id.0,
             sql: view.new.sql.clone(),
             trees: numbers(&view.old),
         };
-        let record = SwapRecord { build: None, moved: views.into_iter().map(moved).collect() };
-        self.carry_out(&record)
+        let moved = views.into_iter().map(moved).collect();
+        self.carry_out(&SwapRecord { build: None, moved, functions: wish.statements() })
     }
 
     fn carry_out(&mut self, record: &SwapRecord) -> Result<CommitId, EngineError> {
@@ -403,95 +410,5 @@ impl Committer {
         self.carry_out(&record)?;
         self.state.ripe.remove(&build);
         Ok(())
-    }
-
-    /// Drops the versions of a build.
-    fn give_up(&mut self, build: BuildId) -> Result<CommitId, EngineError> {
-        let versions = self.state.catalog.versions_of(build);
-        let mut ids: Vec<RelationId> = versions.iter().map(|(relation, _)| relation.id).collect();
-        ids.reverse();
-        let commit = self.state.commit.next();
-        let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
-        self.log_definition(&definition, commit)?;
-        self.state.remove(&ids)?;
-        self.state.ripe.remove(&build);
-        self.publish(commit, Vec::new())?;
-        Ok(commit)
-    }
-
-    /// Gives up the builds that failed, and keeps in mind why.
-    pub(crate) fn give_up_failed(&mut self) {
-        if self.state.store.poisoned().is_some() {
-            // It cannot be logged, and the next start does it.
-            return;
-        }
-        for build in self.state.catalog.builds() {
-            let Some(why) = self.state.failed_build(build) else { continue };
-            for view in self.state.catalog.replaced_by(build) {
-                tracing::error!(view = view.name, "the view is not replaced: {why}");
-                self.state.given_up.insert(view.name.clone(), why.clone());
-            }
-            if let Err(error) = self.give_up(build) {
-                tracing::error!("the failed version cannot be dropped: {error}");
-            }
-        }
-    }
-
-    /// `ALTER MATERIALIZED VIEW name CANCEL REPLACE`.
-    pub(crate) fn cancel_replacement(&mut self, name: &str) -> Result<CommitId, EngineError> {
-        let Some(view) = self.state.catalog.get(name).cloned() else {
-            let message = format!("view \"{name}\" does not exist");
-            return Err(EngineError::new(ErrorKind::NotFound, message));
-        };
-        check_kind(ObjectKind::View, &view, "ALTER")?;
-        let catalog = &self.state.catalog;
-        let not_replaced = || {
-            EngineError::new(ErrorKind::Conflict, format!("view \"{name}\" is not being replaced"))
-                .with_sqlstate("55000")
-        };
-        let (version, of) = catalog.version_for(view.id).ok_or_else(not_replaced)?;
-        if version.sql == view.sql {
-            let replaced = catalog.replaced_by(of.build);
-            let names: Vec<&str> = replaced.iter().map(|view| view.name.as_str()).collect();
-            return Err(not_replaced()
-                .with_detail(format!("it is built anew because it reads {}", names.join(", ")))
-                .with_hint("cancel the replacement of that view"));
-        }
-        self.give_up(of.build)
-    }
-
-    /// `ids`, which are to be dropped, with the versions that go with them.
-    pub(crate) fn with_versions(
-        &self,
-        ids: Vec<RelationId>,
-        cascade: bool,
-    ) -> Result<Vec<RelationId>, EngineError> {
-        let catalog = &self.state.catalog;
-        let mut versions = Vec::new();
-        for build in catalog.builds() {
-            let of_build = catalog.versions_of(build);
-            let stays = |version: &Version| !ids.contains(&version.replaces);
-            let reader = of_build
-                .iter()
-                .find(|(new, version)| stays(version) && ids.iter().any(|id| new.reads(*id)));
-            if let (Some((new, _)), false) = (reader, cascade) {
-                return Err(EngineError::new(
-                    ErrorKind::Conflict,
-                    format!("the version of view \"{}\" that is being built reads it", new.name),
-                )
-                .with_sqlstate("2BP01")
-                .with_hint(format!(
-                    "ALTER MATERIALIZED VIEW {} CANCEL REPLACE gives that version up",
-                    yeoul_sql::quoted(&new.name)
-                )));
-            }
-            let replaced = catalog.replaced_by(build);
-            let all_go = reader.is_some() || replaced.iter().all(|view| ids.contains(&view.id));
-            let going = of_build.iter().filter(|(_, version)| all_go || !stays(version));
-            versions.extend(going.map(|(relation, _)| relation.id));
-        }
-        versions.reverse();
-        versions.extend(ids);
-        Ok(versions)
     }
 }

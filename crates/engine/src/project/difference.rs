@@ -1,7 +1,7 @@
-//! How the definition of a stream, table or view in a project differs from the one in the catalog.
+//! How the definition of a stream, table, view or function in a project differs from the one in the catalog.
 
 use yeoul_sql::datatype::sql_name;
-use yeoul_sql::{Column, Statement, Watermark, WrittenOption, quoted};
+use yeoul_sql::{Column, CreateFunction, Statement, Watermark, WrittenOption, quoted};
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +55,12 @@ fn input(statement: &Statement) -> Option<Input<'_>> {
     }
 }
 
-fn kind(statement: &Statement) -> &'static str {
+/// What a definition makes.
+pub(crate) fn kind(statement: &Statement) -> &'static str {
     match statement {
         Statement::CreateStream(_) => "stream",
         Statement::CreateTable(_) => "table",
+        Statement::CreateFunction(_) => "function",
         _ => "view",
     }
 }
@@ -73,6 +75,13 @@ pub(crate) fn differences(old: &Statement, new: &Statement) -> Vec<Difference> {
             return Vec::new();
         }
         let lines = line_differences(old.query.sql(), new.query.sql());
+        return vec![change(lines, String::new())];
+    }
+    if let (Statement::CreateFunction(old), Statement::CreateFunction(new)) = (old, new) {
+        if old.function.says_the_same(&new.function) {
+            return Vec::new();
+        }
+        let lines = line_differences(definition(old), definition(new));
         return vec![change(lines, String::new())];
     }
     let (Some(was), Some(is)) = (input(old), input(new)) else {
@@ -98,6 +107,11 @@ pub(crate) fn differences(old: &Statement, new: &Statement) -> Vec<Difference> {
     }
     all.extend(options(was.written, is.written));
     all
+}
+
+/// What stands behind `CREATE FUNCTION`.
+fn definition(create: &CreateFunction) -> &str {
+    create.name.span.to(create.span).of(create.text.as_str())
 }
 
 fn other_kind(old: &Statement, new: &Statement) -> Difference {
@@ -235,6 +249,15 @@ mod tests {
         );
         let view = "CREATE MATERIALIZED VIEW v AS SELECT a,\n  count(*) AS n\nFROM s\nGROUP BY a";
         assert_eq!(told(view, &view.to_lowercase().replace('\n', " ")), [] as [&str; 0]);
+        let function = "CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE SQL AS 'SELECT a + 1'";
+        let same =
+            "CREATE OR REPLACE FUNCTION F(a integer)\n returns int\nimmutable RETURN a+1 -- x";
+        assert_eq!(told(function, same), [] as [&str; 0]);
+        assert_eq!(
+            told(function, "CREATE FUNCTION f(a INT) RETURNS INT STRICT RETURN a + 2"),
+            ["- f(a INT) RETURNS INT LANGUAGE SQL AS 'SELECT a + 1'\n\
+                 + f(a INT) RETURNS INT STRICT RETURN a + 2 |  false"]
+        );
         let other = view.replace("\nGROUP", "\n  WHERE a > 1\nGROUP").replace("AS n", "AS m");
         assert_eq!(
             told(view, &other),

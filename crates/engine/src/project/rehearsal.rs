@@ -4,9 +4,11 @@
 //! ```text
 //!   1 views that are not wanted any more, unless others still read them      DROP
 //!   2 columns and options of streams and tables                             ALTER
-//!   3 streams and tables that are missing                                   CREATE
-//!   4 views: all that change in one build, before and behind it new ones    CREATE OR REPLACE, CREATE
-//!   5 columns, views, streams and tables that are not wanted any more        ALTER … DROP, DROP
+//!   3 streams, tables and functions that are missing                        CREATE
+//!   4 functions and views: all that change in one build, before and behind
+//!     it new views                                                          CREATE OR REPLACE, CREATE
+//!   5 columns, views, streams, tables and functions that are not wanted
+//!     any more                                                              ALTER … DROP, DROP
 //! ```
 //!
 //! What must hold: the statements that are given out, run in their order, were accepted here in that order;
@@ -15,14 +17,32 @@
 use std::collections::BTreeMap;
 
 use yeoul_batch::TreeId;
-use yeoul_sql::{Statement, quoted};
+use yeoul_sql::{SqlFunction, Statement, quoted};
 
-use super::difference::{Action, differences};
+use super::difference::{self, Action, differences};
 use super::{Definition, definitions};
 use crate::catalog::Body;
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::session::{Session, plain_sql};
+
+impl Definition<'_> {
+    fn kind(&self) -> &'static str {
+        difference::kind(&self.statement.node)
+    }
+}
+
+/// The statement that puts a definition in the place of what is there.
+fn replacing(definition: &Definition<'_>) -> String {
+    let statement = &definition.statement;
+    let (name, noun) = match &statement.node {
+        Statement::CreateView(create) => (&create.name, "MATERIALIZED VIEW"),
+        Statement::CreateFunction(create) => (&create.name, "FUNCTION"),
+        _ => return statement.sql().to_owned(),
+    };
+    let rest = name.span.to(statement.span).of(statement.text.as_str());
+    format!("CREATE OR REPLACE {noun} {rest}")
+}
 
 /// What a step of a plan does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +64,7 @@ pub enum Change {
 pub struct PlannedStep {
     /// What it does.
     pub change: Change,
-    /// `stream`, `table` or `view`.
+    /// `stream`, `table`, `view` or `function`.
     pub kind: &'static str,
     /// To what.
     pub name: String,
@@ -81,23 +101,16 @@ impl Engine {
     }
 }
 
-fn kind(statement: &Statement) -> &'static str {
-    match statement {
-        Statement::CreateStream(_) => "stream",
-        Statement::CreateTable(_) => "table",
-        _ => "view",
-    }
-}
-
+/// A relation or a function is not there yet.
 fn is_missing(error: &EngineError) -> bool {
-    error.sqlstate == "42P01"
+    ["42P01", "42883"].contains(&error.sqlstate.as_str())
 }
 
 impl Rehearsal<'_> {
     async fn run(&mut self, files: &[(String, String)]) -> Result<(), EngineError> {
         let wanted = definitions(&self.session, files)?;
         if let Some(twice) = wanted.iter().enumerate().find_map(|(at, definition)| {
-            wanted[..at].iter().any(|other| other.name == definition.name).then_some(definition)
+            wanted[..at].iter().any(|other| other.is_of(definition)).then_some(definition)
         }) {
             let message = format!("\"{}\" is defined twice", twice.name);
             return Err(EngineError::new(ErrorKind::Input, message).in_file(twice.file));
@@ -105,25 +118,30 @@ impl Rehearsal<'_> {
         let unwanted = self.unwanted(&wanted);
         let unwanted = self.drop_all(unwanted, "view").await?;
         let late = self.alter(&wanted).await?;
-        let (inputs, views): (Vec<_>, Vec<_>) =
-            wanted.iter().partition(|wanted| kind(&wanted.statement.node) != "view");
-        for definition in inputs {
-            if self.engine.definition(&definition.name).is_none() {
+        let of_kind = |kinds: &[&str]| -> Vec<&Definition<'_>> {
+            wanted.iter().filter(|wanted| kinds.contains(&wanted.kind())).collect()
+        };
+        for definition in of_kind(&["stream", "table"]) {
+            if self.engine.created_by(definition).is_none() {
                 self.create(definition).await?;
             }
         }
-        self.views(&views).await?;
+        let mut functions = of_kind(&["function"]);
+        functions.retain(|function| self.engine.created_by(function).is_none());
+        if let (_, Some(error)) = self.create_all(functions).await? {
+            return Err(error);
+        }
+        self.changing(&of_kind(&["function", "view"])).await?;
         for (name, kind, because, action) in late {
             self.alter_one(&name, kind, because, &action).await?;
         }
         let left = self.drop_all(unwanted, "").await?;
-        match left.first() {
-            Some((name, kind)) => Err(EngineError::new(
-                ErrorKind::Conflict,
-                format!("{kind} \"{name}\" is not in the project, and is read by what is"),
-            )),
-            None => Ok(()),
+        if let Some((name, kind)) = left.first() {
+            let message =
+                format!("{kind} \"{name}\" is not in the project, and is read by what is");
+            return Err(EngineError::new(ErrorKind::Conflict, message));
         }
+        self.drop_functions(&wanted).await
     }
 
     /// What the project does not name, those that read others first.
@@ -173,6 +191,44 @@ impl Rehearsal<'_> {
         Ok(left)
     }
 
+    /// Drops the functions that the project does not name, those that call others first.
+    async fn drop_functions(&mut self, wanted: &[Definition<'_>]) -> Result<(), EngineError> {
+        let world = self.engine.shared.world.load_full();
+        let mut left: Vec<_> = world.catalog.functions().all().collect();
+        left.retain(|function| {
+            let key = Some(function.function.key());
+            wanted.iter().all(|wanted| wanted.function() != key)
+        });
+        loop {
+            let (before, mut why) = (left.len(), None);
+            let mut again = Vec::new();
+            for function in left {
+                let types = function.function.parameters.iter();
+                let types: Vec<String> =
+                    types.map(|(_, data_type)| SqlFunction::type_name(data_type)).collect();
+                let name = quoted(&function.function.name);
+                let sql = format!("DROP FUNCTION {name}({})", types.join(", "));
+                match self.execute(&sql).await {
+                    Ok(()) => {
+                        let because = vec!["the project does not name it".to_owned()];
+                        let name = function.told();
+                        self.note(Change::Drop, "function", &name, because, Some(sql), false);
+                    }
+                    Err(error) if error.sqlstate == "2BP01" => {
+                        why.get_or_insert(error);
+                        again.push(function);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            match why {
+                None => return Ok(()),
+                Some(error) if again.len() == before => return Err(error),
+                Some(_) => left = again,
+            }
+        }
+    }
+
     /// Changes streams and tables, and gives what has to wait for the views: columns that go.
     async fn alter(
         &mut self,
@@ -180,10 +236,11 @@ impl Rehearsal<'_> {
     ) -> Result<Vec<(String, &'static str, String, Action)>, EngineError> {
         let mut late = Vec::new();
         for definition in wanted {
-            let kind = kind(&definition.statement.node);
-            let Some(old) = self.engine.definition(&definition.name) else { continue };
+            let kind = definition.kind();
+            let Some(old) = self.engine.created_by(definition) else { continue };
             let old = self.engine.shared.planning.statement(&old)?;
-            if kind == "view" && matches!(old, Statement::CreateView(_)) {
+            // All of these that change do so in one build.
+            if ["view", "function"].contains(&kind) && difference::kind(&old) == kind {
                 continue;
             }
             let (mut cannot, name) = (Vec::new(), definition.name.clone());
@@ -227,24 +284,25 @@ impl Rehearsal<'_> {
     async fn create(&mut self, definition: &Definition<'_>) -> Result<(), EngineError> {
         let sql = plain_sql(&definition.statement);
         self.execute(&sql).await.map_err(|error| error.in_file(definition.file))?;
-        let kind = kind(&definition.statement.node);
-        self.note(Change::Create, kind, &definition.name, Vec::new(), Some(sql), false);
+        let (kind, name) = (definition.kind(), &definition.name);
+        self.note(Change::Create, kind, name, Vec::new(), Some(sql), false);
         Ok(())
     }
 
-    async fn views(&mut self, views: &[&Definition<'_>]) -> Result<(), EngineError> {
+    /// Creates and replaces views, and replaces functions, all of which are there.
+    async fn changing(&mut self, wanted: &[&Definition<'_>]) -> Result<(), EngineError> {
         let mut missing = Vec::new();
         let mut changed = Vec::new();
-        for view in views {
-            let Some(old) = self.engine.definition(&view.name) else {
-                missing.push(*view);
+        for definition in wanted {
+            let Some(old) = self.engine.created_by(definition) else {
+                missing.push(*definition);
                 continue;
             };
             let old = self.engine.shared.planning.statement(&old)?;
-            let differs = differences(&old, &view.statement.node);
+            let differs = differences(&old, &definition.statement.node);
             if !differs.is_empty() {
                 let because = differs.into_iter().map(|difference| difference.text).collect();
-                changed.push((*view, because));
+                changed.push((*definition, because));
             }
         }
         if let Err(error) = self.replace(&changed).await {
@@ -286,7 +344,7 @@ impl Rehearsal<'_> {
         }
     }
 
-    /// Replaces views at once.
+    /// Replaces views and functions at once.
     async fn replace(
         &mut self,
         changed: &[(&Definition<'_>, Vec<String>)],
@@ -294,15 +352,8 @@ impl Rehearsal<'_> {
         if changed.is_empty() {
             return Ok(());
         }
-        let one = |view: &Definition<'_>| match &view.statement.node {
-            Statement::CreateView(create) => {
-                let rest = create.name.span.to(view.statement.span);
-                let rest = rest.of(view.statement.text.as_str());
-                format!("CREATE OR REPLACE MATERIALIZED VIEW {rest}")
-            }
-            _ => view.statement.sql().to_owned(),
-        };
-        let all: Vec<String> = changed.iter().map(|(view, _)| one(view)).collect();
+        let all: Vec<String> =
+            changed.iter().map(|(definition, _)| replacing(definition)).collect();
         let sql = match all.as_slice() {
             [one] => one.clone(),
             all => {
@@ -318,12 +369,29 @@ impl Rehearsal<'_> {
         self.swapped().await?;
         let after = self.trees();
         let mut sql = Some(sql);
+        let functions = changed.iter().filter(|(one, _)| one.kind() == "function");
+        for (function, because) in functions.clone() {
+            let (name, because) = (&function.name, because.clone());
+            self.note(Change::Alter, "function", name, because, sql.take(), false);
+        }
+        let world = self.engine.shared.world.load_full();
+        let consequence = |view: &str| {
+            let calls = |definition: &Definition<'_>| {
+                let (key, view) = (definition.function(), world.catalog.get(view));
+                view.zip(key).is_some_and(|(view, key)| view.calls(&[key]))
+            };
+            match functions.clone().find(|(function, _)| calls(function)) {
+                Some((function, _)) => format!("function {} changes", function.name),
+                None => "what it reads changes".to_owned(),
+            }
+        };
         for (name, (trees, _)) in &after {
-            let because = changed.iter().find(|(view, _)| view.name == *name);
+            let views = changed.iter().filter(|(one, _)| one.kind() == "view");
+            let because = views.clone().find(|(view, _)| view.name == *name);
             let built = before.get(name).is_some_and(|(had, _)| had != trees);
             let because = match because {
                 Some((_, because)) => because.clone(),
-                None if built => vec!["what it reads changes".to_owned()],
+                None if built => vec![consequence(name)],
                 None => continue,
             };
             let change = if built { Change::Rebuild } else { Change::Swap };

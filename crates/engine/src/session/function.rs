@@ -7,11 +7,11 @@ use crate::catalog::Catalog;
 use crate::commit::Job;
 use crate::error::EngineError;
 
-/// The columns of `SHOW FUNCTIONS`.
-pub(super) const COLUMNS: [&str; 4] = ["name", "arguments", "returns", "definition"];
+/// The columns of `SHOW FUNCTIONS` and `yeoul.functions`.
+pub(crate) const COLUMNS: [&str; 4] = ["name", "arguments", "returns", "definition"];
 
-/// The rows of `SHOW FUNCTIONS`, column by column.
-pub(super) fn listed(catalog: &Catalog) -> Vec<Vec<String>> {
+/// Their rows, column by column.
+pub(crate) fn listed(catalog: &Catalog) -> Vec<Vec<String>> {
     let mut columns = vec![Vec::new(); COLUMNS.len()];
     for function in catalog.functions().all() {
         let meaning = &function.function;

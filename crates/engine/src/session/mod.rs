@@ -12,10 +12,12 @@ mod catalog_query;
 mod change;
 mod facts;
 mod function;
+mod place;
 mod query;
 mod show;
 
 pub(crate) use asker::Asker;
+pub(crate) use function::{COLUMNS as FUNCTION_COLUMNS, listed as function_columns};
 pub use query::renamed;
 
 use std::pin::Pin;
@@ -35,7 +37,7 @@ use yeoul_sql::{
 
 use self::catalog_query::instead_of;
 use crate::catalog::Relation;
-use crate::commit::{Job, Wanted};
+use crate::commit::{Job, Wanted, WantedFunction, Wish};
 use crate::error::{EngineError, ErrorKind};
 use crate::shared::Shared;
 
@@ -242,7 +244,8 @@ impl Session {
                 catalog_text: None,
             });
         };
-        let (parameters, schema) = self.describe(&statement, types)?;
+        let described = self.describe(&statement, types);
+        let (parameters, schema) = described.map_err(|error| place::placed(error, &statement))?;
         Ok(Prepared {
             parameters,
             schema,
@@ -284,6 +287,15 @@ impl Session {
     }
 
     async fn statement(
+        &self,
+        statement: &Spanned<Statement>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Answer, EngineError> {
+        let answer = self.answer(statement, parameters).await;
+        answer.map_err(|error| place::placed(error, statement))
+    }
+
+    async fn answer(
         &self,
         statement: &Spanned<Statement>,
         parameters: Vec<ScalarValue>,
@@ -370,17 +382,23 @@ impl Session {
         Ok(done("FLUSH"))
     }
 
-    /// Replaces views, all of which are there, at once.
+    /// Replaces views, all of which are there, and functions at once.
     async fn replace_views(&self, views: &[Spanned<Statement>]) -> Result<Answer, EngineError> {
         self.shared.check_writable()?;
-        let wanted = |statement: &Spanned<Statement>| match &statement.node {
-            Statement::CreateView(create) => {
-                Some(Wanted { create: create.clone(), sql: plain_sql(statement) })
+        let mut wish = Wish::default();
+        for statement in views {
+            let sql = plain_sql(statement);
+            match &statement.node {
+                Statement::CreateView(create) => {
+                    wish.views.push(Wanted { create: create.clone(), sql });
+                }
+                Statement::CreateFunction(create) => {
+                    wish.functions.push(WantedFunction::new(create.as_ref().clone(), sql));
+                }
+                _ => {}
             }
-            _ => None,
-        };
-        let wanted: Vec<Wanted> = views.iter().filter_map(wanted).collect();
-        let commit = self.shared.ask_async(|reply| Job::Replace { wanted, reply }).await?;
+        }
+        let commit = self.shared.ask_async(|reply| Job::Replace { wish, reply }).await?;
         Ok(Answer::Done { tag: "CREATE MATERIALIZED VIEW".to_owned(), commit })
     }
 

@@ -14,6 +14,7 @@ use super::built::BACKGROUND_DDL;
 use super::{Answer, Session};
 use crate::catalog::{Body, Relation};
 use crate::error::{EngineError, ErrorKind};
+use crate::planning::missing;
 
 /// Settings with a meaning of their own, and what they are at first. Others are accepted and kept:
 /// clients of PostgreSQL set many.
@@ -201,19 +202,8 @@ impl Session {
 
     fn named(&self, name: &Name) -> Result<Arc<Relation>, EngineError> {
         let world = self.shared.world.load();
-        world.catalog.get(&name.value).cloned().ok_or_else(|| {
-            let names: Vec<&str> = world
-                .catalog
-                .relations()
-                .filter(|relation| relation.kind != RelationKind::System)
-                .map(|relation| relation.name.as_str())
-                .collect();
-            EngineError::new(
-                ErrorKind::NotFound,
-                format!("relation \"{}\" does not exist", name.value),
-            )
-            .with_detail(format!("there are {}", names.join(", ")))
-        })
+        let relation = world.catalog.get(&name.value).cloned();
+        relation.ok_or_else(|| missing(&world.catalog, &name.value))
     }
 
     pub(super) fn describe_relation(&self, name: &Name) -> Result<Answer, EngineError> {

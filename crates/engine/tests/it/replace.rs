@@ -1,6 +1,7 @@
 //! Replacing views while events come in, and through crashes at every step.
 
 mod crash;
+mod functions;
 mod given_up;
 mod random;
 

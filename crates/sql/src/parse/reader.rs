@@ -281,11 +281,15 @@ impl<'a> Reader<'a> {
         }
         let views = super::parse_in(&inner.value, self.secrets, true)
             .map_err(|error| SqlError { span: Some(at), ..error })?;
-        let replaces = |view: &Spanned<Statement>| matches!(&view.node, Statement::CreateView(create) if create.or_replace);
+        let replaces = |statement: &Spanned<Statement>| match &statement.node {
+            Statement::CreateView(create) => create.or_replace,
+            Statement::CreateFunction(create) => create.or_replace,
+            _ => false,
+        };
         if views.is_empty() || !views.iter().all(replaces) {
             return Err(SqlError::new(
                 ErrorKind::Syntax,
-                "between $$ and $$ stand CREATE OR REPLACE MATERIALIZED VIEW statements",
+                "between $$ and $$ stand CREATE OR REPLACE MATERIALIZED VIEW and FUNCTION statements",
             )
             .at(at));
         }

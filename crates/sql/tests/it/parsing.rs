@@ -302,14 +302,16 @@ fn views_are_replaced_and_their_replacement_given_up() {
     };
     assert!(!view.or_replace);
     let several = "CREATE OR REPLACE MATERIALIZED VIEWS $v$\n create or replace materialized view a as select '$$;' as x;\n\
-                   CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT 2 AS y\n$v$";
+                   CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT 2 AS y;\n\
+                   CREATE OR REPLACE FUNCTION f() RETURNS INT RETURN 1\n$v$";
     let Statement::ReplaceViews(views) = one(several) else { panic!("several views") };
     let texts: Vec<&str> = views.iter().map(|view| view.sql()).collect();
     assert_eq!(
         texts,
         [
             "create or replace materialized view a as select '$$;' as x",
-            "CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT 2 AS y"
+            "CREATE OR REPLACE MATERIALIZED VIEW b AS SELECT 2 AS y",
+            "CREATE OR REPLACE FUNCTION f() RETURNS INT RETURN 1"
         ]
     );
     for (sql, if_exists) in [

@@ -31,9 +31,10 @@ const BUILD_ROWS_PER_SECOND: u64 = 500_000;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 const DEFINITIONS: &str = "SELECT definition FROM yeoul.streams UNION ALL SELECT definition FROM yeoul.tables \
-                           UNION ALL SELECT definition FROM yeoul.views";
-const ROWS: &str = "SELECT name, rows FROM yeoul.streams UNION ALL SELECT name, rows FROM yeoul.tables \
-                    UNION ALL SELECT name, rows FROM yeoul.views";
+                           UNION ALL SELECT definition FROM yeoul.views \
+                           UNION ALL SELECT definition FROM yeoul.functions";
+const ROWS: &str = "SELECT name, rows FROM yeoul.streams UNION ALL SELECT name, stored_rows FROM yeoul.tables \
+                    UNION ALL SELECT name, stored_rows FROM yeoul.views";
 /// Views that are not what they will be; one that has failed says why.
 const UNDER_WAY: &str = "SELECT name, replacement, built_rows, source_rows FROM yeoul.views \
      WHERE status IN ('building', 'waiting') OR replacement IN ('building', 'waiting', 'complete', 'moves') \
@@ -190,7 +191,9 @@ fn carry_out(
         let Some(sql) = &step.sql else { continue };
         say!("{} {} {} …", word(step.change), step.kind, step.name);
         runtime.block_on(target.ask(sql))?;
-        if step.change == Change::Rebuild {
+        // A function that changes takes the views that call it with it.
+        if step.change == Change::Rebuild || (step.change, step.kind) == (Change::Alter, "function")
+        {
             runtime.block_on(built(target, &steps))?;
         }
     }

@@ -189,3 +189,144 @@ fn what_cannot_be_reached_is_said() {
     let checked = good(&["check", folder]);
     assert!(checked.contains("note: no view reads stream \"unread\""), "{checked}");
 }
+
+const FUNCTIONS: &str = "CREATE MATERIALIZED VIEW halves AS SELECT half(item) AS h, count(*) AS n FROM clicks GROUP BY half(item);
+CREATE MATERIALIZED VIEW many AS SELECT h FROM halves WHERE n > 1;
+CREATE MATERIALIZED VIEW plain AS SELECT count(*) AS n FROM clicks;
+CREATE FUNCTION half(x INT) RETURNS INT RETURN quarter(x * 2);
+CREATE FUNCTION quarter(x INT) RETURNS INT LANGUAGE SQL AS 'SELECT x / 4';
+CREATE STREAM clicks (item INT, n SMALLINT, old VARCHAR, at TIMESTAMPTZ, WATERMARK FOR at AS at);
+";
+
+const NOTHING: &str = "nothing to do: the instance is as the project says\n";
+
+/// The order of the view and its functions in the file is that of nothing.
+fn functions(dir: &Path, body: &str) {
+    write(dir, &FUNCTIONS.replace("x / 4", body));
+}
+
+#[test]
+fn functions_are_planned_with_the_views_that_call_them() {
+    let dir = project(FUNCTIONS);
+    let data = dir.path().join("data");
+    let (folder, at) = (text(dir.path()), text(&data));
+    let plan = || good(&["plan", folder, "--data", at]);
+    assert_eq!(
+        plan(),
+        "create stream clicks\ncreate function quarter(x int)\ncreate function half(x int)\n\
+         create view halves\ncreate view many\ncreate view plain\n6 to create\n"
+    );
+    good(&["apply", folder, "--data", at]);
+    assert_eq!(plan(), NOTHING);
+    fill_items(dir.path(), &data);
+    // An unchanged project starts; a changed one says what to do.
+    good(&["run", folder, "--data", at, "--until-drained"]);
+    let listed = rows(&data, "SELECT name, arguments, returns FROM yeoul.functions ORDER BY name");
+    assert_eq!(listed, ["half,x int,int", "quarter,x int,int"]);
+    functions(dir.path(), "x / 2");
+    let refused = yeoul(&["run", folder, "--data", at, "--until-drained"]);
+    assert!(refused.err.contains("yeoul apply does it"), "{}", refused.err);
+    let changed = "\
+alter function quarter(x int)
+    - quarter(x INT) RETURNS INT LANGUAGE SQL AS 'SELECT x / 4'
+    + quarter(x INT) RETURNS INT LANGUAGE SQL AS 'SELECT x / 2'
+rebuild view halves  (reads 1,000 rows, about 1 s)
+    function quarter(x int) changes
+rebuild view many  (reads 4 rows, about 1 s)
+    what it reads changes
+1 to alter, 2 to rebuild
+";
+    assert_eq!(plan(), changed);
+    let done = good(&["apply", folder, "--data", at]);
+    assert!(said(&done).starts_with(changed), "{done}");
+    assert_eq!(plan(), NOTHING);
+    let query = "SELECT item, count(*) FROM clicks GROUP BY item ORDER BY item";
+    assert_eq!(rows(&data, "SELECT * FROM halves ORDER BY h"), rows(&data, query));
+    good(&["run", folder, "--data", at, "--until-drained"]);
+}
+
+/// Another type of its value, which only fits a view that changes with it; one more, and one less.
+#[test]
+fn functions_that_fit_only_changed_views_change_with_them() {
+    let dir = project(FUNCTIONS);
+    let data = dir.path().join("data");
+    let (folder, at) = (text(dir.path()), text(&data));
+    let plan = || good(&["plan", folder, "--data", at]);
+    fill_items(dir.path(), &data);
+    let other = FUNCTIONS
+        .replace("RETURNS INT RETURN quarter(x * 2)", "RETURNS TEXT RETURN 'h' || whole(x)")
+        .replace(
+            "FUNCTION quarter(x INT) RETURNS INT LANGUAGE SQL AS 'SELECT x / 4'",
+            "FUNCTION whole(x INT) RETURNS INT RETURN x",
+        )
+        .replace(
+            "SELECT h FROM halves WHERE n > 1",
+            "SELECT h || '!' AS h FROM halves WHERE n > 1",
+        );
+    write(dir.path(), &other);
+    let steps = plan();
+    let steps: Vec<&str> = steps.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(
+        steps,
+        [
+            "create function whole(x int)",
+            "alter function half(x int)",
+            "rebuild view halves  (reads 1,000 rows, about 1 s)",
+            "rebuild view many  (reads 4 rows, about 1 s)",
+            "drop function quarter(x int)",
+            "1 to create, 1 to alter, 2 to rebuild, 1 to drop",
+        ]
+    );
+    good(&["apply", folder, "--data", at]);
+    assert_eq!(plan(), NOTHING);
+    assert_eq!(rows(&data, "SELECT min(h), max(h), count(*) FROM many"), ["h0!,h6!,7"]);
+    // What calls it goes first.
+    write(
+        dir.path(),
+        "CREATE STREAM clicks (item INT, n SMALLINT, old VARCHAR, at TIMESTAMPTZ, WATERMARK FOR at AS at);",
+    );
+    good(&["apply", folder, "--data", at, "--yes"]);
+    assert_eq!(rows(&data, "SELECT count(*) FROM yeoul.functions"), ["0"]);
+    assert_eq!(plan(), NOTHING);
+    write(dir.path(), &FUNCTIONS.replace("quarter(x INT) RETURNS", "half(x TEXT) RETURNS"));
+    let twice = yeoul(&["plan", folder, "--data", at]);
+    assert!(twice.err.contains("is defined twice"), "{}", twice.err);
+}
+
+fn fill_items(dir: &Path, data: &Path) {
+    let instance = Running::start(dir, data);
+    let values: Vec<String> = (0..1000).map(|i| format!("({})", i % 7)).collect();
+    instance.ask(&format!("INSERT INTO clicks (item) VALUES {}", values.join(", ")));
+    assert_eq!(instance.terminate(), Some(0));
+}
+
+#[test]
+fn a_changed_function_is_finished_after_kills_and_in_a_running_instance() {
+    let dir = project(FUNCTIONS);
+    let data = dir.path().join("data");
+    let (folder, at) = (text(dir.path()), text(&data));
+    fill_items(dir.path(), &data);
+    functions(dir.path(), "x / 2");
+    for wait_ms in [5, 40, 80, 120, 160, 200, 250] {
+        let mut child = command(&["apply", folder, "--data", at])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
+        let _ = child.kill();
+        let _ = child.wait();
+        // Old or new, and the function with the view.
+        let both = rows(&data, "SELECT half(6), max(h) FROM halves");
+        assert!(both == ["3,3"] || both == ["6,6"], "killed after {wait_ms} ms: {both:?}");
+    }
+    good(&["apply", folder, "--data", at]);
+    assert_eq!(good(&["plan", folder, "--data", at]), NOTHING);
+    assert_eq!(rows(&data, "SELECT half(6), max(h) FROM halves"), ["6,6"]);
+    let instance = Running::start(dir.path(), &data);
+    functions(dir.path(), "x / 4");
+    good(&["apply", folder, "--url", instance.url()]);
+    assert_eq!(instance.ask("SELECT half(6), max(h) FROM halves"), "half,max\n3,3\n");
+    assert_eq!(good(&["plan", folder, "--url", instance.url()]), NOTHING);
+    assert_eq!(instance.terminate(), Some(0));
+}
