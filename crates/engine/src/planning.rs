@@ -81,6 +81,10 @@ fn described(relation: &Relation) -> yeoul_sql::Relation {
         primary_key: relation.primary_key().to_vec(),
         event_time,
         lags: lags(relation),
+        of_table: match &relation.body {
+            Body::View(view) => view.plan.of_table.clone(),
+            Body::Stream(_) | Body::Table(_) => None,
+        },
         append_only: relation.append_only(),
     }
 }

@@ -30,12 +30,12 @@ mod workers;
 pub use aggregate::{Aggregate, AggregateCall, AggregateSpec, Function, NamedExpr, Order};
 pub use error::FlowError;
 pub use graph::{
-    Graph, GraphBuilder, NodeId, SourceIndex, StateReader, StateTree, StepOutput, StepTime,
-    TreeShape,
+    Graph, GraphBuilder, NodeId, Release, SourceIndex, StateReader, StateTree, StepOutput,
+    StepTime, TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
 pub use operator::{
-    ClockCondition, JoinKind, JoinSpec, OverSpec, RankFunction, RankedSpec, SessionsSpec,
+    ClockCondition, JoinKind, JoinSpec, JoinTimes, OverSpec, RankFunction, RankedSpec, SessionsSpec,
 };
 pub use watermark::{TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

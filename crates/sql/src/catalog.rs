@@ -47,6 +47,8 @@ pub struct Relation {
     /// Columns by which rows are known to be complete: the position, and how far the watermark must be past a value
     /// until no row with that value comes any more, in microseconds.
     pub lags: Vec<(usize, i64)>,
+    /// Of a view: a table whose changes change its rows, whatever the watermark says.
+    pub of_table: Option<String>,
     /// Whether rows only come and never go: true of streams, and of views that filter or
     /// project streams.
     pub append_only: bool,

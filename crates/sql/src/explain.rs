@@ -6,8 +6,8 @@ use yeoul_batch::ExprRef;
 
 use crate::interval::display;
 use crate::view::{
-    AggregateCall, AggregateFunction, ClockCondition, JoinKind, OrderBy, RankFunction, ViewNode,
-    ViewPlan, WindowKind,
+    AggregateCall, AggregateFunction, ClockCondition, JoinKind, JoinTimes, OrderBy, RankFunction,
+    ViewNode, ViewPlan, WindowKind,
 };
 
 impl fmt::Display for ViewPlan {
@@ -155,22 +155,25 @@ fn joined(n: &ViewNode) -> String {
 fn state(n: &ViewNode) -> Option<String> {
     match n {
         ViewNode::Lookup { relation, .. } => Some(format!("rows of {relation}, up to a limit")),
-        ViewNode::Join { kind, .. } => Some(match kind {
-            JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => {
-                "the rows of the first input, and what they are compared with; never released"
-                    .into()
-            }
-            _ => "the rows of both inputs, by what they are compared by; never released".into(),
+        ViewNode::Join { kind, released, left, right, .. } => Some(match kind {
+            JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => format!(
+                "the rows of the first input, and what they are compared with; {}",
+                let_go([left, right], released)
+            ),
+            _ => format!(
+                "the rows of both inputs, by what they are compared by; {}",
+                let_go([left, right], released)
+            ),
         }),
         ViewNode::Ranked { input, .. } if input.append_only() => {
-            Some("the wanted rows of each partition".to_owned())
+            Some("the wanted rows of each partition; never released".to_owned())
         }
-        ViewNode::Ranked { .. } => Some("the rows of each partition, never released".to_owned()),
+        ViewNode::Ranked { .. } => Some("the rows of each partition; never released".to_owned()),
         ViewNode::Sessions { input, .. } if input.append_only() => {
-            Some("one per session".to_owned())
+            Some("one per session; never released".to_owned())
         }
         ViewNode::Sessions { .. } => {
-            Some("one per key and time, undone when a row changes".to_owned())
+            Some("one per key and time, undone when a row changes; never released".to_owned())
         }
         ViewNode::Over { .. } => Some("the rows of each partition; never released".into()),
         ViewNode::Expiring { conditions, .. } => Some(match conditions.iter().any(|c| !c.comes) {
@@ -189,10 +192,37 @@ fn state(n: &ViewNode) -> Option<String> {
         }
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };
-            Some(format!("one per group{undo}"))
+            Some(format!("one per group{undo}; never released"))
         }
         _ => None,
     }
+}
+
+/// When the rows of a join are released.
+fn let_go(sides: [&ViewNode; 2], released: &Result<JoinTimes, String>) -> String {
+    let times = match released {
+        Ok(times) => times,
+        Err(why) => return format!("never released: {why}"),
+    };
+    let of = |at: usize, which: &str, other: &str| {
+        let Some(kept_us) = times.kept_us[at] else {
+            return format!(
+                "the {which} input's never released: nothing bounds how much later rows of the {other} match"
+            );
+        };
+        let time = tidy(sides[at].schema().field(times.columns[at]).name());
+        // What is past a time is a microsecond further than the time itself.
+        let past = match kept_us - i64::from(kept_us % 1_000 == 1) {
+            0 => String::new(),
+            us => format!(" + {}", display(us)),
+        };
+        format!("the {which} input's released when it passes {time}{past}")
+    };
+    format!(
+        "by the watermark, less the lateness, {}, {}; rows behind it are not joined",
+        of(0, "first", "second"),
+        of(1, "second", "first")
+    )
 }
 
 fn by_the_clock(condition: &ClockCondition, input: &ViewNode) -> String {

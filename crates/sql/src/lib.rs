@@ -62,7 +62,7 @@ pub use planner::{Planner, QueryPlan, unknown_relation};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
 pub use view::{
-    AggregateCall, AggregateFunction, ClockCondition, JoinKind, OrderBy, RankFunction, ViewNode,
-    ViewPlan, WindowKind,
+    AggregateCall, AggregateFunction, ClockCondition, JoinKind, JoinTimes, OrderBy, RankFunction,
+    ViewNode, ViewPlan, WindowKind,
 };
 pub use yeoul_batch::{DecodeOptions, Format, TimestampUnit};

@@ -30,6 +30,8 @@ pub struct ViewPlan {
     /// For each column how far the watermark must be past a value until no row with that value comes any more, in
     /// microseconds; `None` where that is not known.
     pub lags: Vec<Option<i64>>,
+    /// A table whose changes change its rows, whatever the watermark says.
+    pub of_table: Option<String>,
 }
 
 /// One step of a view.
@@ -143,6 +145,8 @@ pub enum ViewNode {
         nulls_equal: bool,
         /// What else must be true of a match, over the columns of both.
         residual: Option<ExprRef>,
+        /// How rows of the inputs are let go of, or why they never are.
+        released: Result<JoinTimes, String>,
         /// The columns of the output.
         schema: SchemaRef,
     },
@@ -239,6 +243,22 @@ pub struct ClockCondition {
     pub shift_us: i64,
     /// Whether it becomes true then; else it was true until then.
     pub comes: bool,
+}
+
+/// How long the rows of a join are needed, which is known when the time of one side's rows bounds that of the rows that
+/// match. Lengths are in microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTimes {
+    /// The time of each side's rows, by position.
+    pub columns: [usize; 2],
+    /// By how much the time of the left side is after that of the right at least, if that is bounded.
+    pub least_us: Option<i64>,
+    /// And at most.
+    pub most_us: Option<i64>,
+    /// How far the watermark must be past a time of each side until a row with that time comes too late.
+    pub lags_us: [i64; 2],
+    /// And until nothing depends on a row of that time; `None`: something always may.
+    pub kept_us: [Option<i64>; 2],
 }
 
 /// What becomes of the rows of a join.

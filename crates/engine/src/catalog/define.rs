@@ -200,8 +200,12 @@ impl Definer<'_> {
         let name = &create.name.value;
         let schema = Arc::clone(&plan.schema);
         let mut trees = vec![view_tree(tree(), name, &graph)];
-        for (number, (_, shape)) in graph.state_trees().iter().enumerate() {
-            trees.push(state_tree(tree(), format!("{name}.{}", number + 1), shape));
+        for (number, (state, shape)) in graph.state_trees().iter().enumerate() {
+            let spec = state_tree(tree(), format!("{name}.{}", number + 1), shape);
+            let released = graph.releases().iter().find(|(of, _)| of == state);
+            let partition = released
+                .map(|(_, how)| PartitionBy { column: how.column, width_us: how.width_us() });
+            trees.push(TreeSpec { partition, ..spec });
         }
         let view = match graph.tree() {
             TreeShape::Keep { .. } => TreeView::Keep,

@@ -7,8 +7,8 @@ use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, ClockCondition, FlowError, Function, Graph, GraphBuilder,
-    JoinKind, JoinSpec, LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction, RankedSpec,
-    SessionsSpec, Window,
+    JoinKind, JoinSpec, JoinTimes, LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction,
+    RankedSpec, SessionsSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -139,14 +139,20 @@ impl Building {
     }
 
     fn join(&mut self, left: NodeId, right: NodeId, plan: &ViewNode) -> Result<NodeId, FlowError> {
-        let ViewNode::Join { kind, on, nulls_equal, residual, .. } = plan else {
+        let ViewNode::Join { kind, on, nulls_equal, residual, released, .. } = plan else {
             unreachable!("a join is lowered from a join");
         };
+        let times = released.as_ref().ok().map(|times| JoinTimes {
+            columns: times.columns,
+            lags_us: times.lags_us,
+            kept_us: times.kept_us,
+        });
         let spec = JoinSpec {
             kind: join(*kind),
             on: on.clone(),
             nulls_equal: *nulls_equal,
             residual: residual.clone(),
+            times,
             mark: None,
         };
         self.builder.join(left, right, spec)
@@ -179,10 +185,10 @@ fn does(plan: &ViewNode) -> String {
             let condition = condition.as_ref().map(|c| c.identity());
             format!("lookup {relation:?} {columns:?} {:?} {condition:?} {outer}", all(keys))
         }
-        ViewNode::Join { kind, on, nulls_equal, residual, .. } => {
+        ViewNode::Join { kind, on, nulls_equal, residual, released, .. } => {
             let on: Vec<_> = on.iter().map(|(l, r)| (l.identity(), r.identity())).collect();
             let residual = residual.as_ref().map(|r| r.identity());
-            format!("join {kind:?} {on:?} {nulls_equal} {residual:?}")
+            format!("join {kind:?} {on:?} {nulls_equal} {residual:?} {:?}", released.as_ref().ok())
         }
         ViewNode::Ranked { partition, order, function, first, last, rank, .. } => {
             let (of, by, shown) = (all(partition), ordered(order), rank.is_some());

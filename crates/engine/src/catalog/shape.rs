@@ -300,7 +300,9 @@ impl Shapes {
     }
 
     fn join(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
-        let ViewNode::Join { left, right, kind, on, nulls_equal, residual, schema } = node else {
+        let ViewNode::Join { left, right, kind, on, nulls_equal, residual, released, schema } =
+            node
+        else {
             unreachable!("called for joins only");
         };
         let (left, right) = (self.node(catalog, left), self.node(catalog, right));
@@ -311,7 +313,7 @@ impl Shapes {
         let columns = [left.columns.as_slice(), &right.columns].concat();
         let both = Origin { rows: left.rows, columns: columns.clone(), shape: left.shape };
         let also = self.values(residual, &both);
-        let how = format!("join {kind:?} {nulls_equal}");
+        let how = format!("join {kind:?} {nulls_equal} {:?}", released.as_ref().ok());
         let rows = self.known(format!("{how} {} {} {by:?} {also:?}", left.rows, right.rows));
         let by = [texts(on.iter().map(|(key, _)| key)), texts(on.iter().map(|(_, key)| key))];
         let also = texts(residual);

@@ -46,7 +46,7 @@ impl State {
     /// stored come in any order.
     pub(super) fn step_time(&self, view: &ViewState, now_us: i64) -> StepTime {
         let closed_us = view.clock.closed_us;
-        let closes = matches!(view.build, Build::Ready) && view.graph.closes_windows();
+        let closes = matches!(view.build, Build::Ready) && view.graph.needs_watermark();
         let watermark = if closes { self.watermark_of(view.relation.id, now_us) } else { None };
         StepTime { now_us, closed_us, closing_us: closed_us.max(watermark) }
     }

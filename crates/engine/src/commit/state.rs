@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use hashbrown::HashMap;
 use yeoul_batch::{CommitId, TreeId, Updates};
-use yeoul_flow::{StepTime, Workers};
+use yeoul_flow::{StateTree, StepTime, Workers};
 use yeoul_store::{Publication, Snapshot, Store};
 
 use super::checkpoint::MetaAt;
@@ -239,6 +239,18 @@ impl State {
     pub(crate) fn publish(&self, batches: Vec<(TreeId, RecordBatch)>) -> Result<(), EngineError> {
         let meta: Arc<dyn yeoul_store::Meta> = Arc::new(MetaAt::new(self));
         self.store.publish(Publication { commit: self.commit, batches, meta })?;
+        self.release()
+    }
+
+    /// Lets go of the rows that no step of a view needs any more, which follows from how far it has closed windows.
+    fn release(&self) -> Result<(), EngineError> {
+        for view in self.views.values() {
+            let Some(closed_us) = view.clock.closed_us else { continue };
+            for (StateTree(number), release) in view.graph.releases() {
+                let tree = view.relation.trees[*number as usize].id;
+                self.store.release(tree, release.before_us(closed_us))?;
+            }
+        }
         Ok(())
     }
 

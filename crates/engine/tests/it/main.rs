@@ -5,6 +5,7 @@
 mod ahead;
 mod alter;
 mod books;
+mod bounded;
 mod depth;
 mod faults;
 mod functions;

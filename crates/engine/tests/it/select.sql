@@ -420,3 +420,49 @@ a.ad <> u.who) AS m FROM users u
 
 -- lateral_unequal
 SELECT u.who, t.n, t.m FROM users u, LATERAL (SELECT count(*) AS n, min(a.cap) AS m FROM ads a WHERE a.cap > u.age) t
+
+-- bounded
+SELECT e.id, c.id AS click FROM events e JOIN clicks c ON c.ad = e.ad AND c.ts BETWEEN e.ts AND e.ts + INTERVAL '30 seconds'
+
+-- bounded_left
+SELECT e.id, c.id AS click FROM events e LEFT JOIN clicks c ON c.who = e.who AND c.ts >= e.ts - INTERVAL '20 seconds'
+AND c.ts < e.ts + INTERVAL '20 seconds' AND c.ad > e.ad
+
+-- bounded_full
+SELECT e.id, c.id AS click FROM events e FULL JOIN clicks c ON c.ad = e.ad AND e.ts - c.ts <= INTERVAL '15 seconds' AND
+c.ts <= e.ts
+
+-- bounded_semi
+SELECT id FROM events e WHERE EXISTS (SELECT 1 FROM clicks c WHERE c.who = e.who AND c.ts > e.ts AND c.ts <= e.ts + INTERVAL
+'1 minute')
+
+-- bounded_anti
+SELECT id FROM events e WHERE NOT EXISTS (SELECT 1 FROM clicks c WHERE c.who = e.who AND c.ts > e.ts AND c.ts <= e.ts +
+INTERVAL '1 minute')
+
+-- bounded_one_side
+SELECT e.id, c.id AS click FROM events e JOIN clicks c ON c.ad = e.ad AND c.ts >= e.ts + INTERVAL '4 minutes'
+
+-- bounded_over_a_table
+SELECT x.id, c.id AS click FROM (SELECT e.id, e.ts, a.campaign FROM events e JOIN ads a ON a.ad = e.ad) x JOIN clicks c ON
+c.ad = x.campaign AND c.ts BETWEEN x.ts AND x.ts + INTERVAL '1 minute'
+
+-- windows_of_rows
+SELECT e.id, c.id AS click, e.window_start FROM HOP(events, ts, INTERVAL '30 seconds', INTERVAL '1 minute') e JOIN
+CUMULATE(clicks, ts, INTERVAL '30 seconds', INTERVAL '1 minute') c ON c.window_end = e.window_end AND c.window_start =
+e.window_start AND c.ad = e.ad
+
+-- windows_outer
+SELECT v.w, v.ad, v.n, c.w AS cw, c.n AS clicks FROM (SELECT window_end AS w, ad, count(*) AS n FROM TUMBLE(events, ts,
+INTERVAL '1 minute') GROUP BY 1, 2) v FULL JOIN (SELECT window_end AS w, ad, max(id) AS n FROM TUMBLE(clicks, ts,
+INTERVAL '1 minute') GROUP BY 1, 2) c ON v.w = c.w AND v.ad = c.ad
+
+-- version_of_a_table
+SELECT e.id, p.cents, p.since FROM events e JOIN prices FOR SYSTEM_TIME AS OF e.ts p ON p.ad = e.ad
+
+-- version_or_nulls
+SELECT c.id, p.cents FROM clicks c LEFT JOIN prices FOR SYSTEM_TIME AS OF c.ts AS p ON c.ad = p.ad
+
+-- version_of_a_stream
+SELECT e.kind, count(*) AS n, max(clicks.id) AS last FROM events e JOIN clicks FOR SYSTEM_TIME AS OF e.ts ON clicks.who =
+e.who WHERE clicks.ad > 3 GROUP BY e.kind

@@ -10,8 +10,8 @@ use yeoul_engine::{Clock, Engine};
 use super::path::copy_dir;
 use super::support::{ok, options, run, settle};
 
-const BEGIN_US: i64 = 1_767_225_600_000_000; // 2026-01-01
-const SECOND: i64 = 1_000_000;
+pub(crate) const BEGIN_US: i64 = 1_767_225_600_000_000; // 2026-01-01
+pub(crate) const SECOND: i64 = 1_000_000;
 
 /// A clock that is set by hand.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ impl Clock for HandClock {
     }
 }
 
-struct Bench {
+/// An engine whose clock is set by hand, and chance.
+pub(crate) struct Bench {
     clock: Arc<HandClock>,
     dir: tempfile::TempDir,
     engine: Option<Engine>,
@@ -35,18 +36,18 @@ fn open(dir: &Path, clock: &Arc<HandClock>) -> Engine {
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let clock = Arc::new(HandClock(AtomicI64::new(BEGIN_US)));
         let dir = tempfile::tempdir().expect("a folder");
         let engine = Some(open(dir.path(), &clock));
         Self { clock, dir, engine, draw: 11 }
     }
 
-    fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         self.engine.as_ref().expect("it is only away while it is opened again")
     }
 
-    fn ok(&self, sql: &str) -> Vec<String> {
+    pub(crate) fn ok(&self, sql: &str) -> Vec<String> {
         ok(self.engine(), sql)
     }
 
@@ -60,7 +61,7 @@ impl Bench {
         self.clock.0.fetch_add(us, Ordering::SeqCst);
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.draw = self
             .draw
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -76,7 +77,7 @@ impl Bench {
     }
 
     /// The view is what the query answers now; a tick may be on its way.
-    fn same(&self, view: &str, query: &str, when: &str) {
+    pub(crate) fn same(&self, view: &str, query: &str, when: &str) {
         settle(self.engine());
         let mut got = Vec::new();
         let expected = self.sorted(query);
@@ -91,7 +92,7 @@ impl Bench {
     }
 
     /// Goes on from what a stop or a kill leaves.
-    fn again(&mut self, killed: bool) {
+    pub(crate) fn again(&mut self, killed: bool) {
         let copy = tempfile::tempdir().expect("a folder");
         if killed {
             self.ok("FLUSH");
@@ -261,7 +262,7 @@ const CLOSED: [(&str, &str, &str); 8] = [
      "w"),
 ];
 
-fn timestamp(us: i64) -> String {
+pub(crate) fn timestamp(us: i64) -> String {
     format!("to_timestamp_micros({us})")
 }
 

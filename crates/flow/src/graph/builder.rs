@@ -348,11 +348,21 @@ impl GraphBuilder {
             let ports = vec![compiler.ways(node.0, None)];
             compiler.stages.push(Stage { ports, target: Target::Rows, cache_bytes_max });
         }
-        let Compiler { stages, inner, .. } = compiler;
+        let Compiler { stages, inner, releases, .. } = compiler;
         let (sources, lookups) = (self.sources, self.lookups);
         let time = StepTime::default();
-        let mut graph =
-            Graph { stages, above, sources, lookups, schema, tree, inner, followed, time };
+        let mut graph = Graph {
+            stages,
+            above,
+            sources,
+            lookups,
+            schema,
+            tree,
+            inner,
+            releases,
+            followed,
+            time,
+        };
         graph.follow(followed);
         Ok(graph)
     }

@@ -6,7 +6,7 @@ use super::builder::{GraphBuilder, Kind};
 use super::closing::Closing;
 use super::stage::{Leaf, Stage, Target, Way};
 use super::tracked::Tracked;
-use super::{StateTree, TreeShape};
+use super::{Release, StateTree, TreeShape};
 use crate::aggregate::{Aggregate, Panes};
 use crate::linear::Linear;
 
@@ -14,6 +14,7 @@ pub(super) struct Compiler<'a> {
     builder: &'a mut GraphBuilder,
     pub(super) stages: Vec<Stage>,
     pub(super) inner: Vec<(StateTree, TreeShape)>,
+    pub(super) releases: Vec<(StateTree, Release)>,
     /// The stage that each node has become.
     stage_of: Vec<Option<usize>>,
 }
@@ -21,7 +22,8 @@ pub(super) struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     pub(super) fn new(builder: &'a mut GraphBuilder) -> Self {
         let stage_of = vec![None; builder.nodes.len()];
-        Self { builder, stages: Vec::new(), inner: Vec::new(), stage_of }
+        let (stages, inner, releases) = (Vec::new(), Vec::new(), Vec::new());
+        Self { builder, stages, inner, releases, stage_of }
     }
 
     /// Adds the stage of the aggregate or operator at `index`; `top`: its tree is the view's own.
@@ -51,7 +53,10 @@ impl<'a> Compiler<'a> {
                 let operator = operator.take().expect("a node becomes one stage");
                 let ports = inputs.iter().map(|input| self.ways(*input, None)).collect();
                 let shapes = operator.trees();
-                let trees = shapes.into_iter().map(|shape| self.tree(shape)).collect();
+                let trees: Vec<StateTree> =
+                    shapes.into_iter().map(|shape| self.tree(shape)).collect();
+                let releases = operator.releases();
+                self.releases.extend(releases.into_iter().map(|(at, how)| (trees[at], how)));
                 (ports, Target::Operator { operator, trees })
             }
             Kind::Source(_) | Kind::Values(_) | Kind::Linear { .. } | Kind::Union { .. } => return,

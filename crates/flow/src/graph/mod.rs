@@ -39,7 +39,7 @@ use yeoul_batch::{Combine, KeyRange, RangeRows, Updates};
 
 pub use builder::{GraphBuilder, NodeId};
 pub(crate) use cache::Cache;
-pub use time::StepTime;
+pub use time::{Release, StepTime};
 pub(crate) use tracked::difference;
 
 use crate::aggregate::Aggregate;
@@ -148,6 +148,7 @@ pub struct Graph {
     schema: SchemaRef,
     tree: TreeShape,
     inner: Vec<(StateTree, TreeShape)>,
+    releases: Vec<(StateTree, Release)>,
     followed: bool,
     time: StepTime,
 }
@@ -181,6 +182,12 @@ impl Graph {
     #[must_use]
     pub fn state_trees(&self) -> &[(StateTree, TreeShape)] {
         &self.inner
+    }
+
+    /// How trees of [`Graph::state_trees`] let go of rows, for those that do.
+    #[must_use]
+    pub fn releases(&self) -> &[(StateTree, Release)] {
+        &self.releases
     }
 
     /// Whether the view's rows are only ever added (so a follower may be append-only).
@@ -218,19 +225,22 @@ impl Graph {
         })
     }
 
-    /// Whether a step at this time closes windows.
+    /// Whether a step at this time closes windows, or is the first that knows of the watermark.
     #[must_use]
     pub fn is_closing(&self, time: StepTime) -> bool {
-        self.stages.iter().any(|stage| match &stage.target {
-            Target::Closing { closing, .. } => closing.is_due(time),
-            _ => false,
-        })
+        let begins = time.closed_us.is_none() && time.closing_us.is_some();
+        (begins && !self.releases.is_empty())
+            || self.stages.iter().any(|stage| match &stage.target {
+                Target::Closing { closing, .. } => closing.is_due(time),
+                _ => false,
+            })
     }
 
-    /// Whether it waits for windows to close, so that it has to know of the watermark.
+    /// Whether it waits for windows to close, or lets go of rows, so that it has to know of the watermark.
     #[must_use]
-    pub fn closes_windows(&self) -> bool {
-        self.stages.iter().any(|stage| matches!(stage.target, Target::Closing { .. }))
+    pub fn needs_watermark(&self) -> bool {
+        let closes = |stage: &Stage| matches!(stage.target, Target::Closing { .. });
+        !self.releases.is_empty() || self.stages.iter().any(closes)
     }
 
     /// What the graph holds over empty inputs: what follows from constant rows, and from a global

@@ -98,6 +98,11 @@ impl Arrangement {
         Ok(Self { tree, keys: keys.to_vec(), rest, places, schema, bag, known })
     }
 
+    /// Its number among the operator's trees.
+    pub(crate) fn tree(&self) -> usize {
+        self.tree
+    }
+
     /// What its tree is.
     pub(crate) fn shape(&self) -> TreeShape {
         match &self.bag {
@@ -111,6 +116,11 @@ impl Arrangement {
         self.known.begin();
     }
 
+    /// Forgets what is in memory, because rows of the tree were released.
+    pub(crate) fn forget(&mut self) {
+        self.known.forget();
+    }
+
     /// Updates of the input as updates of stored rows, one for one.
     pub(crate) fn arrange(&self, updates: &Updates) -> Result<Updates, FlowError> {
         let rows = updates.rows();
@@ -121,6 +131,11 @@ impl Arrangement {
         let stored =
             RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         Ok(updates.with_rows(stored))
+    }
+
+    /// Where a column of the input is in a stored row.
+    pub(crate) fn place(&self, column: usize) -> Option<usize> {
+        self.places[column]
     }
 
     /// Where each column of the input is in a stored row.

@@ -203,6 +203,11 @@ impl Known {
         self.learn(&hashes, rows.clone())
     }
 
+    /// Forgets everything: what is asked for is read again.
+    pub(crate) fn forget(&mut self) {
+        (self.young, self.old) = (Generation::default(), Generation::default());
+    }
+
     /// Adds rows: those whose key is known are from now on known too.
     pub(crate) fn add(&mut self, rows: &RecordBatch) -> Result<(), FlowError> {
         if self.young.heads.is_empty() && self.old.heads.is_empty() {

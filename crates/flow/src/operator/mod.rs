@@ -27,7 +27,7 @@ use yeoul_batch::{Expr, ExprError, ExprRef, KeyRange, RangeRows, Updates};
 pub use expiring::ClockCondition;
 pub(crate) use expiring::Expiring;
 pub(crate) use join::Join;
-pub use join::{JoinKind, JoinSpec};
+pub use join::{JoinKind, JoinSpec, JoinTimes};
 pub(crate) use over::Over;
 pub use over::OverSpec;
 pub(crate) use ranked::Ranked;
@@ -36,7 +36,7 @@ pub(crate) use sessions::Sessions;
 pub use sessions::SessionsSpec;
 
 use crate::error::FlowError;
-use crate::graph::{StateReader, StateTree, StepTime, TreeShape};
+use crate::graph::{Release, StateReader, StateTree, StepTime, TreeShape};
 use crate::workers::Workers;
 
 /// An operator of a graph.
@@ -49,6 +49,11 @@ pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
 
     /// The trees it keeps; [`Step`] knows them by their position here.
     fn trees(&self) -> Vec<TreeShape>;
+
+    /// How each of its trees lets go of rows, for those that do, by their position.
+    fn releases(&self) -> Vec<(usize, Release)> {
+        Vec::new()
+    }
 
     /// Whether its answer changes when the clock shows `now_us`, though nothing comes.
     fn is_due(&self, now_us: i64) -> bool {

@@ -14,7 +14,7 @@ use crate::cells::{self, Cell, Row};
 use crate::random::{self, Random};
 use crate::trial::Trial;
 
-const KINDS: [JoinKind; 7] = [
+pub(crate) const KINDS: [JoinKind; 7] = [
     JoinKind::Inner,
     JoinKind::Left,
     JoinKind::Right,
@@ -101,6 +101,7 @@ impl Case {
             on: self.keys.iter().map(key).collect(),
             nulls_equal: self.nulls_equal,
             residual: self.residual.map(|(left, right)| Arc::new(Less { left, right }) as ExprRef),
+            times: None,
             mark: None,
         }
     }
@@ -119,35 +120,45 @@ impl Case {
     }
 
     fn twin(&self, left: &[Row], right: &[Row]) -> Vec<Row> {
-        let nulls = vec![Cell::Null; random::ALL.len()];
-        let mut out = Vec::new();
-        let mut matched = vec![false; right.len()];
-        for l in left {
-            let mut any = false;
-            for (r, matched) in right.iter().zip(&mut matched) {
-                if self.matches(l, r) {
-                    (any, *matched) = (true, true);
-                    if !matches!(self.kind, JoinKind::Semi | JoinKind::Anti | JoinKind::Mark) {
-                        out.push([l.clone(), r.clone()].concat());
-                    }
-                }
-            }
-            match self.kind {
-                JoinKind::Left | JoinKind::Full if !any => {
-                    out.push([l.clone(), nulls.clone()].concat());
-                }
-                JoinKind::Semi if any => out.push(l.clone()),
-                JoinKind::Anti if !any => out.push(l.clone()),
-                JoinKind::Mark => out.push([l.clone(), vec![Cell::Bool(any)]].concat()),
-                _ => {}
-            }
-        }
-        if matches!(self.kind, JoinKind::Right | JoinKind::Full) {
-            let lone = right.iter().zip(&matched).filter(|(_, matched)| !**matched);
-            out.extend(lone.map(|(r, _)| [nulls.clone(), r.clone()].concat()));
-        }
-        out
+        nested_loops(self.kind, left, right, |l, r| self.matches(l, r))
     }
+}
+
+/// The rows of a join over relations of random rows.
+pub(crate) fn nested_loops(
+    kind: JoinKind,
+    left: &[Row],
+    right: &[Row],
+    matches: impl Fn(&Row, &Row) -> bool,
+) -> Vec<Row> {
+    let nulls = vec![Cell::Null; random::ALL.len()];
+    let mut out = Vec::new();
+    let mut matched = vec![false; right.len()];
+    for l in left {
+        let mut any = false;
+        for (r, matched) in right.iter().zip(&mut matched) {
+            if matches(l, r) {
+                (any, *matched) = (true, true);
+                if !matches!(kind, JoinKind::Semi | JoinKind::Anti | JoinKind::Mark) {
+                    out.push([l.clone(), r.clone()].concat());
+                }
+            }
+        }
+        match kind {
+            JoinKind::Left | JoinKind::Full if !any => {
+                out.push([l.clone(), nulls.clone()].concat());
+            }
+            JoinKind::Semi if any => out.push(l.clone()),
+            JoinKind::Anti if !any => out.push(l.clone()),
+            JoinKind::Mark => out.push([l.clone(), vec![Cell::Bool(any)]].concat()),
+            _ => {}
+        }
+    }
+    if matches!(kind, JoinKind::Right | JoinKind::Full) {
+        let lone = right.iter().zip(&matched).filter(|(_, matched)| !**matched);
+        out.extend(lone.map(|(r, _)| [nulls.clone(), r.clone()].concat()));
+    }
+    out
 }
 
 #[test]
@@ -198,6 +209,7 @@ fn joins_of_aggregates_are_aggregated() {
             on: vec![(key(0, small), key(0, small))],
             nulls_equal: false,
             residual: None,
+            times: None,
             mark: None,
         };
         let joined = trial.builder.join(nodes[0], nodes[1], spec).unwrap();
@@ -237,6 +249,7 @@ fn sides_of_two_types_do_not_join() {
         on: vec![(random::column(random::TEXT), random::column(random::WIDE))],
         nulls_equal: false,
         residual: None,
+        times: None,
         mark: None,
     };
     let error = builder.join(node, node, spec).unwrap_err().to_string();

@@ -1,6 +1,8 @@
 //! Everything the crate promises, against slow obvious twins on random input.
 
 #[cfg(test)]
+mod bounded;
+#[cfg(test)]
 mod cells;
 #[cfg(test)]
 mod fixture;

@@ -144,7 +144,7 @@ fn groups_are_told_once_their_window_is_closed() {
         let lag_us = if by_end { 0 } else { SIZE };
         let node = builder.closing(node, spec, at, lag_us).unwrap();
         let mut graph = builder.output(node, true).unwrap();
-        assert!(graph.append_only() && graph.closes_windows());
+        assert!(graph.append_only() && graph.needs_watermark());
         let (pool, mut trees) = (Workers::new(3), Trees::new(&graph));
         let (mut told, mut closed_us): (Vec<Row>, Option<i64>) = (Vec::new(), None);
         // Of each window what came while it was open.

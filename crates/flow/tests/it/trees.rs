@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
 use yeoul_batch::{Combine, KeyCodec, KeyRange, RangeRows, Updates};
 use yeoul_flow::{Graph, StateReader, StateTree, StepOutput, TreeShape};
 
@@ -32,6 +33,19 @@ impl Trees {
         for (tree, delta) in own.chain(output.inner.iter().map(|(tree, delta)| (*tree, delta))) {
             assert_eq!(delta.schema(), *self.shapes[&tree].schema());
             self.batches.entry(tree).or_default().push(delta.clone());
+        }
+    }
+
+    /// Lets go of all rows that are released when windows are closed up to `closed_us`.
+    pub(crate) fn release(&mut self, graph: &Graph, closed_us: i64) {
+        for (tree, release) in graph.releases() {
+            for batch in self.batches.entry(*tree).or_default() {
+                let times = batch.column(release.column).as_primitive::<TimestampMicrosecondType>();
+                let needed =
+                    |time: Option<i64>| time.is_none_or(|t| t >= release.before_us(closed_us));
+                let needed: BooleanArray = times.iter().map(|time| Some(needed(time))).collect();
+                *batch = filter_record_batch(batch, &needed).unwrap();
+            }
         }
     }
 

@@ -210,7 +210,7 @@ fn clock_plus(expr: &Expr) -> Option<i64> {
 }
 
 /// A length of time that is the same whenever it is.
-fn length_us(expr: &Expr) -> Option<i64> {
+pub(super) fn length_us(expr: &Expr) -> Option<i64> {
     let Expr::Literal(value, _) = expr else { return None };
     match value {
         ScalarValue::IntervalMonthDayNano(Some(v))

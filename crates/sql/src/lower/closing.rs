@@ -8,6 +8,7 @@
 //! value until rows with that value are complete*, its lag: an event time waits for one microsecond more than itself,
 //! the end of a window for nothing more, the start of a window for the window's length.
 
+use super::bounded;
 use crate::catalog::{Catalog, RelationKind};
 use crate::error::{Span, SqlError};
 use crate::view::{JoinKind, ViewNode, WindowKind};
@@ -55,14 +56,14 @@ impl Closing<'_> {
                 }
                 ViewNode::Ranked { input, partition, order, function, first, last, rank, schema }
             }
-            ViewNode::Join { left, right, kind, on, nulls_equal, residual, schema } => {
+            ViewNode::Join { left, right, kind, on, nulls_equal, residual, released, schema } => {
                 let (left, right) = (boxed(left)?, boxed(right)?);
                 // Without a match until its window is closed: then none comes either.
                 let comes_only = matches!(kind, JoinKind::Inner | JoinKind::Semi);
                 if !comes_only && !self.is_within_windows(&left, &right, &on) {
                     return Err(self.refused("an outer join does not compare the windows"));
                 }
-                ViewNode::Join { left, right, kind, on, nulls_equal, residual, schema }
+                ViewNode::Join { left, right, kind, on, nulls_equal, residual, released, schema }
             }
             _ => return Err(self.refused("there are rows that are not grouped by a window")),
         })
@@ -175,9 +176,9 @@ pub(crate) fn lags(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
 }
 
 /// A row of one side is matched anew when the other side changes. So its times say something only where they are
-/// compared with times of the other side, or where that side has no time: a table.
+/// compared with times of the other side, whether they are equal or bounded, or where that side has no time: a table.
 fn joined(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
-    let ViewNode::Join { left, right, kind, on, .. } = node else { return Lags::new() };
+    let ViewNode::Join { left, right, kind, on, released, .. } = node else { return Lags::new() };
     let (mut of_left, mut of_right) = (lags(left, catalog), lags(right, catalog));
     let (before_left, before_right) = (of_left.clone(), of_right.clone());
     if !is_timeless(right, catalog) {
@@ -192,6 +193,9 @@ fn joined(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
         if both.is_some() {
             (of_left[l], of_right[r]) = (both, both);
         }
+    }
+    if let Ok(times) = released {
+        bounded::joined_lags(times, &mut of_left, &mut of_right);
     }
     if !matches!(kind, JoinKind::Semi | JoinKind::Anti | JoinKind::Mark) {
         of_left.extend(of_right);

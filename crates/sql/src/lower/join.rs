@@ -9,6 +9,7 @@ use datafusion::common::NullEquality;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan};
 use yeoul_batch::ExprRef;
 
+use super::bounded::Bounded;
 use super::expr::Scope;
 use super::{Lowered, Lowering};
 use crate::error::SqlError;
@@ -68,6 +69,12 @@ impl Lowering<'_> {
         let both = self.both(&sides)?;
         let residual = self.residual(join.filter.as_ref(), &both)?;
         let nulls_equal = join.null_equality == NullEquality::NullEqualsNull;
+        let released = if nulls_equal {
+            Err("rows without a time match each other".to_owned())
+        } else {
+            let sides = [&sides.left, &sides.right];
+            Bounded { sides, catalog: self.catalog }.times(kind, &on, join.filter.as_ref())
+        };
         let Sides { left, right, .. } = sides;
         let key = match kind {
             JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => left.key.clone(),
@@ -84,6 +91,7 @@ impl Lowering<'_> {
             on,
             nulls_equal,
             residual,
+            released,
             schema,
         };
         Ok(Lowered { node, scope: Scope::whole(&join.schema), key, windows: Vec::new() })
@@ -146,6 +154,7 @@ impl Lowering<'_> {
                 on,
                 nulls_equal: false,
                 residual: residual.clone(),
+                released: Err("NOT IN asks about all rows".to_owned()),
                 schema: Arc::clone(&schema),
             };
         let filtered =

@@ -9,6 +9,7 @@
 //! rules run that change no answer and no aggregate.
 
 mod aggregate;
+mod bounded;
 mod check;
 mod clock;
 mod closing;
@@ -87,8 +88,9 @@ pub(crate) fn view(
     }
     let append_only = root.append_only();
     let lags = closing::lags(&root, catalog);
+    let of_table = bounded::table_beneath(&root, catalog);
     let sources = sources.into_iter().collect();
-    Ok(ViewPlan { root, schema, sources, key, append_only, lags })
+    Ok(ViewPlan { root, schema, sources, key, append_only, lags, of_table })
 }
 
 /// The columns of the view: the query's, under the names that were given.

@@ -176,7 +176,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         STREAM,
         OptionType::Duration,
         "0 seconds",
-        "how far behind the watermark a row may come; later ones are stored and correct the views too, and are listed in `yeoul.late_rows`",
+        "how far behind the watermark a row may come; later ones are stored and correct the views too, but for windows that are closed and joins that are bounded in time, and are listed in `yeoul.late_rows`",
     ),
     option(
         "watermark_idle",

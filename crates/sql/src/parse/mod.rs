@@ -28,6 +28,7 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::did_you_mean;
 use crate::text::Text;
 pub(crate) use depth::DEPTH_MAX;
+pub(crate) use lookup::AS_OF_COLUMN;
 use reader::Reader;
 pub(crate) use session::KEYS as SESSION_KEYS;
 

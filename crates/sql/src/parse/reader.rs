@@ -232,9 +232,9 @@ impl<'a> Reader<'a> {
         let start = self.here();
         if let Some(at) = self.find(&["FOR", "SYSTEM_TIME"]) {
             return Err(SqlError::unsupported(
-                "only FOR SYSTEM_TIME AS OF PROCTIME() is supported",
+                "FOR SYSTEM_TIME is AS OF PROCTIME(), or AS OF a column of the rows on the left",
             )
-            .detail("a row is looked up in the table as the table is when the row comes")
+            .detail("a row meets the table as it is when the row comes, or the version of the row's time")
             .at(at));
         }
         let mut ast = self.run(Parser::parse_query)?;

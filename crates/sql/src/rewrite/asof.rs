@@ -118,7 +118,7 @@ fn nearest(condition: &sql::Expr, right: &sql::Ident) -> Result<(sql::Expr, bool
     found.ok_or_else(|| wrong("an ASOF join has one of >=, >, <=, <"))
 }
 
-fn terms_of<'e>(expr: &'e sql::Expr, terms: &mut Vec<&'e sql::Expr>) {
+pub(super) fn terms_of<'e>(expr: &'e sql::Expr, terms: &mut Vec<&'e sql::Expr>) {
     match expr {
         sql::Expr::BinaryOp { left, op: sql::BinaryOperator::And, right } => {
             terms_of(left, terms);

@@ -17,6 +17,7 @@
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
 //! | `x SIMILAR TO 'a%'` | `(x ~ '(?s)^(?:a.*)$')` |
 //! | `generate_series(t.a, t.b)` after FROM | `UNNEST` of a list |
+//! | `t JOIN q FOR SYSTEM_TIME AS OF t.ts ON …` | `t ASOF JOIN q ON … AND t.ts >= q.valid_from` |
 //! | `t ASOF JOIN q ON …` | a lateral subquery with `LIMIT 1` |
 //! | `(a, b) IN (SELECT …)`; `IN` and `EXISTS` in a select list | `EXISTS`; a scalar subquery |
 //! | `x = ANY (SELECT …)`, `x <> ALL (SELECT …)` | `x IN (SELECT …)`, `x NOT IN (SELECT …)` |
@@ -35,6 +36,7 @@ mod pattern;
 mod rows;
 mod session;
 mod similar;
+mod versions;
 mod window;
 mod within;
 
@@ -44,7 +46,7 @@ pub(crate) use rows::series_as_lists;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{self as sql, Spanned, VisitMut, VisitorMut};
 
 use crate::catalog::Catalog;
 use crate::error::{Span, SqlError};
@@ -95,6 +97,12 @@ struct Words<'a> {
 }
 
 impl Words<'_> {
+    /// Rewrites the joins behind a relation.
+    fn joins(&self, joins: &mut [sql::Join]) -> Result<(), SqlError> {
+        versions::rewrite(joins, self.catalog, self.text, self.within)?;
+        asof::rewrite(joins, self.text, self.within)
+    }
+
     fn span(&self, span: datafusion::sql::sqlparser::tokenizer::Span) -> Span {
         self.text.span(span).unwrap_or(self.within)
     }
@@ -143,9 +151,9 @@ impl VisitorMut for Words<'_> {
         rows::rewrite(factor, false);
         let joins = match factor {
             sql::TableFactor::NestedJoin { table_with_joins, .. } => {
-                asof::rewrite(&mut table_with_joins.joins, self.text, self.within)
+                self.joins(&mut table_with_joins.joins)
             }
-            _ => Ok(()),
+            _ => versions::refuse(factor).map_err(|e| e.at(self.span(factor.span()))),
         };
         match joins.and_then(|()| window::rewrite(factor, self.text, self.within)) {
             Ok(()) => ControlFlow::Continue(()),
@@ -157,7 +165,7 @@ impl VisitorMut for Words<'_> {
         within::select(select);
         self.name_calls(select);
         for from in &mut select.from {
-            if let Err(e) = asof::rewrite(&mut from.joins, self.text, self.within) {
+            if let Err(e) = self.joins(&mut from.joins) {
                 return ControlFlow::Break(Box::new(e));
             }
         }

@@ -98,6 +98,7 @@ impl Shop {
             schema: rows.schema(),
             primary_key: key,
             event_time: time,
+            of_table: None,
             lags: time.map(|time: usize| (time, 1)).into_iter().collect(),
             append_only: kind == RelationKind::Stream,
         };

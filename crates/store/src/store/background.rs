@@ -1,5 +1,5 @@
 //! The threads that keep house: one for checkpoints, one for merges of parts, one for merges of large
-//! memory batches.
+//! memory batches, which also drops released rows from them.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -111,7 +111,7 @@ fn merge(shared: &Shared) {
 fn tier(shared: &Shared) {
     while shared.signal.wait(|wishes| std::mem::take(&mut wishes.tier)) {
         loop {
-            match shared.merge_large() {
+            match shared.thin().and_then(|()| shared.merge_large()) {
                 Ok(true) if !shared.signal.stopping() => {}
                 Ok(_) => break,
                 Err(error) => {

@@ -135,8 +135,7 @@ impl Shared {
             if frozen.tree(id).is_none() {
                 continue;
             }
-            let mut shown = TreeSnapshot::clone(tree);
-            shown.parts = durable.parts.get(&id).cloned().unwrap_or_default();
+            let mut shown = tree.with_parts(durable.parts.get(&id));
             shown.memory.retain(|batch| batch.commits().1 > frozen.commit);
             shown.expired_rows = expired.get(&id).copied().flatten();
             *tree = Arc::new(shown);
@@ -184,7 +183,7 @@ impl Shared {
         let keys = keys_of(&order, &batches)?;
         let (mut parts, mut dropped) = (Vec::new(), 0);
         for (partition, rows) in partitions {
-            if expired(spec, partition, newest) {
+            if expired(tree, partition, newest) {
                 dropped += rows.len() as u64;
                 continue;
             }
@@ -289,7 +288,7 @@ fn next_parts(
         let mut parts = durable.parts.get(&id).cloned().unwrap_or_default();
         parts.extend(new);
         let newest = newest_partition(parts.iter().map(|part| part.meta().partition));
-        let old = parts.extract_if(.., |part| expired(&tree.spec, part.meta().partition, newest));
+        let old = parts.extract_if(.., |part| expired(tree, part.meta().partition, newest));
         let rows: u64 = old.map(|part| part.meta().rows).sum();
         if let Some(Some(count)) = dropped.get_mut(&id) {
             *count += rows;
@@ -324,9 +323,13 @@ fn newest_partition(partitions: impl Iterator<Item = i64>) -> i64 {
     partitions.max().unwrap_or(i64::MIN)
 }
 
-/// Whether a partition ended longer before the newest one began than the tree retains. Rows without
-/// a time stay.
-fn expired(spec: &TreeSpec, partition: i64, newest: i64) -> bool {
+/// Whether a partition is released, or ended longer before the newest one began than the tree retains. Rows
+/// without a time stay.
+fn expired(tree: &TreeSnapshot, partition: i64, newest: i64) -> bool {
+    if tree.is_released(partition) {
+        return true;
+    }
+    let spec = &tree.spec;
     let (Some(by), Some(retention_us)) = (spec.partition, spec.retention_us) else { return false };
     if partition == i64::MIN {
         return false;

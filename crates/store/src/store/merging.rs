@@ -49,9 +49,10 @@ impl Plan {
 }
 
 /// The cheapest merge that a tree's parts call for.
-fn plan(spec: &Arc<TreeSpec>, parts: &[Arc<Part>], tiering: &Tiering) -> Option<Plan> {
+fn plan(tree: &TreeSnapshot, parts: &[Arc<Part>], tiering: &Tiering) -> Option<Plan> {
+    let spec = &tree.spec;
     let mut partitions: BTreeMap<i64, Vec<&Arc<Part>>> = BTreeMap::new();
-    for part in parts {
+    for part in parts.iter().filter(|part| !tree.is_released(part.meta().partition)) {
         partitions.entry(part.meta().partition).or_default().push(part);
     }
     let plans = partitions.into_iter().filter_map(|(partition, parts)| {
@@ -93,7 +94,7 @@ impl Shared {
                 width_max: PART_WIDTH_MAX,
                 total_max: self.part_bytes_max(kind),
             };
-            plan(&tree.spec, durable.parts.get(&tree.spec.id)?, &tiering)
+            plan(tree, durable.parts.get(&tree.spec.id)?, &tiering)
         });
         plans.min_by_key(Plan::bytes)
     }
@@ -173,9 +174,7 @@ impl Shared {
         let writer = self.writer.lock();
         let mut next = Snapshot::clone(&self.current.load());
         let Ok(at) = next.position(id) else { return };
-        let mut tree = TreeSnapshot::clone(&next.trees[at]);
-        tree.parts = durable.parts.get(&id).cloned().unwrap_or_default();
-        next.trees[at] = Arc::new(tree);
+        next.trees[at] = Arc::new(next.trees[at].with_parts(durable.parts.get(&id)));
         let old = self.current.swap(Arc::new(next));
         drop(writer);
         drop(old);

@@ -23,9 +23,10 @@ mod checkpoint;
 mod merging;
 mod open;
 mod publish;
+mod release;
 mod stats;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -160,6 +161,8 @@ struct Writer {
     /// Trees that are filled from the past while new rows arrive: nothing of them covers a
     /// prefix of history.
     building: HashSet<TreeId>,
+    /// Trees with released rows that may still be in memory.
+    released: BTreeSet<TreeId>,
     started: bool,
 }
 
@@ -263,6 +266,14 @@ impl Store {
     /// them.
     pub fn drop_tree(&self, id: TreeId) -> Result<(), StoreError> {
         self.shared.drop_tree(id)
+    }
+
+    /// Releases the rows of a tree whose partition ends by `before_us`: nobody reads them any more, and nobody may
+    /// depend on whether they are still there. Files of such rows alone go from the snapshot at once and from the
+    /// disk with the next checkpoint; rows in memory go in the background. Not stored: say it again after a
+    /// restart.
+    pub fn release(&self, id: TreeId, before_us: i64) -> Result<(), StoreError> {
+        self.shared.release(id, before_us)
     }
 
     /// Says that a tree is being filled with rows of the past while new ones arrive. Until it is

@@ -137,16 +137,21 @@ impl Shared {
             let sizes: Vec<u64> = live.iter().map(|b| b.rows().num_rows() as u64).collect();
             let Some(run) = tiering(tree.spec.rule.kind()).plan(&sizes) else { continue };
             let merged = Arc::new(merge_batches(&tree.spec, &live[run.clone()])?);
-            self.replace_batches(tree.spec.id, &live[run], merged);
+            self.replace_batches(tree.spec.id, &live[run], Some(merged));
             self.counters.tier_merge();
             return Ok(true);
         }
         Ok(false)
     }
 
-    /// Puts `merged` in the place of exactly the batches it was made from, unless they were frozen
+    /// Puts `merged`, or nothing, in the place of exactly the batches it was made from, unless they were frozen
     /// or replaced meanwhile.
-    fn replace_batches(&self, id: TreeId, from: &[Arc<MemoryBatch>], merged: Arc<MemoryBatch>) {
+    pub(super) fn replace_batches(
+        &self,
+        id: TreeId,
+        from: &[Arc<MemoryBatch>],
+        merged: Option<Arc<MemoryBatch>>,
+    ) {
         let mut writer = self.writer.lock();
         let mut next = Snapshot::clone(&self.current.load());
         let Ok(at) = next.position(id) else { return };
@@ -156,7 +161,7 @@ impl Shared {
             |window: &[Arc<MemoryBatch>]| window.iter().zip(from).all(|(a, b)| Arc::ptr_eq(a, b));
         let Some(start) = tree.memory[frozen..].windows(from.len()).position(same) else { return };
         let run = frozen + start..frozen + start + from.len();
-        tree.memory.splice(run, [merged]);
+        tree.memory.splice(run, merged);
         next.trees[at] = Arc::new(tree);
         writer.live_bytes = live_bytes(&next, writer.frozen_through);
         self.current.store(Arc::new(next));
@@ -223,12 +228,12 @@ impl Shared {
     }
 }
 
-fn unknown(id: TreeId) -> StoreError {
+pub(super) fn unknown(id: TreeId) -> StoreError {
     StoreError::Definition(format!("tree {id} does not exist"))
 }
 
 /// How many of a tree's batches are frozen: they stand first.
-fn frozen_batches(tree: &TreeSnapshot, frozen_through: CommitId) -> usize {
+pub(super) fn frozen_batches(tree: &TreeSnapshot, frozen_through: CommitId) -> usize {
     tree.memory.partition_point(|batch| batch.commits().1 <= frozen_through)
 }
 

@@ -50,7 +50,7 @@ pub(crate) use memory::{merge_batches, tiering};
 pub(crate) use merge::{Cover, Merge};
 pub(crate) use order::{KeyOrder, KeyRanges};
 pub(crate) use part::PARTS_DIR;
-pub(crate) use partition::rows_by_partition;
+pub(crate) use partition::{partitions_of, rows_by_partition};
 pub(crate) use policy::Tiering;
 pub(crate) use source::{CHUNK_ROWS, SortedRows, Source, keys_of};
 pub(crate) use write::{PartLabel, PartWriter};

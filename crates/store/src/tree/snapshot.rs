@@ -7,6 +7,7 @@ use yeoul_batch::{CommitId, TreeId};
 
 use super::memory::MemoryBatch;
 use super::part::Part;
+use super::partition::NULL_PARTITION;
 use crate::TreeSpec;
 use crate::store::Meta;
 
@@ -17,11 +18,25 @@ pub struct TreeSnapshot {
     pub(crate) memory: Vec<Arc<MemoryBatch>>,
     pub(crate) parts: Vec<Arc<Part>>,
     pub(crate) expired_rows: Option<u64>,
+    /// Rows of partitions before this one are released.
+    pub(crate) released: i64,
 }
 
 impl TreeSnapshot {
     pub(crate) fn new(spec: Arc<TreeSpec>, parts: Vec<Arc<Part>>) -> Self {
-        Self { spec, memory: Vec::new(), parts, expired_rows: Some(0) }
+        Self { spec, memory: Vec::new(), parts, expired_rows: Some(0), released: i64::MIN }
+    }
+
+    /// Whether nobody needs the rows of a partition. Rows without a time stay.
+    pub(crate) fn is_released(&self, partition: i64) -> bool {
+        partition < self.released && partition != NULL_PARTITION
+    }
+
+    /// The same tree with those of `parts` that are not released.
+    pub(crate) fn with_parts(&self, parts: Option<&Vec<Arc<Part>>>) -> Self {
+        let needed = |part: &&Arc<Part>| !self.is_released(part.meta().partition);
+        let parts = parts.into_iter().flatten().filter(needed).cloned().collect();
+        Self { parts, ..self.clone() }
     }
 
     /// Its definition.

@@ -162,6 +162,74 @@ fn old_partitions_go_and_pinned_ones_stay_readable() {
     assert_eq!(files(&media), 12);
 }
 
+/// Two rows of a day: one with a time, one without.
+fn of_day(day: i64) -> RecordBatch {
+    let times = TimestampMicrosecondArray::from(vec![Some(day * DAY_US + 5), None]);
+    RecordBatch::try_new(
+        spec(0, TreeId(1)).schema,
+        vec![
+            Arc::new(Int64Array::from(vec![day, day])),
+            Arc::new(times.with_timezone("UTC")),
+            Arc::new(StringViewArray::from(vec!["x", "y"])),
+        ],
+    )
+    .expect("columns")
+}
+
+fn publish_day(store: &Store, day: i64) {
+    let commit = store.snapshot().commit().next();
+    let record = yeoul_store::LogRecord { commit, at_us: 0, sections: Vec::new() };
+    store.append_log(&record).expect("logs");
+    let meta = Arc::new(Kinds([(1, 0)].into()));
+    let batches = vec![(TreeId(1), of_day(day))];
+    store.publish(Publication { commit, batches, meta }).expect("publishes");
+}
+
+#[test]
+fn released_rows_go_from_parts_and_memory_and_do_not_come_back() {
+    let media = TrialMedia::new(5);
+    let (store, _) = Store::open(Arc::new(media.clone()), small()).expect("opens");
+    store.create_tree(spec(0, TreeId(1))).expect("creates");
+    store.start().expect("starts");
+    for day in 0..6 {
+        publish_day(&store, day);
+        if day < 4 {
+            store.checkpoint().expect("checkpoints");
+        }
+    }
+    let rows = |store: &Store| store.snapshot().trees()[0].rows();
+    let files = |media: &TrialMedia| media.list("parts/1").expect("lists").len();
+    assert_eq!(rows(&store), 12);
+    let pinned = store.snapshot();
+    let then = content(&pinned.trees()[0]);
+    store.release(TreeId(1), 2 * DAY_US - 1).expect("releases");
+    assert_eq!(rows(&store), 11, "the part of day 0 is gone at once, day 1 has not ended");
+    store.release(TreeId(1), DAY_US).expect("releases");
+    assert_eq!(rows(&store), 11, "it does not go back");
+    store.release(TreeId(1), 5 * DAY_US).expect("releases");
+    for _ in 0..600 {
+        if rows(&store) == 7 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // The row of day 5, and those without a time; day 4 was in memory.
+    let left = content(&store.snapshot().trees()[0]);
+    assert_eq!(left.len(), 7, "{left:?}");
+    publish_day(&store, 3);
+    store.checkpoint().expect("checkpoints");
+    assert_eq!(rows(&store), 8, "what comes too late is not written");
+    assert_eq!(content(&pinned.trees()[0]), then);
+    drop(pinned);
+    store.merge_parts().expect("merges");
+    assert_eq!(rows(&store), 8);
+    assert_eq!(files(&media), store.snapshot().trees()[0].parts().len());
+    drop(store);
+    let (again, _) = Store::open(Arc::new(media), read_only()).expect("opens");
+    again.attach_tree(spec(0, TreeId(1))).expect("attaches");
+    assert_eq!(rows(&again), 8, "it survives a restart");
+}
+
 #[test]
 fn a_dropped_tree_leaves_nothing_behind() {
     let media = TrialMedia::new(4);

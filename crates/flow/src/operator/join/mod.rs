@@ -15,6 +15,7 @@
 mod matched;
 mod pairs;
 mod spec;
+mod times;
 
 use std::sync::Arc;
 
@@ -23,15 +24,17 @@ use arrow::datatypes::SchemaRef;
 use yeoul_batch::Updates;
 
 pub use spec::{JoinKind, JoinSpec};
+pub use times::JoinTimes;
 
 use super::arranged::{Arrangement, Stored, apart, keys_of};
 use super::{Operator, Step};
 use crate::error::FlowError;
-use crate::graph::TreeShape;
+use crate::graph::{Release, TreeShape};
 use crate::group::Groups;
 use matched::Matches;
 use pairs::{Layout, Pairing};
 use spec::Unmatched;
+use times::timed;
 
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -47,6 +50,10 @@ struct Side {
     /// What becomes of its rows by whether they have a match.
     unmatched: Unmatched,
     append_only: bool,
+    /// How its arrangements let go of rows: the number of the tree of each, and how.
+    releases: Vec<(usize, Release)>,
+    /// The first partition of its trees that is needed, as far as is known.
+    first: Option<i64>,
 }
 
 /// A join as an operator.
@@ -56,6 +63,7 @@ pub(crate) struct Join {
     sides: [Side; 2],
     key_len: usize,
     nulls_equal: bool,
+    times: Option<JoinTimes>,
     layout: Arc<Layout>,
     schema: SchemaRef,
 }
@@ -64,8 +72,8 @@ pub(crate) struct Join {
 struct Touched {
     /// Its updates, arranged.
     new: Updates,
-    /// Its updates with a null key, which match nothing.
-    lone: Option<Updates>,
+    /// Its updates with a null key, or without a time that is in bounds, which match nothing.
+    lone: Vec<Updates>,
     /// Its rows before the step, of the keys that matter.
     old: Updates,
 }
@@ -93,10 +101,16 @@ impl Join {
             let wanted = spec.kind.pairs() || unmatched[at] != Unmatched::Gone;
             let counted = other_asks && spec.residual.is_none();
             let rows = wanted || (other_asks && !counted);
+            let rows = if rows { Some(arrange(Stored::Rows)?) } else { None };
+            let counts = if counted { Some(arrange(Stored::Keys)?) } else { None };
+            let arranged = [&rows, &counts];
+            let release = |of: &Arrangement| Some((of.tree(), spec.times?.release(at, of)?));
             Ok(Side {
                 schema: Arc::clone(inputs[at]),
-                rows: if rows { Some(arrange(Stored::Rows)?) } else { None },
-                counts: if counted { Some(arrange(Stored::Keys)?) } else { None },
+                releases: arranged.into_iter().flatten().filter_map(release).collect(),
+                first: None,
+                rows,
+                counts,
                 unmatched: unmatched[at],
                 append_only: append_only[at],
             })
@@ -113,9 +127,39 @@ impl Join {
             sides,
             key_len: keys[LEFT].len(),
             nulls_equal: spec.nulls_equal,
+            times: spec.times,
             layout: Arc::new(layout),
             schema: spec.schema(inputs),
         })
+    }
+
+    /// The updates of a side that are in time.
+    fn taken(
+        &self,
+        at: usize,
+        ports: &[Vec<Updates>],
+        step: &Step<'_>,
+    ) -> Result<Option<Updates>, FlowError> {
+        let in_time = |updates| match &self.times {
+            Some(times) => times.in_time(at, updates, step.time().closed_us),
+            None => Ok(updates),
+        };
+        Ok(Updates::concat(&ports[at])?.map(in_time).transpose()?.filter(|u| !u.is_empty()))
+    }
+
+    /// Keeps no rows in memory that were released from the trees.
+    fn forget(&mut self, closed_us: Option<i64>) {
+        let Some(closed_us) = closed_us else { return };
+        for side in &mut self.sides {
+            let first = side.releases.first().map(|(_, release)| release.first(closed_us));
+            if side.first != first {
+                side.first = first;
+                [&mut side.rows, &mut side.counts]
+                    .into_iter()
+                    .flatten()
+                    .for_each(Arrangement::forget);
+            }
+        }
     }
 
     /// Arranges a side's updates and reads what is there of their keys.
@@ -124,13 +168,19 @@ impl Join {
         let by = side.rows.as_ref().or(side.counts.as_ref()).expect("a side is arranged somehow");
         let none = Updates::inserts(RecordBatch::new_empty(Arc::clone(by.schema())));
         let Some(updates) = updates else {
-            return Ok(Touched { new: none.clone(), lone: None, old: none });
+            return Ok(Touched { new: none.clone(), lone: Vec::new(), old: none });
         };
         let arranged = by.arrange(updates)?;
         if self.nulls_equal {
-            return Ok(Touched { new: arranged, lone: None, old: none });
+            return Ok(Touched { new: arranged, lone: Vec::new(), old: none });
         }
-        let (new, lone) = apart(arranged, self.key_len)?;
+        let (mut new, keyless) = apart(arranged, self.key_len)?;
+        let mut lone = Vec::from_iter(keyless);
+        if let Some(time) = self.times.and_then(|times| by.place(times.columns[at])) {
+            let (known, timeless) = timed(new, time)?;
+            lone.extend(timeless);
+            new = known;
+        }
         Ok(Touched { new, lone, old: none })
     }
 
@@ -204,7 +254,7 @@ impl Join {
         for (rows, matched) in matches.changes(unmatched)? {
             out.push(self.alone(at, &rows, matched)?);
         }
-        if let Some(lone) = own.lone.as_ref().filter(|_| unmatched.keeps_lone()) {
+        for lone in own.lone.iter().filter(|_| unmatched.keeps_lone()) {
             out.push(self.alone(at, lone, false)?);
         }
         Ok(out)
@@ -228,12 +278,17 @@ impl Operator for Join {
         self.sides.iter().flat_map(|side| -> Vec<TreeShape> { of(side) }).collect()
     }
 
+    fn releases(&self) -> Vec<(usize, Release)> {
+        self.sides.iter().flat_map(|side| side.releases.iter().copied()).collect()
+    }
+
     fn step(
         &mut self,
         ports: Vec<Vec<Updates>>,
         step: &mut Step<'_>,
     ) -> Result<Vec<Updates>, FlowError> {
-        let [left, right] = [Updates::concat(&ports[LEFT])?, Updates::concat(&ports[RIGHT])?];
+        self.forget(step.time().closed_us);
+        let [left, right] = [self.taken(LEFT, &ports, step)?, self.taken(RIGHT, &ports, step)?];
         if left.is_none() && right.is_none() {
             return Ok(Vec::new());
         }

@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use yeoul_batch::ExprRef;
 
 use super::super::keyless;
-use super::{LEFT, RIGHT};
+use super::{JoinTimes, LEFT, RIGHT};
 use crate::error::FlowError;
 use crate::linear;
 
@@ -80,6 +80,8 @@ pub struct JoinSpec {
     pub nulls_equal: bool,
     /// A further condition of a match, over the columns of both.
     pub residual: Option<ExprRef>,
+    /// How rows are let go of.
+    pub times: Option<JoinTimes>,
     /// The name of the column of [`JoinKind::Mark`].
     pub mark: Option<String>,
 }
@@ -88,6 +90,9 @@ impl JoinSpec {
     pub(super) fn check(&self, inputs: [&SchemaRef; 2]) -> Result<(), FlowError> {
         if let Some(residual) = &self.residual {
             linear::check_condition(residual, "a condition of a join")?;
+        }
+        if let Some(times) = &self.times {
+            times.check(inputs)?;
         }
         for (left, right) in &self.on {
             if left.data_type() != right.data_type() {
