@@ -30,7 +30,7 @@ mod workers;
 pub use aggregate::{Aggregate, AggregateCall, AggregateSpec, Function, NamedExpr, Order};
 pub use error::FlowError;
 pub use graph::{
-    Graph, GraphBuilder, NodeId, Release, SourceIndex, StateReader, StateTree, StepOutput,
+    Graph, GraphBuilder, Limits, NodeId, Release, SourceIndex, StateReader, StateTree, StepOutput,
     StepTime, TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};

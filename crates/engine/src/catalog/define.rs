@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use yeoul_batch::{ADDED_KEY, ADDED_NULL, Combine, CommitId, TreeId, WAS_KEY, WAS_SEPARATOR};
-use yeoul_flow::{Graph, TreeShape};
+use yeoul_flow::{Graph, Limits, TreeShape};
 use yeoul_sql::{
     Column, ColumnHistory, CreateStream, CreateTable, CreateView, PartitionUnit, RelationKind,
     Statement,
@@ -195,7 +195,7 @@ impl Definer<'_> {
         tree: &mut dyn FnMut() -> TreeId,
     ) -> Result<Relation, EngineError> {
         let plan = self.planning.view(create, self.catalog)?;
-        let (graph, sources) = graph::build(&plan)?;
+        let (graph, sources) = graph::build(&plan, Limits::default())?;
         let graph = Arc::new(graph);
         let name = &create.name.value;
         let schema = Arc::clone(&plan.schema);

@@ -7,8 +7,8 @@ use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, ClockCondition, FlowError, Function, Graph, GraphBuilder,
-    JoinKind, JoinSpec, JoinTimes, LookupSpec, NamedExpr, NodeId, Order, OverSpec, RankFunction,
-    RankedSpec, SessionsSpec, Window,
+    JoinKind, JoinSpec, JoinTimes, Limits, LookupSpec, NamedExpr, NodeId, Order, OverSpec,
+    RankFunction, RankedSpec, SessionsSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
 
@@ -18,8 +18,8 @@ use crate::error::{EngineError, ErrorKind};
 pub(crate) type Sources = Vec<(String, Vec<usize>)>;
 
 /// The operators of `plan`, and what its sources read.
-pub(crate) fn build(plan: &ViewPlan) -> Result<(Graph, Sources), EngineError> {
-    let (builder, known) = (GraphBuilder::new(), HashMap::new());
+pub(crate) fn build(plan: &ViewPlan, limits: Limits) -> Result<(Graph, Sources), EngineError> {
+    let (builder, known) = (GraphBuilder::new().limits(limits), HashMap::new());
     let mut building = Building { builder, sources: Vec::new(), known };
     let graph = building
         .node(&plan.root)

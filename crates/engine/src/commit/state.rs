@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use hashbrown::HashMap;
 use yeoul_batch::{CommitId, TreeId, Updates};
-use yeoul_flow::{StateTree, StepTime, Workers};
+use yeoul_flow::{Limits, StateTree, StepTime, Workers};
 use yeoul_store::{Publication, Snapshot, Store};
 
 use super::checkpoint::MetaAt;
@@ -44,6 +44,8 @@ pub(crate) struct Rows {
 pub(crate) struct State {
     pub store: Arc<Store>,
     pub workers: Workers,
+    /// How much each view holds in a step.
+    pub limits: Limits,
     pub commit: CommitId,
     /// The clock that views were stepped by last. It never goes back.
     pub time_us: i64,

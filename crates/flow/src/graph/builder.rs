@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use yeoul_batch::{ColumnExpr, ExprRef};
 
-use super::compile::Compiler;
+use super::compile::{Compiler, fold_alone};
 use super::stage::{Stage, Target};
 use super::{Graph, SourceIndex, StepTime, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
@@ -62,7 +62,24 @@ pub struct GraphBuilder {
     pub(super) nodes: Vec<Node>,
     sources: Vec<SchemaRef>,
     lookups: Vec<(SourceIndex, Arc<Lookup>)>,
-    pub(super) cache_bytes_max: usize,
+    pub(super) limits: Limits,
+}
+
+/// How much a graph holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// What each tracked aggregate, each lookup and each side of a join keeps in memory.
+    pub cache_bytes_max: usize,
+    /// The rows that an operator gives in one step, except to an aggregate that alone hears them.
+    pub change_bytes_max: usize,
+    /// About how many rows an operator works with at once, where it can go by parts.
+    pub rows_at_once: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { cache_bytes_max: 64 << 20, change_bytes_max: 256 << 20, rows_at_once: 1 << 18 }
+    }
 }
 
 impl Default for GraphBuilder {
@@ -72,9 +89,6 @@ impl Default for GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// What a tracked aggregate, a lookup, or a side of a join keeps in memory unless told otherwise.
-    pub const CACHE_BYTES_MAX: usize = 64 << 20;
-
     /// An empty graph.
     #[must_use]
     pub fn new() -> Self {
@@ -82,14 +96,14 @@ impl GraphBuilder {
             nodes: Vec::new(),
             sources: Vec::new(),
             lookups: Vec::new(),
-            cache_bytes_max: Self::CACHE_BYTES_MAX,
+            limits: Limits::default(),
         }
     }
 
-    /// Limits what each tracked aggregate, each lookup and each side of a join keeps in memory.
+    /// Says how much is held, before anything is added.
     #[must_use]
-    pub fn cache_bytes_max(mut self, bytes: usize) -> Self {
-        self.cache_bytes_max = bytes;
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
         self
     }
 
@@ -159,7 +173,7 @@ impl GraphBuilder {
                 "rows that can change cannot be looked up as of the time they come".into(),
             ));
         }
-        let lookup = Arc::new(Lookup::new(spec, self.schema(node), self.cache_bytes_max)?);
+        let lookup = Arc::new(Lookup::new(spec, self.schema(node), self.limits.cache_bytes_max)?);
         let source = SourceIndex(self.sources.len());
         self.sources.push(Arc::clone(lookup.table()));
         self.lookups.push((source, Arc::clone(&lookup)));
@@ -290,27 +304,28 @@ impl GraphBuilder {
     ) -> Result<NodeId, FlowError> {
         let append_only = [self.append_only(left), self.append_only(right)];
         let sides = [self.schema(left), self.schema(right)];
-        let join = Join::new(spec, sides, append_only, self.cache_bytes_max)?;
+        let join = Join::new(spec, sides, append_only, self.limits)?;
         Ok(self.operator(&[left, right], Box::new(join)))
     }
 
     /// Ranks rows within their partitions, and keeps those of some numbers.
     pub fn ranked(&mut self, node: NodeId, spec: RankedSpec) -> Result<NodeId, FlowError> {
         let append_only = self.append_only(node);
-        let ranked = Ranked::new(spec, self.schema(node), append_only, self.cache_bytes_max)?;
+        let ranked =
+            Ranked::new(spec, self.schema(node), append_only, self.limits.cache_bytes_max)?;
         Ok(self.operator(&[node], Box::new(ranked)))
     }
 
     /// Groups rows by sessions: the columns are the keys, `window_start`, `window_end`, then the calls.
     pub fn sessions(&mut self, node: NodeId, spec: SessionsSpec) -> Result<NodeId, FlowError> {
-        let sessions = Sessions::new(spec, self.append_only(node), self.cache_bytes_max)?;
+        let sessions = Sessions::new(spec, self.append_only(node), self.limits.cache_bytes_max)?;
         Ok(self.operator(&[node], Box::new(sessions)))
     }
 
     /// Adds the columns of window functions; those of `node` come first.
     pub fn over(&mut self, node: NodeId, spec: OverSpec) -> Result<NodeId, FlowError> {
         let (input, append_only) = (self.schema(node), self.append_only(node));
-        let over = Over::new(spec, input, append_only, self.cache_bytes_max)?;
+        let over = Over::new(spec, input, append_only, self.limits.cache_bytes_max)?;
         Ok(self.operator(&[node], Box::new(over)))
     }
 
@@ -338,7 +353,7 @@ impl GraphBuilder {
             _ => TreeShape::Bag(Arc::new(Aggregate::bag(&schema)?)),
         };
         let needed = self.stateful_below(node.0);
-        let cache_bytes_max = self.cache_bytes_max;
+        let cache_bytes_max = self.limits.cache_bytes_max;
         let mut compiler = Compiler::new(&mut self);
         for index in needed {
             compiler.stage(index, top == Some(index));
@@ -346,9 +361,11 @@ impl GraphBuilder {
         if top.is_none() {
             above.clear();
             let ports = vec![compiler.ways(node.0, None)];
-            compiler.stages.push(Stage { ports, target: Target::Rows, cache_bytes_max });
+            compiler.stages.push(Stage::new(ports, Target::Rows, cache_bytes_max));
         }
-        let Compiler { stages, inner, releases, .. } = compiler;
+        let Compiler { mut stages, inner, releases, .. } = compiler;
+        fold_alone(&mut stages);
+        let limits = self.limits;
         let (sources, lookups) = (self.sources, self.lookups);
         let time = StepTime::default();
         let mut graph = Graph {
@@ -362,6 +379,7 @@ impl GraphBuilder {
             releases,
             followed,
             time,
+            limits,
         };
         graph.follow(followed);
         Ok(graph)

@@ -28,7 +28,7 @@ impl<'a> Compiler<'a> {
 
     /// Adds the stage of the aggregate or operator at `index`; `top`: its tree is the view's own.
     pub(super) fn stage(&mut self, index: usize, top: bool) {
-        let cache_bytes_max = self.builder.cache_bytes_max;
+        let cache_bytes_max = self.builder.limits.cache_bytes_max;
         let (ports, target) = match &mut self.builder.nodes[index].kind {
             Kind::Aggregate { input, aggregate } => {
                 let (input, aggregate) = (*input, Arc::clone(aggregate));
@@ -61,7 +61,7 @@ impl<'a> Compiler<'a> {
             }
             Kind::Source(_) | Kind::Values(_) | Kind::Linear { .. } | Kind::Union { .. } => return,
         };
-        self.stages.push(Stage { ports, target, cache_bytes_max });
+        self.stages.push(Stage::new(ports, target, cache_bytes_max));
         self.stage_of[index] = Some(self.stages.len() - 1);
     }
 
@@ -107,5 +107,23 @@ impl<'a> Compiler<'a> {
             ways.push(Way { leaf, operators: above.into(), panes: panes.map(Arc::new) });
         }
         ways
+    }
+}
+
+/// Notes of each operator that only one aggregate hears which one that is.
+pub(super) fn fold_alone(stages: &mut [Stage]) {
+    let mut hear = vec![Vec::new(); stages.len()];
+    for (number, stage) in stages.iter().enumerate() {
+        for way in stage.ports.iter().flatten() {
+            if let Leaf::Stage(from) = way.leaf {
+                hear[from].push(number);
+            }
+        }
+    }
+    for (from, hear) in hear.into_iter().enumerate() {
+        let [into] = hear[..] else { continue };
+        let folds =
+            matches!(stages[into].target, Target::Aggregate { .. } | Target::Closing { .. });
+        stages[from].folds_into = folds.then_some(into);
     }
 }

@@ -26,6 +26,7 @@ mod builder;
 mod cache;
 mod closing;
 mod compile;
+mod emitted;
 mod stage;
 mod time;
 mod tracked;
@@ -37,8 +38,9 @@ use arrow::compute::take_arrays;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use yeoul_batch::{Combine, KeyRange, RangeRows, Updates};
 
-pub use builder::{GraphBuilder, NodeId};
+pub use builder::{GraphBuilder, Limits, NodeId};
 pub(crate) use cache::Cache;
+pub(crate) use emitted::Emitted;
 pub use time::{Release, StepTime};
 pub(crate) use tracked::difference;
 
@@ -46,9 +48,10 @@ use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::group::compact_batch;
 use crate::linear::{self, Linear, Lookup, TableReader};
-use crate::operator::Step;
+use crate::operator::{Operator, Step};
 use crate::workers::Workers;
-use stage::{Inputs, Stage, Target};
+use emitted::Fold;
+use stage::{Inputs, Stage, Target, Way};
 
 /// Which input of a graph: sources are numbered in the order they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,6 +154,7 @@ pub struct Graph {
     releases: Vec<(StateTree, Release)>,
     followed: bool,
     time: StepTime,
+    limits: Limits,
 }
 
 impl Graph {
@@ -281,7 +285,11 @@ impl Graph {
         }
         let mut output = StepOutput::default();
         let mut changes: Vec<Vec<Updates>> = Vec::with_capacity(self.stages.len());
-        for stage in &mut self.stages {
+        let stages = self.stages.len();
+        let mut folded: Vec<Vec<RecordBatch>> = vec![Vec::new(); stages];
+        for number in 0..stages {
+            let (done, later) = self.stages.split_at_mut(number + 1);
+            let stage = &mut done[number];
             let inputs = Inputs { sources: inputs, changes: &changes, initial };
             let mut change = Vec::new();
             match &mut stage.target {
@@ -290,16 +298,22 @@ impl Graph {
                     emit_rows(&self.tree, parts, self.followed, &mut output)?;
                 }
                 Target::Operator { operator, trees } => {
-                    let ports = stage
-                        .ports
-                        .iter()
-                        .map(|ways| stage::evaluate(ways, inputs, pool))
-                        .collect::<Result<Vec<_>, _>>()?;
-                    let mut step = Step::new(pool, state, trees, &mut output.inner, self.time);
-                    change = operator.step(ports, &mut step)?;
+                    let into = stage.folds_into.map(|into| (into, &later[into - number - 1]));
+                    let fold = into
+                        .and_then(|(_, into)| Fold::new(number, stages, into, pool, self.limits));
+                    let emitted = Emitted::new(fold, self.limits);
+                    let deltas = &mut output.inner;
+                    let mut step = Step::new(pool, state, trees, deltas, emitted, self.time);
+                    operate(&mut **operator, &stage.ports, inputs, &mut step)?;
+                    let (rest, parts) = step.end();
+                    change = rest;
+                    if let Some((into, _)) = into {
+                        folded[into].extend(parts);
+                    }
                 }
                 Target::Closing { aggregate, tree, closing } => {
-                    let parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
+                    let mut parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
+                    parts.append(&mut folded[number]);
                     let read = |range: KeyRange, rows_max| {
                         let read = state.read_ranges(*tree, &[range], rows_max, false);
                         read.map_err(FlowError::State)
@@ -309,7 +323,8 @@ impl Graph {
                     change.extend(closed.answer);
                 }
                 Target::Aggregate { aggregate, tree, tracked } => {
-                    let parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
+                    let mut parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
+                    parts.append(&mut folded[number]);
                     if let Some(tracked) = tracked {
                         let old = |keys: &[ArrayRef]| {
                             state.get_many(*tree, keys).map_err(FlowError::State)
@@ -346,6 +361,20 @@ impl Graph {
             }
         }
     }
+}
+
+/// Steps an operator by what leads to it.
+fn operate(
+    operator: &mut dyn Operator,
+    ports: &[Vec<Way>],
+    inputs: Inputs<'_>,
+    step: &mut Step<'_>,
+) -> Result<(), FlowError> {
+    let ports = ports
+        .iter()
+        .map(|ways| stage::evaluate(ways, inputs, step.pool()))
+        .collect::<Result<Vec<_>, _>>()?;
+    operator.step(ports, step)?.into_iter().try_for_each(|updates| step.emit(updates))
 }
 
 /// Rows of a view that does not aggregate last: as they are, or with their multiplicity.

@@ -68,9 +68,15 @@ pub(crate) struct Stage {
     pub(crate) target: Target,
     /// How much a tracked aggregate may keep in memory.
     pub(crate) cache_bytes_max: usize,
+    /// The one stage that hears an operator, when it is an aggregate.
+    pub(crate) folds_into: Option<usize>,
 }
 
 impl Stage {
+    pub(crate) fn new(ports: Vec<Vec<Way>>, target: Target, cache_bytes_max: usize) -> Self {
+        Self { ports, target, cache_bytes_max, folds_into: None }
+    }
+
     /// Tracks the last aggregate, or no longer does.
     pub(crate) fn follow(&mut self, followed: bool) {
         if let Target::Aggregate { aggregate, tree: StateTree::VIEW, tracked } = &mut self.target {

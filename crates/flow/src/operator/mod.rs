@@ -36,7 +36,7 @@ pub(crate) use sessions::Sessions;
 pub use sessions::SessionsSpec;
 
 use crate::error::FlowError;
-use crate::graph::{Release, StateReader, StateTree, StepTime, TreeShape};
+use crate::graph::{Emitted, Release, StateReader, StateTree, StepTime, TreeShape};
 use crate::workers::Workers;
 
 /// An operator of a graph.
@@ -61,7 +61,7 @@ pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
         false
     }
 
-    /// Takes the updates of each input; gives the change of the answer.
+    /// Takes the updates of each input; gives the change of the answer, or what of it was not emitted.
     fn step(
         &mut self,
         ports: Vec<Vec<Updates>>,
@@ -94,6 +94,7 @@ pub(crate) struct Step<'a> {
     state: &'a dyn StateReader,
     trees: &'a [StateTree],
     deltas: &'a mut Vec<(StateTree, RecordBatch)>,
+    emitted: Emitted<'a>,
     time: StepTime,
 }
 
@@ -103,9 +104,20 @@ impl<'a> Step<'a> {
         state: &'a dyn StateReader,
         trees: &'a [StateTree],
         deltas: &'a mut Vec<(StateTree, RecordBatch)>,
+        emitted: Emitted<'a>,
         time: StepTime,
     ) -> Self {
-        Self { pool, state, trees, deltas, time }
+        Self { pool, state, trees, deltas, emitted, time }
+    }
+
+    /// Tells a part of the change, when all of it may be too much to hold.
+    pub(crate) fn emit(&mut self, updates: Updates) -> Result<(), FlowError> {
+        self.emitted.emit(updates)
+    }
+
+    /// What was told: rows, and states of what was folded.
+    pub(crate) fn end(self) -> (Vec<Updates>, Vec<RecordBatch>) {
+        self.emitted.end()
     }
 
     /// What the step knows of time.

@@ -9,7 +9,9 @@ use arrow::array::{
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use yeoul_batch::{Expr, ExprError, ExprRef, Updates};
-use yeoul_flow::{GraphBuilder, JoinKind, JoinSpec, JoinTimes, SourceIndex, StepTime, Workers};
+use yeoul_flow::{
+    GraphBuilder, JoinKind, JoinSpec, JoinTimes, Limits, SourceIndex, StepTime, Workers,
+};
 
 use crate::cells::{self, Cell, Row};
 use crate::joins::{KINDS, nested_loops};
@@ -174,7 +176,9 @@ fn check(seed: u64) {
         append_only: random.one_in(2),
     });
     let cache = *random.pick(&[0, 3_000, 1 << 26]);
-    let mut builder = GraphBuilder::new().cache_bytes_max(cache);
+    let rows_at_once = *random.pick(&[1, 40, 1 << 18]);
+    let limits = Limits { cache_bytes_max: cache, rows_at_once, ..Limits::default() };
+    let mut builder = GraphBuilder::new().limits(limits);
     let nodes = [0, 1].map(|at| builder.source(random::schema(), sides[at].append_only));
     let node = builder.join(nodes[0], nodes[1], case.spec()).unwrap();
     let mut graph = builder.output(node, true).unwrap();

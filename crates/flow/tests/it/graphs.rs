@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use yeoul_batch::{ColumnExpr, Combine, Expr, ExprError, ExprRef, Updates};
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, Function, GraphBuilder, NamedExpr, NodeId, SourceIndex,
+    AggregateCall, AggregateSpec, Function, GraphBuilder, Limits, NamedExpr, NodeId, SourceIndex,
     TreeShape, Window, WindowKind, Workers,
 };
 
@@ -52,7 +52,8 @@ fn named(schema: &SchemaRef, index: usize, name: &str) -> NamedExpr {
 
 impl Query {
     fn new(random: &mut Random, append_only: bool, cache_bytes: usize) -> Self {
-        let mut builder = GraphBuilder::new().cache_bytes_max(cache_bytes);
+        let mut builder = GraphBuilder::new()
+            .limits(Limits { cache_bytes_max: cache_bytes, ..Limits::default() });
         let node = builder.source(random::schema(), append_only);
         let mut query = Self { builder, node, twin: Box::new(|rows| rows) };
         if random.one_in(3) {

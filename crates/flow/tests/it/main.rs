@@ -14,6 +14,7 @@ mod joins;
 mod laws;
 #[cfg(test)]
 mod overs;
+mod popular;
 #[cfg(test)]
 mod random;
 #[cfg(test)]

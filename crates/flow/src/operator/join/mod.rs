@@ -10,7 +10,12 @@
 //! row has a match at all. Without a residual that is one count per key, kept in a tree of its own; with
 //! one it is counted from the rows of the other side.
 //!
+//! Keys do not concern each other, so a step goes by slices of keys: as many at once as have few enough rows,
+//! going by those before, and pairs are told as they are made.
+//!
 //! What must hold: no row is read of keys that the step does not touch.
+//!
+//! Limits: the updates, and of the other rows those of a slice's keys.
 
 mod matched;
 mod pairs;
@@ -26,15 +31,18 @@ use yeoul_batch::Updates;
 pub use spec::{JoinKind, JoinSpec};
 pub use times::JoinTimes;
 
-use super::arranged::{Arrangement, Stored, apart, keys_of};
+use super::arranged::{Arrangement, Stored, apart, chosen, keys_of};
 use super::{Operator, Step};
 use crate::error::FlowError;
-use crate::graph::{Release, TreeShape};
+use crate::graph::{Limits, Release, TreeShape};
 use crate::group::Groups;
 use matched::Matches;
 use pairs::{Layout, Pairing};
 use spec::Unmatched;
 use times::timed;
+
+/// The first slice has so many times fewer keys than it may have rows.
+const FIRST_SLICE: usize = 128;
 
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -66,6 +74,10 @@ pub(crate) struct Join {
     times: Option<JoinTimes>,
     layout: Arc<Layout>,
     schema: SchemaRef,
+    /// About how many rows may be read for a slice of keys.
+    slice_rows: usize,
+    /// How many keys the next slice has.
+    slice_keys: usize,
 }
 
 /// What a step knows of one side.
@@ -84,9 +96,10 @@ impl Join {
         spec: JoinSpec,
         inputs: [&SchemaRef; 2],
         append_only: [bool; 2],
-        cache_bytes_max: usize,
+        limits: Limits,
     ) -> Result<Self, FlowError> {
         spec.check(inputs)?;
+        let slice_rows = 2 * limits.rows_at_once;
         let unmatched = spec.kind.unmatched();
         let keys = spec.keys();
         let mut tree = 0;
@@ -95,7 +108,7 @@ impl Join {
                 tree += 1;
                 let only = append_only[at];
                 let (keys, input) = (&keys[at], inputs[at]);
-                Arrangement::new(tree - 1, keys, input, stored, only, cache_bytes_max)
+                Arrangement::new(tree - 1, keys, input, stored, only, limits.cache_bytes_max)
             };
             let other_asks = unmatched[1 - at] != Unmatched::Gone;
             let wanted = spec.kind.pairs() || unmatched[at] != Unmatched::Gone;
@@ -121,6 +134,7 @@ impl Join {
             places: [places(&sides[LEFT]), places(&sides[RIGHT])],
             schema: spec.both(inputs),
             residual: spec.residual.clone(),
+            pairs_max: (limits.rows_at_once / 8).max(1),
         };
         Ok(Self {
             kind: spec.kind,
@@ -130,6 +144,8 @@ impl Join {
             times: spec.times,
             layout: Arc::new(layout),
             schema: spec.schema(inputs),
+            slice_rows,
+            slice_keys: (slice_rows / FIRST_SLICE).max(1),
         })
     }
 
@@ -203,13 +219,77 @@ impl Join {
     }
 
     /// Rows of both sides that match.
-    fn pairs(&self, touched: &[Touched; 2], step: &Step<'_>) -> Result<Vec<Updates>, FlowError> {
+    fn pairs(&self, touched: &[Touched; 2], step: &mut Step<'_>) -> Result<(), FlowError> {
         let [left, right] = touched;
         let now = concat(&[right.new.clone(), right.old.clone()])?;
-        let pairing = |left, right| Pairing::new(&self.layout, left, right, self.key_len);
-        let mut out = pairing(&left.new, &now)?.joined(step.pool())?;
-        out.extend(pairing(&left.old, &right.new)?.joined(step.pool())?);
-        Ok(out)
+        let pool = step.pool();
+        for (left, right) in [(&left.new, &now), (&left.old, &right.new)] {
+            let pairing = Pairing::new(&self.layout, left, right, self.key_len)?;
+            pairing.joined(pool, |updates| step.emit(updates))?;
+        }
+        Ok(())
+    }
+
+    /// The answer for the updates, slice by slice.
+    fn answer(&mut self, touched: &[Touched; 2], step: &mut Step<'_>) -> Result<(), FlowError> {
+        let rows: usize = touched.iter().map(|touched| touched.new.len()).sum();
+        if rows <= self.slice_keys {
+            return self.slice(touched.each_ref().map(|touched| touched.new.clone()), step);
+        }
+        let groups = groups_of(touched.each_ref().map(|touched| &touched.new), self.key_len)?;
+        let (left, right) = groups.ids().split_at(touched[LEFT].new.len());
+        let mut from = 0;
+        while from < groups.count() {
+            let to = from.saturating_add(self.slice_keys).min(groups.count());
+            let part = |at: usize, ids: &[u32]| {
+                let within = |&id: &u32| (from..to).contains(&(id as usize));
+                let mask: BooleanArray = ids.iter().map(|id| Some(within(id))).collect();
+                chosen(&touched[at].new, &mask)
+            };
+            let slice = if to - from == groups.count() {
+                touched.each_ref().map(|touched| touched.new.clone())
+            } else {
+                [part(LEFT, left)?, part(RIGHT, right)?]
+            };
+            self.slice(slice, step)?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Chooses how many keys the next slice has, by what this one had.
+    fn learn(&mut self, touched: &[Touched; 2]) {
+        let read: usize = touched.iter().map(|touched| touched.old.len()).sum();
+        let came: usize = touched.iter().map(|touched| touched.new.len()).sum();
+        if read > self.slice_rows {
+            self.slice_keys =
+                (came.min(self.slice_keys) / read.div_ceil(self.slice_rows.max(1))).max(1);
+        } else if read < self.slice_rows / 8 && came >= self.slice_keys / 2 {
+            // Few keys say little of many.
+            self.slice_keys = (self.slice_keys * 4).min(self.slice_rows);
+        }
+    }
+
+    /// The answer for updates of some keys.
+    fn slice(&mut self, new: [Updates; 2], step: &mut Step<'_>) -> Result<(), FlowError> {
+        let mut touched = new.map(|new| {
+            let old = Updates::inserts(RecordBatch::new_empty(new.rows().schema()));
+            Touched { new, lone: Vec::new(), old }
+        });
+        for arrangement in self.sides.iter_mut().flat_map(|s| [&mut s.rows, &mut s.counts]) {
+            arrangement.iter_mut().for_each(Arrangement::begin);
+        }
+        self.read(&mut touched, step)?;
+        if self.kind.pairs() {
+            self.pairs(&touched, step)?;
+        }
+        for at in [LEFT, RIGHT] {
+            if self.sides[at].unmatched != Unmatched::Gone {
+                self.presence(at, &touched, step)?;
+            }
+        }
+        self.learn(&touched);
+        Ok(())
     }
 
     /// The answer for rows of one side alone: with nulls for the other side, or as they are.
@@ -239,8 +319,8 @@ impl Join {
         &mut self,
         at: usize,
         touched: &[Touched; 2],
-        step: &Step<'_>,
-    ) -> Result<Vec<Updates>, FlowError> {
+        step: &mut Step<'_>,
+    ) -> Result<(), FlowError> {
         let (own, other) = (&touched[at], &touched[1 - at]);
         let unmatched = self.sides[at].unmatched;
         let matches = if let Some(counts) = &mut self.sides[1 - at].counts {
@@ -250,14 +330,10 @@ impl Join {
             let (rows, others) = ([&own.new, &own.old], [&other.old, &other.new]);
             Matches::by_residual(&self.layout, at, rows, others, self.key_len, step.pool())?
         };
-        let mut out = Vec::new();
         for (rows, matched) in matches.changes(unmatched)? {
-            out.push(self.alone(at, &rows, matched)?);
+            step.emit(self.alone(at, &rows, matched)?)?;
         }
-        for lone in own.lone.iter().filter(|_| unmatched.keeps_lone()) {
-            out.push(self.alone(at, lone, false)?);
-        }
-        Ok(out)
+        Ok(())
     }
 }
 
@@ -292,16 +368,13 @@ impl Operator for Join {
         if left.is_none() && right.is_none() {
             return Ok(Vec::new());
         }
-        for arrangement in self.sides.iter_mut().flat_map(|s| [&mut s.rows, &mut s.counts]) {
-            arrangement.iter_mut().for_each(Arrangement::begin);
-        }
-        let mut touched =
-            [self.arrange(LEFT, left.as_ref())?, self.arrange(RIGHT, right.as_ref())?];
-        self.read(&mut touched, step)?;
-        let mut out = if self.kind.pairs() { self.pairs(&touched, step)? } else { Vec::new() };
+        let touched = [self.arrange(LEFT, left.as_ref())?, self.arrange(RIGHT, right.as_ref())?];
+        self.answer(&touched, step)?;
         for at in [LEFT, RIGHT] {
-            if self.sides[at].unmatched != Unmatched::Gone {
-                out.extend(self.presence(at, &touched, step)?);
+            for lone in &touched[at].lone {
+                if self.sides[at].unmatched.keeps_lone() {
+                    step.emit(self.alone(at, lone, false)?)?;
+                }
             }
         }
         for (side, touched) in self.sides.iter_mut().zip(&touched) {
@@ -312,21 +385,29 @@ impl Operator for Join {
                 arrangement.write(&touched.new.with_rows(rows), step)?;
             }
         }
-        out.retain(|updates| !updates.is_empty());
-        Ok(out)
+        Ok(Vec::new())
     }
 }
 
 /// Each key of the updates of both sides once.
 fn both_keys(touched: &[Touched; 2], key_len: usize) -> Result<Vec<ArrayRef>, FlowError> {
-    let [left, right] = touched.each_ref().map(|t| &t.new.rows().columns()[..key_len]);
-    let keys = left
-        .iter()
-        .zip(right)
+    let new = touched.each_ref().map(|touched| &touched.new);
+    let keys = keys_together(new, key_len)?;
+    Ok(Groups::of(&keys, new.iter().map(|new| new.len()).sum())?.take(&keys)?)
+}
+
+/// The keys of the updates of both sides, numbered.
+fn groups_of(new: [&Updates; 2], key_len: usize) -> Result<Groups, FlowError> {
+    let keys = keys_together(new, key_len)?;
+    Ok(Groups::of(&keys, new.iter().map(|new| new.len()).sum())?)
+}
+
+fn keys_together(new: [&Updates; 2], key_len: usize) -> Result<Vec<ArrayRef>, FlowError> {
+    let [left, right] = new.map(|new| &new.rows().columns()[..key_len]);
+    let both = left.iter().zip(right);
+    Ok(both
         .map(|(left, right)| arrow::compute::concat(&[left, right]))
-        .collect::<Result<Vec<_>, _>>()?;
-    let rows = touched.iter().map(|t| t.new.len()).sum();
-    Ok(Groups::of(&keys, rows)?.take(&keys)?)
+        .collect::<Result<_, _>>()?)
 }
 
 /// All of several updates of one schema.

@@ -1,4 +1,6 @@
 //! Rows of two sides with equal keys.
+//!
+//! Limits: pairs are made a few [`Layout::pairs_max`] at a time, whatever the number of all of them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use crate::group::{ByGroup, Groups};
 use crate::linear::truth;
 use crate::workers::Workers;
 
-/// About how many pairs are made at once.
-const PAIRS_MAX: usize = 32_768;
+/// How many times each worker makes as many pairs as it may before they are handed on.
+const TURNS: usize = 4;
 
 /// How a pair is made of stored rows of both sides.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(super) struct Layout {
     pub(super) schema: SchemaRef,
     /// What else must be true of a pair.
     pub(super) residual: Option<ExprRef>,
+    /// How many pairs a worker makes at once, at most.
+    pub(super) pairs_max: usize,
 }
 
 /// Positions on both sides.
@@ -35,6 +39,13 @@ pub(super) struct Layout {
 pub(super) struct Pairs {
     pub(super) left: Vec<u32>,
     pub(super) right: Vec<u32>,
+}
+
+/// Some rows of the left side, and of the rows of the right side that match each, some.
+#[derive(Debug, Clone)]
+struct Span {
+    rows: Range<usize>,
+    matching: Range<usize>,
 }
 
 /// Rows of a left and a right side, by key.
@@ -72,79 +83,100 @@ impl Pairing {
         })
     }
 
-    /// All pairs as rows of both sides' columns.
-    pub(super) fn joined(&self, pool: &Workers) -> Result<Vec<Updates>, FlowError> {
-        let pairing = self.clone();
-        let work = move |range: Range<usize>| {
-            let pairs = pairing.pairs(range);
-            let (rows, kept) = pairing.rows(&pairs)?;
-            let diffs = pairing.diffs(&pairs);
-            let updates = match diffs {
-                None => Updates::inserts(rows),
-                Some(diffs) => Updates::new(rows, diffs),
+    /// All pairs as rows of both sides' columns, a few at a time.
+    pub(super) fn joined(
+        &self,
+        pool: &Workers,
+        mut emit: impl FnMut(Updates) -> Result<(), FlowError>,
+    ) -> Result<(), FlowError> {
+        let spans = self.spans();
+        for spans in spans.chunks(TURNS * pool.count()) {
+            let pairing = self.clone();
+            let work = move |span: Span| {
+                let pairs = pairing.pairs(&span);
+                let (rows, kept) = pairing.rows(&pairs)?;
+                let diffs = pairing.diffs(&pairs);
+                let updates = match diffs {
+                    None => Updates::inserts(rows),
+                    Some(diffs) => Updates::new(rows, diffs),
+                };
+                match kept {
+                    None => Ok(updates),
+                    Some(kept) => chosen(&updates, &kept),
+                }
             };
-            match kept {
-                None => Ok(updates),
-                Some(kept) => chosen(&updates, &kept),
+            for updates in pool.map(spans.to_vec(), work) {
+                emit(updates?)?;
             }
-        };
-        pool.map(self.ranges(), work).into_iter().collect()
+        }
+        Ok(())
     }
 
     /// How many rows of the other side, by their diffs, match each row of side `at`.
     pub(super) fn counts(&self, at: usize, pool: &Workers) -> Result<Vec<i64>, FlowError> {
-        let pairing = self.clone();
-        let work = move |range: Range<usize>| -> Result<Vec<(u32, i64)>, FlowError> {
-            let pairs = pairing.pairs(range);
-            let kept = pairing.rows(&pairs)?.1;
-            let (own, others, updates) = if at == LEFT {
-                (&pairs.left, &pairs.right, &pairing.right)
-            } else {
-                (&pairs.right, &pairs.left, &pairing.left)
-            };
-            let diff = |row: u32| updates.diffs().map_or(1, |diffs| diffs.value(row as usize));
-            let found = own.iter().zip(others).enumerate();
-            let found = found.filter(|(pair, _)| kept.as_ref().is_none_or(|k| k.value(*pair)));
-            Ok(found.map(|(_, (&row, &other))| (row, diff(other))).collect())
-        };
         let mut counts = vec![0; [&self.left, &self.right][at].len()];
-        for found in pool.map(self.ranges(), work) {
-            found?.into_iter().for_each(|(row, diff)| counts[row as usize] += diff);
+        for spans in self.spans().chunks(TURNS * pool.count()) {
+            let pairing = self.clone();
+            let work = move |span: Span| -> Result<Vec<(u32, i64)>, FlowError> {
+                let pairs = pairing.pairs(&span);
+                let kept = pairing.rows(&pairs)?.1;
+                let (own, others, updates) = if at == LEFT {
+                    (&pairs.left, &pairs.right, &pairing.right)
+                } else {
+                    (&pairs.right, &pairs.left, &pairing.left)
+                };
+                let diff = |row: u32| updates.diffs().map_or(1, |diffs| diffs.value(row as usize));
+                let found = own.iter().zip(others).enumerate();
+                let found = found.filter(|(pair, _)| kept.as_ref().is_none_or(|k| k.value(*pair)));
+                Ok(found.map(|(_, (&row, &other))| (row, diff(other))).collect())
+            };
+            for found in pool.map(spans.to_vec(), work) {
+                found?.into_iter().for_each(|(row, diff)| counts[row as usize] += diff);
+            }
         }
         Ok(counts)
     }
 
-    /// Ranges of rows of the left side that have a bounded number of pairs, but for a row that has more.
-    fn ranges(&self) -> Vec<Range<usize>> {
-        let mut ranges = Vec::new();
+    /// All pairs, in spans of at most as many as may be made at once.
+    fn spans(&self) -> Vec<Span> {
+        let most = self.layout.pairs_max;
+        let mut spans = Vec::new();
         let (mut start, mut pairs) = (0, 0);
         for (row, &id) in self.ids.iter().enumerate() {
             let more = self.by_key.get(id).len();
-            if pairs > 0 && pairs + more > PAIRS_MAX {
-                ranges.push(start..row);
+            if pairs > 0 && pairs + more > most {
+                spans.push(Span { rows: start..row, matching: 0..most });
                 (start, pairs) = (row, 0);
             }
-            pairs += more;
+            if more > most {
+                let parts = (0..more).step_by(most);
+                let part = |from| Span { rows: row..row + 1, matching: from..from + most };
+                spans.extend(parts.map(part));
+                start = row + 1;
+            } else {
+                pairs += more;
+            }
         }
         if pairs > 0 {
-            ranges.push(start..self.ids.len());
+            spans.push(Span { rows: start..self.ids.len(), matching: 0..most });
         }
-        ranges
+        spans
     }
 
-    fn pairs(&self, range: Range<usize>) -> Pairs {
+    fn pairs(&self, Span { rows, matching }: &Span) -> Pairs {
         let mut pairs = Pairs::default();
-        for (row, &id) in (0u32..).zip(self.ids.iter()).skip(range.start).take(range.len()) {
-            let matching = self.by_key.get(id);
-            pairs.left.extend(std::iter::repeat_n(row, matching.len()));
-            pairs.right.extend_from_slice(matching);
+        for (row, &id) in (0u32..).zip(self.ids.iter()).skip(rows.start).take(rows.len()) {
+            let of_key = self.by_key.get(id);
+            let some = &of_key[matching.start.min(of_key.len())..matching.end.min(of_key.len())];
+            pairs.left.extend(std::iter::repeat_n(row, some.len()));
+            pairs.right.extend_from_slice(some);
         }
         pairs
     }
 
     /// The columns of both sides, and of which pairs the residual is true.
     fn rows(&self, pairs: &Pairs) -> Result<(RecordBatch, Option<BooleanArray>), FlowError> {
-        let Layout { places, schema, residual } = &*self.layout;
+        let Layout { places, schema, residual, .. } = &*self.layout;
         let mut columns = Vec::with_capacity(schema.fields().len());
         let sides = [(&self.left, &pairs.left), (&self.right, &pairs.right)];
         for ((side, rows), places) in sides.into_iter().zip(places) {
