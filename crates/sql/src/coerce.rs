@@ -21,7 +21,7 @@ use datafusion::logical_expr::expr::{
     ScalarFunction, Sort,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Projection, cast, lit};
 use datafusion::optimizer::Analyzer;
 
 use crate::assign::{self, assign};
@@ -91,6 +91,7 @@ pub(crate) fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
         }
         Expr::Cast(cast) => convert(cast, schema),
+        Expr::ScalarFunction(call) if call.name() == "date_part" => Ok(with_fraction(call, schema)),
         Expr::ScalarFunction(call) => Ok(rounded(call)),
         other => Ok(Transformed::no(other)),
     })
@@ -108,6 +109,34 @@ fn rounded(mut call: ScalarFunction) -> Transformed<Expr> {
         return Transformed::yes(Expr::ScalarFunction(call));
     }
     Transformed::no(Expr::ScalarFunction(call))
+}
+
+/// `extract(second FROM t)` and `extract(milliseconds FROM t)` with the fraction, which DataFusion cuts off. Of
+/// intervals it does not know it at all.
+fn with_fraction(mut call: ScalarFunction, schema: &DFSchema) -> Transformed<Expr> {
+    let unit = match call.args.first() {
+        Some(Expr::Literal(unit, _)) => unit.try_as_str().flatten().map(str::to_lowercase),
+        _ => None,
+    };
+    let parts = match unit.as_deref() {
+        Some("second" | "seconds" | "sec" | "secs" | "s") => 1_000_000.0,
+        Some("millisecond" | "milliseconds" | "msec" | "msecs" | "ms") => 1_000.0,
+        Some("microsecond" | "microseconds" | "usec" | "usecs" | "us") => 1.0,
+        _ => return Transformed::no(Expr::ScalarFunction(call)),
+    };
+    let of_interval = call.args.get(1).and_then(|of| field_of(of, schema));
+    let of_interval = of_interval.is_some_and(|f| matches!(f.data_type(), DataType::Interval(_)));
+    let us = match (of_interval, call.args.pop()) {
+        (true, Some(interval)) => functions::interval_microseconds().call(vec![interval]),
+        (_, time) => {
+            call.args = std::iter::once(lit("microsecond")).chain(time).collect();
+            Expr::ScalarFunction(call)
+        }
+    };
+    Transformed::yes(match parts {
+        1.0 => us,
+        parts => cast(us, DataType::Float64) / lit(parts),
+    })
 }
 
 /// A text in the statement as `jsonb`, which it must be.

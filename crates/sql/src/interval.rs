@@ -89,6 +89,17 @@ fn clock(text: &str) -> Option<String> {
         .then(|| format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
 }
 
+/// The text of an interval literal in words that Arrow reads.
+pub(crate) fn read_clocks(expr: &mut sql::Expr) {
+    if let sql::Expr::Interval(interval) = expr
+        && let sql::Expr::Value(value) = interval.value.as_mut()
+        && let sql::Value::SingleQuotedString(text) = &mut value.value
+        && let Cow::Owned(words) = without_clocks(text)
+    {
+        *text = words;
+    }
+}
+
 /// The shortest exact way to write a length of time: `90 s`, `1 min`, `2 d`.
 pub(crate) fn display(us: i64) -> String {
     const UNITS: [(i64, &str); 6] = [

@@ -65,7 +65,8 @@ impl Planner {
     pub fn new(mut state: SessionState) -> Result<Self, SqlError> {
         in_utc(&mut state).map_err(translate::execution)?;
         functions::register(&mut state).map_err(translate::execution)?;
-        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> = vec![Arc::new(functions::JsonOperators)];
+        let mut expr_planners: Vec<Arc<dyn ExprPlanner>> =
+            vec![Arc::new(functions::JsonOperators), Arc::new(functions::IntervalOperators)];
         expr_planners.extend(state.expr_planners().iter().cloned());
         let scalars = state.scalar_functions().keys();
         let function_names = scalars
@@ -102,7 +103,9 @@ impl Planner {
         rewrite::query(&mut ast, &context, &query.text, query.span)?;
         let declared: Vec<Option<FieldRef>> =
             parameters.iter().map(|p| p.clone().map(parameter)).collect();
-        let plan = context.plan(ast.as_ref().clone(), declared.clone()).map_err(fail)?;
+        let plan = context.plan(ast.as_ref().clone(), declared.clone()).map_err(|error| {
+            rewrite::not_a_list(&error, &ast, &context, &query.text).unwrap_or_else(|| fail(error))
+        })?;
         let plan = coerce::event_order(plan, &context).map_err(fail)?;
         let plan = coerce::prepare(plan).map_err(fail)?;
         let fields = parameter_types(&plan, declared).map_err(fail)?;

@@ -172,15 +172,18 @@ pub(super) fn timestamp(us: i64, between: u8, fraction: Fraction, out: &mut Vec<
     clock(us.rem_euclid(DAY_US), fraction, out);
 }
 
-/// Appends `1 year 2 mons -3 days 04:05:06.7`.
+/// Appends `1 year 2 mons -3 days +04:05:06.7`: behind a negative part a positive one has its sign.
 pub(super) fn interval(value: IntervalMonthDayNano, out: &mut Vec<u8>) {
     let start = out.len();
     let parts = [(value.months / 12, "year"), (value.months % 12, "mon"), (value.days, "day")];
+    let mut negative = false;
     for (count, unit) in parts {
         if count != 0 {
             if out.len() > start {
                 out.push(b' ');
             }
+            out.extend((negative && count > 0).then_some(b'+'));
+            negative = count < 0;
             integer(count.into(), out);
             out.push(b' ');
             out.extend_from_slice(unit.as_bytes());
@@ -192,8 +195,9 @@ pub(super) fn interval(value: IntervalMonthDayNano, out: &mut Vec<u8>) {
         if out.len() > start {
             out.push(b' ');
         }
-        if us < 0 {
-            out.push(b'-');
+        match us < 0 {
+            true => out.push(b'-'),
+            false => out.extend(negative.then_some(b'+')),
         }
         clock(us.saturating_abs(), Fraction::Trimmed, out);
     }

@@ -175,7 +175,7 @@ mod tests {
         for (text, expected) in [
             ("1 day", Some((0, 1, 0))),
             ("5 minutes", Some((0, 0, 300 * ns))),
-            ("1 year 2 mons -3 days 04:05:06.7", Some((14, -3, 14_706_700_000_000))),
+            ("1 year 2 mons -3 days +04:05:06.7", Some((14, -3, 14_706_700_000_000))),
             ("-00:00:01", Some((0, 0, -ns))),
             ("1 hour ago", Some((0, 0, -3_600 * ns))),
             ("1.5 days", Some((0, 1, 43_200 * ns))),

@@ -63,7 +63,7 @@ fn postgres_texts() {
     ]);
     assert_eq!(
         texts(Arc::new(intervals)),
-        ["1 year 2 mons -3 days 04:05:06.7", "1 day", "-00:00:00.000001", "00:00:00"]
+        ["1 year 2 mons -3 days +04:05:06.7", "1 day", "-00:00:00.000001", "00:00:00"]
     );
 }
 

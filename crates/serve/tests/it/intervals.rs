@@ -90,13 +90,13 @@ fn check(fixture: &Fixture) {
         Some(DAY_AND_CLOCK),
         None,
         Some("-3 mons"),
-        Some("1 year 2 mons -3 days 04:05:06.789"),
+        Some("1 year 2 mons -3 days +04:05:06.789"),
         Some("1 day 02:00:00"),
         Some("-00:00:00.000001"),
         Some(DAY_AND_CLOCK),
         Some(DAY_AND_CLOCK),
         None,
-        Some("-7 mons 6 days -00:00:00.000005"),
+        Some("-7 mons +6 days -00:00:00.000005"),
     ];
     let answer = fixture.sql("SELECT i FROM s ORDER BY id");
     let rows = texts.map(|text| json!({ "i": text }));

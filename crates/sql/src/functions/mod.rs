@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `ctr`, `wilson_lower`, `wilson_upper` | kernels of `functions` |
 //! | `->`, `->>` | [`JsonOperators`] |
+//! | `*` and `/` of an interval and a number, `age`, `make_interval` | as PostgreSQL's |
 //! | `window_*` | what TUMBLE, HOP, CUMULATE and SESSION are rewritten to |
 //! | `sum`, `min`, `max` | DataFusion's, for bigints and floats in another type |
 //! | floats as keys | with one 0 and one NaN |
@@ -16,7 +17,9 @@
 mod detour;
 pub(crate) mod float;
 pub(crate) mod integer;
+mod interval;
 mod json;
+mod list;
 mod percentile;
 mod rate;
 mod series;
@@ -33,7 +36,11 @@ use datafusion::functions::math::signum;
 use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
 use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF};
 
+pub(crate) use interval::{
+    IntervalOperators, PARTS as INTERVAL_PARTS, microseconds as interval_microseconds,
+};
 pub(crate) use json::JsonOperators;
+pub(crate) use list::{LIST_ARGUMENT, NOT_A_LIST};
 pub(crate) use session::{SessionBound, SessionUdf};
 pub(crate) use uuid::{
     each, from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
@@ -52,6 +59,8 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     let mut all = rate::all();
     all.extend(window::all());
     all.extend(json::all());
+    all.extend(interval::all());
+    all.push(list::argument());
     all.extend([uuid::from_text(), uuid::to_text(), trunc::date_trunc_utc(), series::series()]);
     all
 }

@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast as sql;
 
 use super::{Words, pattern};
 use crate::error::{ErrorKind, SqlError};
+use crate::functions::INTERVAL_PARTS;
 use crate::nearest::did_you_mean;
 use crate::text::fold;
 
@@ -37,6 +38,9 @@ impl Words<'_> {
         if name == "approx_percentile" {
             ident.value = "approx_percentile_cont".to_owned();
             return percentile(function).map_err(|e| e.at(span));
+        }
+        if name == "make_interval" {
+            return parts_in_order(function).map_err(|e| e.at(span));
         }
         if name == "to_char" {
             return pattern::to_char(function).map_err(|e| e.at(span));
@@ -77,6 +81,48 @@ impl Words<'_> {
         };
         Err(e)
     }
+}
+
+/// `make_interval(days => 2)` with all parts up to the last one that is named.
+fn parts_in_order(function: &mut sql::Function) -> Result<(), SqlError> {
+    let sql::FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    let is_named = |arg: &sql::FunctionArg| !matches!(arg, sql::FunctionArg::Unnamed(_));
+    let Some(from) = list.args.iter().position(is_named) else { return Ok(()) };
+    let mut parts: Vec<Option<sql::FunctionArgExpr>> = Vec::new();
+    for arg in list.args.drain(..from) {
+        if let sql::FunctionArg::Unnamed(value) = arg {
+            parts.push(Some(value));
+        }
+    }
+    for arg in list.args.drain(..) {
+        let (name, arg) = match arg {
+            sql::FunctionArg::Named { name, arg, .. } => (fold(&name), arg),
+            sql::FunctionArg::ExprNamed { name: sql::Expr::Identifier(name), arg, .. } => {
+                (fold(&name), arg)
+            }
+            _ => {
+                let message = "an argument without a name stands behind one with a name";
+                return Err(SqlError::new(ErrorKind::Syntax, message));
+            }
+        };
+        let Some(at) = INTERVAL_PARTS.iter().position(|part| *part == name) else {
+            let message = format!("function \"make_interval\" has no parameter \"{name}\"");
+            return Err(SqlError::new(ErrorKind::UndefinedFunction, message)
+                .detail(format!("its parameters are {}", INTERVAL_PARTS.join(", "))));
+        };
+        parts.resize(parts.len().max(at + 1), None);
+        if parts[at].replace(arg).is_some() {
+            let message = format!("function \"make_interval\" is given \"{name}\" twice");
+            return Err(SqlError::new(ErrorKind::Syntax, message));
+        }
+    }
+    let zero = || {
+        let zero = sql::Value::Number("0".to_owned(), false);
+        sql::FunctionArgExpr::Expr(sql::Expr::value(zero))
+    };
+    let given = parts.into_iter().map(|part| part.unwrap_or_else(zero));
+    list.args.extend(given.map(sql::FunctionArg::Unnamed));
+    Ok(())
 }
 
 /// `mod(a, b)` to `(a % b)`.

@@ -12,6 +12,8 @@
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
 //! | `CAST(2.5 AS INTEGER)` | `CAST(3 AS INTEGER)` |
 //! | `OVER (w ROWS …)`, `w` being `(PARTITION BY a)` | `OVER (PARTITION BY a ROWS …)` |
+//! | `INTERVAL '1 day 02:03:04'` | `INTERVAL '1 day 2 hours 3 minutes 4 seconds'` |
+//! | `make_interval(days => 2)` | `make_interval(0, 0, 0, 2)` |
 //! | `TABLE t` | `SELECT * FROM t` |
 //! | `mod(a, b)` | `(a % b)` |
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
@@ -36,12 +38,14 @@ mod pattern;
 mod rows;
 mod session;
 mod similar;
+mod unnested;
 mod versions;
 mod window;
 mod within;
 
 pub(crate) use name::{UNNAMED, shown};
 pub(crate) use rows::series_as_lists;
+pub(crate) use unnested::not_a_list;
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -50,9 +54,9 @@ use datafusion::sql::sqlparser::ast::{self as sql, Spanned, VisitMut, VisitorMut
 
 use crate::catalog::Catalog;
 use crate::error::{Span, SqlError};
-use crate::number;
 use crate::planner::Context;
 use crate::text::Text;
+use crate::{interval, number};
 
 /// Rewrites a query in place.
 pub(crate) fn query(
@@ -178,6 +182,7 @@ impl VisitorMut for Words<'_> {
             return ControlFlow::Break(Box::new(e));
         }
         number::exact_cast(expr);
+        interval::read_clocks(expr);
         call::operator(expr);
         compared::subquery(expr);
         if let Err(e) = similar::to(expr) {

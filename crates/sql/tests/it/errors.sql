@@ -165,3 +165,10 @@ CREATE FUNCTION f(x int DEFAULT 1) RETURNS int RETURN x
 CREATE FUNCTION f(x int, x int) RETURNS int RETURN x
 CREATE FUNCTION f(x int) RETURNS int
 DROP FUNCTION f CASCADE
+SELECT unnest(price) FROM events
+SELECT e.kind, x.p FROM events e, unnest(make_array(1)) AS a (q), unnest(e.kind) AS x (p)
+CREATE MATERIALIZED VIEW v AS SELECT unnest(product_id + 1) AS p FROM events
+SELECT price * interval '1 day' * interval '1 day' FROM events
+SELECT age(ts) FROM events
+SELECT make_interval(dayz => 1)
+SELECT make_interval(1.5)
