@@ -6,7 +6,7 @@ mod rehearsal;
 
 use yeoul_sql::{FunctionKey, Spanned, Statement};
 
-use crate::catalog::Body;
+use crate::catalog::{Body, Catalog};
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::session::Session;
@@ -83,18 +83,44 @@ impl Engine {
         Ok(applied)
     }
 
-    /// What of the definitions does nothing, for people: streams that nobody reads.
-    // Views whose state never ends belong here too; a plan does not say yet when state is released.
+    /// What of the definitions does nothing, for people: streams and tables that no view reads, and functions
+    /// that no view calls.
     #[must_use]
     pub fn idle_definitions(&self) -> Vec<String> {
         let world = self.shared.world.load();
-        let idle = |relation: &&std::sync::Arc<crate::catalog::Relation>| {
-            matches!(relation.body, Body::Stream(_))
+        let catalog = &world.catalog;
+        let inputs = catalog.relations().filter(|relation| {
+            matches!(relation.body, Body::Stream(_) | Body::Table(_))
                 && !relation.sql.is_empty()
-                && world.catalog.readers_of(relation.id).is_empty()
-        };
-        let streams = world.catalog.relations().filter(idle);
-        streams.map(|stream| format!("no view reads stream \"{}\"", stream.name)).collect()
+                && catalog.readers_of(relation.id).is_empty()
+        });
+        let functions = catalog.functions().all().filter(|function| {
+            let key = [function.function.key()];
+            !catalog.relations().any(|relation| relation.calls(&key))
+        });
+        inputs
+            .map(|input| format!("no view reads {} \"{}\"", input.kind, input.name))
+            .chain(functions.map(|function| format!("no view calls function {}", function.told())))
+            .collect()
+    }
+
+    /// What views keep and never release, for people: the first line says what it grows with, the second which
+    /// step keeps it, the third what would end it.
+    #[must_use]
+    pub fn unreleased_state(&self) -> Vec<[String; 3]> {
+        let world = self.shared.world.load();
+        let mut notes = Vec::new();
+        for relation in world.catalog.relations() {
+            let Body::View(view) = &relation.body else { continue };
+            for step in view.plan.unreleased(&|name| grows(&world.catalog, name)) {
+                notes.push([
+                    format!("state of view \"{}\" grows with {}", relation.name, step.grows_with),
+                    format!("kept by: {}", step.step),
+                    format!("ended by: {}", step.ended_by),
+                ]);
+            }
+        }
+        notes
     }
 
     /// The statement by which what the definition says was created before.
@@ -130,6 +156,16 @@ impl Engine {
         session.run_statement(&definition.statement).await?;
         applied.created.push(name.clone());
         Ok(())
+    }
+}
+
+/// Whether the rows of a relation become ever more. A view has a greater number than what it reads, so this
+/// ends.
+fn grows(catalog: &Catalog, name: &str) -> bool {
+    match catalog.get(name).map(|relation| &relation.body) {
+        Some(Body::Stream(_)) => true,
+        Some(Body::View(view)) => view.plan.grows(&|name| grows(catalog, name)),
+        Some(Body::Table(_)) | None => false,
     }
 }
 

@@ -46,7 +46,7 @@ fn node(f: &mut fmt::Formatter<'_>, n: &ViewNode, depth: usize) -> fmt::Result {
 }
 
 /// What a node does.
-fn step(n: &ViewNode) -> String {
+pub(crate) fn step(n: &ViewNode) -> String {
     match n {
         ViewNode::Source { relation, schema, append_only, .. } => {
             let columns: Vec<&str> = schema.fields().iter().map(|c| c.name().as_str()).collect();
@@ -325,7 +325,7 @@ pub(crate) fn tidy(name: &str) -> String {
 }
 
 /// The name of the column, else what the expression calls itself.
-fn expr(e: &ExprRef, input: &ViewNode) -> String {
+pub(crate) fn expr(e: &ExprRef, input: &ViewNode) -> String {
     match e.as_column() {
         Some(i) => input.schema().fields().get(i).map_or_else(String::new, |f| tidy(f.name())),
         None => crate::lower::describe(e),

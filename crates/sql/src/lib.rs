@@ -35,6 +35,7 @@ mod number;
 pub mod options;
 mod parse;
 mod planner;
+mod released;
 mod rewrite;
 mod sets;
 mod text;
@@ -59,6 +60,7 @@ pub use nearest::{did_you_mean, nearest};
 pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
 pub use parse::{Secrets, parse, parse_query, parse_stored, parse_with};
 pub use planner::{Planner, QueryPlan, unknown_relation};
+pub use released::{Grows, Unreleased};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
 pub use view::{

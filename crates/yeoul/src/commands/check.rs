@@ -22,11 +22,14 @@ pub(crate) fn run(dir: &Path) -> Result<Exit, Failure> {
     let engine = Engine::open(folder.path(), Arc::new(SystemClock), options, &mut |_| {})?;
     let outcome = instance::apply(&engine, &project.files)
         .and_then(|()| instance::check_sources(&engine, &project.dir));
-    let idle = engine.idle_definitions();
+    let (idle, unreleased) = (engine.idle_definitions(), engine.unreleased_state());
     engine.shutdown()?;
     outcome?;
     for note in idle {
         say!("note: {note}");
+    }
+    for [what, step, end] in unreleased {
+        say!("note: {what}\n      {step}\n      {end}");
     }
     let count = project.files.len();
     say!(

@@ -39,6 +39,83 @@ fn a_mistake_in_the_sql_is_shown_where_it_is() {
     assert!(said.err.contains('y') && said.err.contains("project.sql"), "{}", said.err);
 }
 
+const KEPT: &str = "\
+CREATE STREAM clicks (item INT, kind VARCHAR, good BOOLEAN, at TIMESTAMPTZ, WATERMARK FOR at AS at);
+CREATE STREAM orders (item INT, at TIMESTAMPTZ, WATERMARK FOR at AS at);
+CREATE STREAM lonely (a INT);
+CREATE TABLE items (id INT PRIMARY KEY, name VARCHAR);
+CREATE TABLE notes (id INT PRIMARY KEY);
+CREATE FUNCTION called(x INT) RETURNS INT RETURN inner_one(x);
+CREATE FUNCTION inner_one(x INT) RETURNS INT RETURN x + 1;
+CREATE FUNCTION idle(x INT) RETURNS INT RETURN called(x);
+-- Without a note: one group, three groups, as many as a table has, by the clock, windows that are closed.
+CREATE MATERIALIZED VIEW v01 AS SELECT count(*) AS n, max(at) AS last FROM clicks;
+CREATE MATERIALIZED VIEW v02 AS SELECT good, count(*) AS n FROM clicks GROUP BY good;
+CREATE MATERIALIZED VIEW v03 AS SELECT name, count(*) AS n FROM items GROUP BY name;
+CREATE MATERIALIZED VIEW v04 AS SELECT called(item) AS i, count(*) AS n FROM clicks WHERE at > now() - INTERVAL '1 hour' GROUP BY 1;
+CREATE MATERIALIZED VIEW v05 AS SELECT window_start, item, count(*) AS n FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_start, item EMIT ON WINDOW CLOSE;
+CREATE MATERIALIZED VIEW v06 AS SELECT item, at FROM clicks ORDER BY at DESC LIMIT 3;
+CREATE MATERIALIZED VIEW v07 AS SELECT a.name, b.name AS other FROM items a JOIN items b ON a.id < b.id;
+CREATE MATERIALIZED VIEW v08 AS SELECT n, count(*) AS views FROM v01 GROUP BY n;
+-- With one.
+CREATE MATERIALIZED VIEW w01 AS SELECT item, kind, count(*) AS n FROM clicks GROUP BY item, kind, good;
+CREATE MATERIALIZED VIEW w02 AS SELECT window_start, item, count(*) AS n FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_start, item;
+CREATE MATERIALIZED VIEW w03 AS SELECT c.item, o.at FROM clicks c JOIN orders o ON c.item = o.item;
+CREATE MATERIALIZED VIEW w04 AS SELECT i.name, o.at FROM items i LEFT JOIN orders o ON i.id = o.item;
+CREATE MATERIALIZED VIEW w05 AS SELECT item, at FROM (SELECT *, row_number() OVER (PARTITION BY item ORDER BY at DESC) AS r FROM clicks) AS t WHERE r = 1;
+CREATE MATERIALIZED VIEW w06 AS SELECT item, lag(at) OVER (PARTITION BY kind ORDER BY at) AS before FROM clicks;
+CREATE MATERIALIZED VIEW w07 AS SELECT item, window_start, count(*) AS n FROM SESSION(clicks PARTITION BY item, at, INTERVAL '1 minute') GROUP BY item, window_start, window_end;
+CREATE MATERIALIZED VIEW w08 AS SELECT count(DISTINCT item) AS n FROM clicks;
+CREATE MATERIALIZED VIEW w09 AS SELECT item, at FROM clicks WHERE good;
+CREATE MATERIALIZED VIEW w10 AS SELECT n, count(*) AS keys FROM w01 GROUP BY n;
+";
+
+const TOLD: &str = "\
+note: no view reads stream \"lonely\"
+note: no view reads table \"notes\"
+note: no view calls function idle(x int)
+note: state of view \"w01\" grows with the number of distinct item, kind
+      kept by: Aggregate by item, kind, good: [count(*)]
+      ended by: a window among the keys with EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w02\" grows with the number of distinct window_start, item
+      kept by: Aggregate by window_start, item: [count(*)]
+      ended by: EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w03\" grows with the rows of clicks, orders
+      kept by: Join by item = item
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
+note: state of view \"w04\" grows with the rows of orders
+      kept by: Left join by id = item
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
+note: state of view \"w05\" grows with the number of distinct item
+      kept by: Rows 1 by at DESC of each item
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w06\" grows with the rows of clicks
+      kept by: Over by kind: [lag(\"at\") OVER (PARTITION BY kind ORDER BY \"at\" ASC NULLS LAST RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)]
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w07\" grows with the number of sessions
+      kept by: Sessions of item over at, gap 1 min: [count(*)]
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w08\" grows with the number of distinct item
+      kept by: Aggregate by one group: [count(DISTINCT item)]
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w09\" grows with the rows of clicks, each of which stays in it
+      kept by: View of clicks
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w10\" grows with the number of distinct n
+      kept by: Aggregate by n: [count(*)]
+      ended by: a window among the keys with EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+DIR: 1 file checked, nothing wrong
+";
+
+/// What is kept for good is told of, with what it grows with and what would end it; so is what nobody uses.
+#[test]
+fn check_tells_of_state_that_is_never_released_and_of_what_is_not_used() {
+    let dir = project(KEPT);
+    let told = good(&["check", text(dir.path())]);
+    let told = told.replace(text(dir.path()), "DIR");
+    assert_eq!(told, TOLD);
+}
+
 #[test]
 fn refused_rows_have_a_code_of_their_own() {
     let dir = project(CLICKS);
