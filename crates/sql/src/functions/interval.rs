@@ -65,7 +65,11 @@ impl ExprPlanner for IntervalOperators {
             let data_type = e.get_type(schema).ok();
             matches!(data_type, Some(DataType::Interval(_) | DataType::Duration(_)))
         };
-        let is_number = |e: &Expr| e.get_type(schema).is_ok_and(|t| t.is_numeric());
+        // A parameter is what it has to be.
+        let is_number = |e: &Expr| match e {
+            Expr::Placeholder(parameter) if parameter.field.is_none() => true,
+            e => e.get_type(schema).is_ok_and(|t| t.is_numeric()),
+        };
         let (interval, number) = if is_length(&expr.left) && is_number(&expr.right) {
             (expr.left, expr.right)
         } else if !divides && is_length(&expr.right) && is_number(&expr.left) {

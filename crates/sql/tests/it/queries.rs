@@ -219,6 +219,10 @@ async fn parameters_get_types() {
     check("SELECT * FROM events WHERE visit = $1", "uuid");
     check("SELECT $1 AS x, $2::int AS y", "varchar integer");
     check("SELECT * FROM events LIMIT $1", "bigint");
+    check(
+        "SELECT $1 * INTERVAL '1 second' AS x, INTERVAL '1 day' / $2 AS y",
+        "double precision double precision",
+    );
     check("INSERT INTO products VALUES ($1, $2, $3)", "bigint varchar double precision");
     check("UPDATE products SET price = $1 WHERE product_id = $2", "double precision bigint");
     check("DELETE FROM products WHERE category = $1", "varchar");
