@@ -181,14 +181,10 @@ fn state(n: &ViewNode) -> Option<String> {
             false => "the rows that will come, each released when it comes".to_owned(),
         }),
         ViewNode::Closing { input, keys, window, lag_us, .. } => {
-            let window = expr(&keys[*window], input);
-            let behind = match lag_us {
-                0 => String::new(),
-                lag => format!(" + {}", display(*lag)),
-            };
-            Some(format!(
-                "one per group, released when the watermark, less the lateness, passes {window}{behind}"
-            ))
+            Some(group_until(&expr(&keys[*window], input), *lag_us))
+        }
+        ViewNode::Aggregate { input, keys, released: Some(by), .. } => {
+            Some(group_until(&expr(&keys[by.key], input), by.lag_us))
         }
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };
@@ -196,6 +192,15 @@ fn state(n: &ViewNode) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// Groups that are released when they are complete.
+fn group_until(time: &str, lag_us: i64) -> String {
+    let behind = match lag_us {
+        0 => String::new(),
+        lag => format!(" + {}", display(lag)),
+    };
+    format!("one per group, released when the watermark, less the lateness, passes {time}{behind}")
 }
 
 /// When the rows of a join are released.

@@ -214,6 +214,8 @@ pub enum ViewNode {
         keys: Vec<ExprRef>,
         /// What is computed of the rows of a key.
         calls: Vec<AggregateCall>,
+        /// By which key groups are let go of, if nobody above takes changes of groups that are complete.
+        released: Option<GroupTime>,
         /// Keys, then calls.
         schema: SchemaRef,
     },
@@ -243,6 +245,15 @@ pub struct ClockCondition {
     pub shift_us: i64,
     /// Whether it becomes true then; else it was true until then.
     pub comes: bool,
+}
+
+/// A key that says when a group is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupTime {
+    /// The key, by position: a time.
+    pub key: usize,
+    /// How far the watermark must be past it, in microseconds.
+    pub lag_us: i64,
 }
 
 /// How long the rows of a join are needed, which is known when the time of one side's rows bounds that of the rows that

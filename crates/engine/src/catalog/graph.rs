@@ -8,9 +8,9 @@ use yeoul_batch::ExprRef;
 use yeoul_flow::{
     AggregateCall, AggregateSpec, ClockCondition, FlowError, Function, Graph, GraphBuilder,
     JoinKind, JoinSpec, JoinTimes, Limits, LookupSpec, NamedExpr, NodeId, Order, OverSpec,
-    RankFunction, RankedSpec, SessionsSpec, Window,
+    RankFunction, RankedSpec, Release, SessionsSpec, Window,
 };
-use yeoul_sql::{AggregateFunction, ViewNode, ViewPlan, WindowKind};
+use yeoul_sql::{AggregateFunction, GroupTime, ViewNode, ViewPlan, WindowKind};
 
 use crate::error::{EngineError, ErrorKind};
 
@@ -114,11 +114,16 @@ impl Building {
                 Ok(self.builder.named(unnested, schema))
             }
             (ViewNode::Union { .. }, inputs) => self.builder.union(inputs),
-            (ViewNode::Aggregate { input: below, keys, calls, schema }, &[input]) => {
+            (ViewNode::Aggregate { input: below, keys, calls, released, schema }, &[input]) => {
                 let calls = calls.iter().map(call).collect();
                 let keys = named(keys, schema);
                 let spec = AggregateSpec { keys, calls, append_only: below.append_only() };
-                self.builder.aggregate(input, spec)
+                match *released {
+                    None => self.builder.aggregate(input, spec),
+                    Some(GroupTime { key: column, lag_us: kept_us }) => {
+                        self.builder.released(input, spec, Release { column, kept_us })
+                    }
+                }
             }
             _ => unreachable!("a step has the inputs that its plan has"),
         }
@@ -214,8 +219,9 @@ fn does(plan: &ViewNode) -> String {
             let calls: Vec<String> = calls.iter().map(call).collect();
             format!("sessions {:?} {} {gap_us} {calls:?}", all(keys), time.identity())
         }
-        ViewNode::Aggregate { keys, calls, .. } => {
-            format!("aggregate {:?} {:?}", all(keys), calls.iter().map(call).collect::<Vec<_>>())
+        ViewNode::Aggregate { keys, calls, released, .. } => {
+            let calls: Vec<String> = calls.iter().map(call).collect();
+            format!("aggregate {:?} {calls:?} {released:?}", all(keys))
         }
     };
     format!("{what} {types:?}")

@@ -231,9 +231,13 @@ impl Shapes {
                     .collect();
                 Origin { rows, columns, shape }
             }
-            ViewNode::Aggregate { input, keys, calls, schema } => {
+            ViewNode::Aggregate { input, keys, calls, released, schema } => {
                 let input = self.node(catalog, input);
-                self.aggregate(&input, keys, calls, schema)
+                let mut groups = self.aggregate(&input, keys, calls, schema);
+                if released.is_some() {
+                    groups.shape = self.known(format!("{released:?} {}", groups.shape));
+                }
+                groups
             }
             ViewNode::Closing { .. } | ViewNode::Expiring { .. } => self.by_time(catalog, node),
             ViewNode::Source { .. }

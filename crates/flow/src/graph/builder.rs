@@ -8,7 +8,7 @@ use yeoul_batch::{ColumnExpr, ExprRef};
 
 use super::compile::{Compiler, fold_alone};
 use super::stage::{Stage, Target};
-use super::{Graph, SourceIndex, StepTime, TreeShape};
+use super::{Graph, Release, SourceIndex, StepTime, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Expand, Linear, Lookup, LookupSpec, Unnest, Window};
@@ -35,6 +35,7 @@ pub(super) enum Kind {
     Aggregate {
         input: usize,
         aggregate: Arc<Aggregate>,
+        release: Option<Release>,
     },
     /// An aggregate whose groups are told when their window is closed.
     Closing {
@@ -234,10 +235,35 @@ impl GraphBuilder {
 
     /// Groups. Whether the input is append-only is seen from the graph, not from the spec.
     pub fn aggregate(&mut self, node: NodeId, spec: AggregateSpec) -> Result<NodeId, FlowError> {
+        self.grouped(node, spec, None)
+    }
+
+    /// The same where whatever is above takes no changes of groups that are complete: the key of `release` is a time
+    /// that says when they are. They are let go of, and what comes for them is not taken here either.
+    pub fn released(
+        &mut self,
+        node: NodeId,
+        spec: AggregateSpec,
+        release: Release,
+    ) -> Result<NodeId, FlowError> {
+        if !spec.keys.get(release.column).is_some_and(|key| is_time(key.expr.data_type())) {
+            return Err(FlowError::Unsupported(
+                "a group is released by a key that is a timestamp in microseconds".into(),
+            ));
+        }
+        self.grouped(node, spec, Some(release))
+    }
+
+    fn grouped(
+        &mut self,
+        node: NodeId,
+        spec: AggregateSpec,
+        release: Option<Release>,
+    ) -> Result<NodeId, FlowError> {
         let spec = AggregateSpec { append_only: self.append_only(node), ..spec };
         let aggregate = Arc::new(Aggregate::new(spec)?);
         let schema = Arc::clone(aggregate.output());
-        Ok(self.add(Kind::Aggregate { input: node.0, aggregate }, schema, false))
+        Ok(self.add(Kind::Aggregate { input: node.0, aggregate, release }, schema, false))
     }
 
     /// Groups, each told once when it is complete: when the watermark is `lag_us` behind the time that is the key at
@@ -249,8 +275,7 @@ impl GraphBuilder {
         window: usize,
         lag_us: i64,
     ) -> Result<NodeId, FlowError> {
-        let window_type = spec.keys.get(window).map(|key| key.expr.data_type());
-        if !matches!(window_type, Some(DataType::Timestamp(TimeUnit::Microsecond, _))) {
+        if !spec.keys.get(window).is_some_and(|key| is_time(key.expr.data_type())) {
             return Err(FlowError::Unsupported(
                 "a group is closed by a key that is a timestamp in microseconds".into(),
             ));
@@ -423,4 +448,8 @@ impl GraphBuilder {
         };
         (0..=node).filter(stateful).collect()
     }
+}
+
+fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _))
 }

@@ -30,16 +30,18 @@ impl<'a> Compiler<'a> {
     pub(super) fn stage(&mut self, index: usize, top: bool) {
         let cache_bytes_max = self.builder.limits.cache_bytes_max;
         let (ports, target) = match &mut self.builder.nodes[index].kind {
-            Kind::Aggregate { input, aggregate } => {
-                let (input, aggregate) = (*input, Arc::clone(aggregate));
+            Kind::Aggregate { input, aggregate, release } => {
+                let (input, aggregate, release) = (*input, Arc::clone(aggregate), *release);
                 let ports = vec![self.ways(input, Some(&aggregate))];
                 let (tree, tracked) = if top {
                     (StateTree::VIEW, None)
                 } else {
                     let tree = self.tree(TreeShape::Combine(Arc::clone(&aggregate)));
+                    self.releases.extend(release.map(|release| (tree, release)));
                     (tree, Some(Tracked::new(Arc::clone(&aggregate), cache_bytes_max)))
                 };
-                (ports, Target::Aggregate { aggregate, tree, tracked })
+                let release = release.filter(|_| !top);
+                (ports, Target::Aggregate { aggregate, tree, tracked, release })
             }
             Kind::Closing { input, aggregate, lag_us } => {
                 let (input, aggregate, lag_us) = (*input, Arc::clone(aggregate), *lag_us);

@@ -322,9 +322,12 @@ impl Graph {
                     output.inner.extend(closed.deltas.into_iter().map(|delta| (*tree, delta)));
                     change.extend(closed.answer);
                 }
-                Target::Aggregate { aggregate, tree, tracked } => {
+                Target::Aggregate { aggregate, tree, tracked, release } => {
                     let mut parts = stage::partials(&stage.ports[0], aggregate, inputs, pool)?;
                     parts.append(&mut folded[number]);
+                    if let Some((release, closed_us)) = release.zip(self.time.closed_us) {
+                        parts = release.kept(parts, closed_us)?;
+                    }
                     if let Some(tracked) = tracked {
                         let old = |keys: &[ArrayRef]| {
                             state.get_many(*tree, keys).map_err(FlowError::State)

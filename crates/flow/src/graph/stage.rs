@@ -7,7 +7,7 @@ use yeoul_batch::{Combine, Updates};
 
 use super::closing::Closing;
 use super::tracked::Tracked;
-use super::{SourceIndex, StateTree};
+use super::{Release, SourceIndex, StateTree};
 use crate::aggregate::{Aggregate, Panes};
 use crate::error::FlowError;
 use crate::linear::{self, Linear};
@@ -53,8 +53,13 @@ pub(crate) struct Way {
 pub(crate) enum Target {
     /// The view's rows.
     Rows,
-    /// An aggregate, the tree of its states, and what it takes to emit its change.
-    Aggregate { aggregate: Arc<Aggregate>, tree: StateTree, tracked: Option<Tracked> },
+    /// An aggregate, the tree of its states, what it takes to emit its change, and which groups it lets go of.
+    Aggregate {
+        aggregate: Arc<Aggregate>,
+        tree: StateTree,
+        tracked: Option<Tracked>,
+        release: Option<Release>,
+    },
     /// An aggregate whose groups are told when their window is closed, and the tree of its states.
     Closing { aggregate: Arc<Aggregate>, tree: StateTree, closing: Closing },
     /// Another operator, and its trees.
@@ -79,7 +84,9 @@ impl Stage {
 
     /// Tracks the last aggregate, or no longer does.
     pub(crate) fn follow(&mut self, followed: bool) {
-        if let Target::Aggregate { aggregate, tree: StateTree::VIEW, tracked } = &mut self.target {
+        if let Target::Aggregate { aggregate, tree: StateTree::VIEW, tracked, .. } =
+            &mut self.target
+        {
             if !followed {
                 *tracked = None;
             } else if tracked.is_none() {

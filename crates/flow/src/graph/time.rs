@@ -1,6 +1,12 @@
 //! What a step knows of time. It comes from the caller, who reads it from the commit, so that a commit that
 //! is replayed does what it did.
 
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+
+use crate::error::FlowError;
+
 /// A partition of a tree whose rows are released is a part of how long they are kept: this many make it up.
 const PARTITIONS: i64 = 4;
 /// The least width of such a partition: every partition is a file, and files are looked at one by one.
@@ -39,6 +45,28 @@ impl Release {
     #[must_use]
     pub fn before_us(&self, closed_us: i64) -> i64 {
         closed_us.saturating_sub(self.kept_us).saturating_add(1)
+    }
+
+    /// The rows of batches that are not to be let go of. Rows without a time stay.
+    pub(crate) fn kept(
+        &self,
+        batches: Vec<RecordBatch>,
+        closed_us: i64,
+    ) -> Result<Vec<RecordBatch>, FlowError> {
+        let before_us = self.before_us(closed_us);
+        let mut kept = Vec::with_capacity(batches.len());
+        for rows in batches {
+            let times = rows.column(self.column).as_primitive::<TimestampMicrosecondType>();
+            if arrow::compute::min(times).is_none_or(|least| least >= before_us) {
+                kept.push(rows);
+                continue;
+            }
+            let is_kept = |time: Option<i64>| Some(time.is_none_or(|time| time >= before_us));
+            let mask: BooleanArray = times.iter().map(is_kept).collect();
+            kept.push(filter_record_batch(&rows, &mask)?);
+        }
+        kept.retain(|rows| rows.num_rows() > 0);
+        Ok(kept)
     }
 
     /// The first partition with rows that are needed.

@@ -74,6 +74,7 @@ impl Lowering<'_> {
             input: Box::new(input.node),
             keys,
             calls,
+            released: None,
             schema: Arc::clone(&kept),
         };
         if kept.fields().iter().zip(&fields).all(|(k, f)| k.data_type() == f.data_type()) {

@@ -24,7 +24,7 @@ use super::clock::length_us;
 use super::closing::{self, Lags};
 use crate::catalog::{Catalog, RelationKind};
 use crate::explain::tidy;
-use crate::view::{JoinKind, JoinTimes, ViewNode};
+use crate::view::{GroupTime, JoinKind, JoinTimes, ViewNode};
 
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
@@ -266,6 +266,22 @@ pub(super) fn joined_lags(times: &JoinTimes, of_left: &mut Lags, of_right: &mut 
     let [lag_left, lag_right] = times.lags_us;
     of_left[left] = times.least_us.map(|least| lag_left.max(lag_right.saturating_sub(least)));
     of_right[right] = times.most_us.map(|most| lag_right.max(lag_left.saturating_add(most)));
+}
+
+/// Lets an aggregate beneath a join go of groups whose rows come too late for the join: `column` is their time.
+pub(super) fn release_groups(node: &mut ViewNode, column: usize, lag_us: i64) {
+    match node {
+        ViewNode::Filter { input, .. } => release_groups(input, column, lag_us),
+        ViewNode::Project { input, exprs, .. } => {
+            if let Some(below) = exprs[column].as_column() {
+                release_groups(input, below, lag_us);
+            }
+        }
+        ViewNode::Aggregate { keys, released, .. } if column < keys.len() => {
+            *released = Some(GroupTime { key: column, lag_us });
+        }
+        _ => {}
+    }
 }
 
 /// A table whose changes change the rows of a node.

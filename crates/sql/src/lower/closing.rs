@@ -39,7 +39,7 @@ impl Closing<'_> {
                 let inputs = inputs.into_iter().map(|input| self.closed(input));
                 ViewNode::Union { inputs: inputs.collect::<Result<_, _>>()?, schema }
             }
-            ViewNode::Aggregate { input, keys, calls, schema } => {
+            ViewNode::Aggregate { input, keys, calls, schema, .. } => {
                 let below = lags(&input, self.catalog);
                 let lag_of = |at: usize| below.get(keys[at].as_column()?).copied().flatten();
                 let window = (0..keys.len()).filter_map(|at| Some((lag_of(at)?, at))).min();

@@ -9,7 +9,7 @@ use datafusion::common::NullEquality;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan};
 use yeoul_batch::ExprRef;
 
-use super::bounded::Bounded;
+use super::bounded::{self, Bounded};
 use super::expr::Scope;
 use super::{Lowered, Lowering};
 use crate::error::SqlError;
@@ -75,7 +75,12 @@ impl Lowering<'_> {
             let sides = [&sides.left, &sides.right];
             Bounded { sides, catalog: self.catalog }.times(kind, &on, join.filter.as_ref())
         };
-        let Sides { left, right, .. } = sides;
+        let Sides { mut left, mut right, .. } = sides;
+        if let Ok(times) = &released {
+            for (at, side) in [&mut left, &mut right].into_iter().enumerate() {
+                bounded::release_groups(&mut side.node, times.columns[at], times.lags_us[at]);
+            }
+        }
         let key = match kind {
             JoinKind::Semi | JoinKind::Anti | JoinKind::Mark => left.key.clone(),
             _ => left.key.as_ref().zip(right.key.as_ref()).map(|(of_left, of_right)| {

@@ -170,7 +170,7 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
             }
             concat_batches(schema, &all).unwrap()
         }
-        ViewNode::Aggregate { input, keys, calls, schema } => {
+        ViewNode::Aggregate { input, keys, calls, schema, .. } => {
             let rows = Box::pin(run(shop, input)).await;
             let keys: Vec<ArrayRef> = keys.iter().map(|k| k.evaluate(&rows).unwrap()).collect();
             aggregate(&rows, keys, calls, schema).await
