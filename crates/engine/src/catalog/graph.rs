@@ -114,18 +114,23 @@ impl Building {
                 Ok(self.builder.named(unnested, schema))
             }
             (ViewNode::Union { .. }, inputs) => self.builder.union(inputs),
-            (ViewNode::Aggregate { input: below, keys, calls, released, schema }, &[input]) => {
-                let calls = calls.iter().map(call).collect();
-                let keys = named(keys, schema);
-                let spec = AggregateSpec { keys, calls, append_only: below.append_only() };
-                match *released {
-                    None => self.builder.aggregate(input, spec),
-                    Some(GroupTime { key: column, lag_us: kept_us }) => {
-                        self.builder.released(input, spec, Release { column, kept_us })
-                    }
-                }
-            }
+            (ViewNode::Aggregate { .. }, &[input]) => self.aggregate(input, plan),
             _ => unreachable!("a step has the inputs that its plan has"),
+        }
+    }
+
+    fn aggregate(&mut self, input: NodeId, plan: &ViewNode) -> Result<NodeId, FlowError> {
+        let ViewNode::Aggregate { input: below, keys, calls, released, schema } = plan else {
+            unreachable!("an aggregate is lowered from an aggregate");
+        };
+        let calls = calls.iter().map(call).collect();
+        let keys = named(keys, schema);
+        let spec = AggregateSpec { keys, calls, append_only: below.append_only() };
+        match *released {
+            None => self.builder.aggregate(input, spec),
+            Some(GroupTime { key: column, lag_us: kept_us }) => {
+                self.builder.released(input, spec, Release { column, kept_us })
+            }
         }
     }
 
