@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use yeoul_batch::{CommitId, TreeId};
-use yeoul_flow::{Limits, Workers};
+use yeoul_flow::{CacheBudget, Limits, Workers};
 use yeoul_store::{
     DiskMedia, LogOptions, LogRecord, Media, Opening, RuleKind, Store, StoreOptions, TreeManifest,
     decode_batch,
@@ -69,7 +69,11 @@ pub(crate) fn open(
     let mut state = State {
         store: Arc::clone(&store),
         workers: Workers::new(options.workers),
-        limits: Limits { change_bytes_max: options.change_bytes_max, ..Limits::default() },
+        limits: Limits {
+            caches: CacheBudget::new(options.cache_bytes_max),
+            change_bytes_max: options.change_bytes_max,
+            ..Limits::default()
+        },
         commit: opening.commit(),
         time_us: 0,
         catalog: Arc::new(Catalog::default()),
@@ -215,7 +219,7 @@ fn load_relation(
         None => state.add(Arc::clone(&relation), stream),
     }
     if let Body::View(body) = &relation.body {
-        let (graph, _) = build_graph(&body.plan, state.limits)?;
+        let (graph, _) = build_graph(&body.plan, &state.limits)?;
         let build = if known.building { build_anew(state, body) } else { Build::Ready };
         let closed_us = known.closed_us.filter(|_| !known.building);
         let clock = ViewClock { closed_us, ..ViewClock::default() };

@@ -43,6 +43,8 @@ pub struct EngineOptions {
     pub sync: SyncPolicy,
     /// Bytes of rows and states in memory layers before they are written to parts.
     pub memory_bytes_max: usize,
+    /// Bytes for what the operators of all views know of their trees.
+    pub cache_bytes_max: usize,
     /// Bytes of rows that one commit may change in a join that a view keeps ungrouped.
     pub change_bytes_max: usize,
     /// Bytes for the duplicate index.
@@ -73,6 +75,7 @@ impl Default for EngineOptions {
             queue_bytes_max: 64 << 20,
             sync: SyncPolicy::Always,
             memory_bytes_max: 256 << 20,
+            cache_bytes_max: 128 << 20,
             change_bytes_max: 256 << 20,
             seen_bytes_max: 600 << 20,
             query_bytes_max: 1 << 30,

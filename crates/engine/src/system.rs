@@ -260,6 +260,7 @@ fn settings(shared: &Shared) -> RecordBatch {
         ("commit_interval", format!("{:?}", o.commit_interval)),
         ("commit_rows", o.commit_rows.to_string()),
         ("memory_bytes_max", o.memory_bytes_max.to_string()),
+        ("cache_bytes_max", o.cache_bytes_max.to_string()),
         ("change_bytes_max", o.change_bytes_max.to_string()),
         ("query_bytes_max", o.query_bytes_max.to_string()),
         ("query_threads", o.query_threads.to_string()),

@@ -30,8 +30,8 @@ mod workers;
 pub use aggregate::{Aggregate, AggregateCall, AggregateSpec, Function, NamedExpr, Order};
 pub use error::FlowError;
 pub use graph::{
-    Graph, GraphBuilder, Limits, NodeId, Release, SourceIndex, StateReader, StateTree, StepOutput,
-    StepTime, TreeShape,
+    CacheBudget, Graph, GraphBuilder, Limits, NodeId, Release, SourceIndex, StateReader, StateTree,
+    StepOutput, StepTime, TreeShape,
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
 pub use operator::{

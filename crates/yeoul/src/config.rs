@@ -84,7 +84,7 @@ const fn setting(
 }
 
 /// All settings, in the order of the documentation.
-pub(crate) static SETTINGS: [Setting; 16] = [
+pub(crate) static SETTINGS: [Setting; 17] = [
     setting("data", "path", "yeoul-data", "the data folder, relative to the project", |s, v| {
         let path = text(v)?;
         // Its files would lie among the project's.
@@ -150,6 +150,13 @@ pub(crate) static SETTINGS: [Setting; 16] = [
         "256 MiB",
         "rows and states in memory before they are written to parts",
         |s, v| bytes(v).map(|v| s.engine.memory_bytes_max = v),
+    ),
+    setting(
+        "limits.cache_bytes_max",
+        BYTES,
+        "128 MiB",
+        "what the operators of all views know of their stored states",
+        |s, v| bytes(v).map(|v| s.engine.cache_bytes_max = v),
     ),
     setting(
         "limits.change_bytes_max",

@@ -195,7 +195,7 @@ impl Definer<'_> {
         tree: &mut dyn FnMut() -> TreeId,
     ) -> Result<Relation, EngineError> {
         let plan = self.planning.view(create, self.catalog)?;
-        let (graph, sources) = graph::build(&plan, Limits::default())?;
+        let (graph, sources) = graph::build(&plan, &Limits::default())?;
         let graph = Arc::new(graph);
         let name = &create.name.value;
         let schema = Arc::clone(&plan.schema);

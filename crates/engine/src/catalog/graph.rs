@@ -18,8 +18,8 @@ use crate::error::{EngineError, ErrorKind};
 pub(crate) type Sources = Vec<(String, Vec<usize>)>;
 
 /// The operators of `plan`, and what its sources read.
-pub(crate) fn build(plan: &ViewPlan, limits: Limits) -> Result<(Graph, Sources), EngineError> {
-    let (builder, known) = (GraphBuilder::new().limits(limits), HashMap::new());
+pub(crate) fn build(plan: &ViewPlan, limits: &Limits) -> Result<(Graph, Sources), EngineError> {
+    let (builder, known) = (GraphBuilder::new().limits(limits.clone()), HashMap::new());
     let mut building = Building { builder, sources: Vec::new(), known };
     let graph = building
         .node(&plan.root)

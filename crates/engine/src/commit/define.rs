@@ -169,7 +169,7 @@ impl State {
         }
         let mut batches = Vec::new();
         if let Body::View(body) = &relation.body {
-            let (graph, _) = build_graph(&body.plan, self.limits)?;
+            let (graph, _) = build_graph(&body.plan, &self.limits)?;
             let build = self.first_build(&relation);
             let clock = ViewClock::default();
             let mut view = ViewState { relation: Arc::clone(&relation), graph, build, clock };

@@ -258,7 +258,7 @@ impl State {
                 }
             } else if relation.trees.iter().all(|tree| had.contains(&tree.id)) {
                 let Body::View(body) = &relation.body else { continue };
-                let (graph, _) = build_graph(&body.plan, self.limits)?;
+                let (graph, _) = build_graph(&body.plan, &self.limits)?;
                 let clock = from.get(&id).and_then(|id| clocks.get(id)).copied();
                 let (build, clock) = (Build::Ready, clock.unwrap_or_default());
                 self.views.insert(id, ViewState { relation, graph, build, clock });

@@ -8,7 +8,7 @@ use yeoul_batch::{ColumnExpr, ExprRef};
 
 use super::compile::{Compiler, fold_alone};
 use super::stage::{Stage, Target};
-use super::{Graph, Release, SourceIndex, StepTime, TreeShape};
+use super::{CacheBudget, Graph, Release, SourceIndex, StepTime, TreeShape};
 use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Expand, Linear, Lookup, LookupSpec, Unnest, Window};
@@ -67,10 +67,10 @@ pub struct GraphBuilder {
 }
 
 /// How much a graph holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Limits {
-    /// What each tracked aggregate, each lookup and each side of a join keeps in memory.
-    pub cache_bytes_max: usize,
+    /// What tracked aggregates, lookups, rankings and sides of joins know of their trees, together.
+    pub caches: CacheBudget,
     /// The rows that an operator gives in one step, except to an aggregate that alone hears them.
     pub change_bytes_max: usize,
     /// About how many rows an operator works with at once, where it can go by parts.
@@ -79,7 +79,8 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { cache_bytes_max: 64 << 20, change_bytes_max: 256 << 20, rows_at_once: 1 << 18 }
+        let caches = CacheBudget::new(128 << 20);
+        Self { caches, change_bytes_max: 256 << 20, rows_at_once: 1 << 18 }
     }
 }
 
@@ -174,7 +175,7 @@ impl GraphBuilder {
                 "rows that can change cannot be looked up as of the time they come".into(),
             ));
         }
-        let lookup = Arc::new(Lookup::new(spec, self.schema(node), self.limits.cache_bytes_max)?);
+        let lookup = Arc::new(Lookup::new(spec, self.schema(node), &self.limits.caches)?);
         let source = SourceIndex(self.sources.len());
         self.sources.push(Arc::clone(lookup.table()));
         self.lookups.push((source, Arc::clone(&lookup)));
@@ -329,28 +330,27 @@ impl GraphBuilder {
     ) -> Result<NodeId, FlowError> {
         let append_only = [self.append_only(left), self.append_only(right)];
         let sides = [self.schema(left), self.schema(right)];
-        let join = Join::new(spec, sides, append_only, self.limits)?;
+        let join = Join::new(spec, sides, append_only, &self.limits)?;
         Ok(self.operator(&[left, right], Box::new(join)))
     }
 
     /// Ranks rows within their partitions, and keeps those of some numbers.
     pub fn ranked(&mut self, node: NodeId, spec: RankedSpec) -> Result<NodeId, FlowError> {
         let append_only = self.append_only(node);
-        let ranked =
-            Ranked::new(spec, self.schema(node), append_only, self.limits.cache_bytes_max)?;
+        let ranked = Ranked::new(spec, self.schema(node), append_only, &self.limits.caches)?;
         Ok(self.operator(&[node], Box::new(ranked)))
     }
 
     /// Groups rows by sessions: the columns are the keys, `window_start`, `window_end`, then the calls.
     pub fn sessions(&mut self, node: NodeId, spec: SessionsSpec) -> Result<NodeId, FlowError> {
-        let sessions = Sessions::new(spec, self.append_only(node), self.limits.cache_bytes_max)?;
+        let sessions = Sessions::new(spec, self.append_only(node), &self.limits.caches)?;
         Ok(self.operator(&[node], Box::new(sessions)))
     }
 
     /// Adds the columns of window functions; those of `node` come first.
     pub fn over(&mut self, node: NodeId, spec: OverSpec) -> Result<NodeId, FlowError> {
         let (input, append_only) = (self.schema(node), self.append_only(node));
-        let over = Over::new(spec, input, append_only, self.limits.cache_bytes_max)?;
+        let over = Over::new(spec, input, append_only, &self.limits.caches)?;
         Ok(self.operator(&[node], Box::new(over)))
     }
 
@@ -378,7 +378,7 @@ impl GraphBuilder {
             _ => TreeShape::Bag(Arc::new(Aggregate::bag(&schema)?)),
         };
         let needed = self.stateful_below(node.0);
-        let cache_bytes_max = self.limits.cache_bytes_max;
+        let caches = self.limits.caches.clone();
         let mut compiler = Compiler::new(&mut self);
         for index in needed {
             compiler.stage(index, top == Some(index));
@@ -386,7 +386,7 @@ impl GraphBuilder {
         if top.is_none() {
             above.clear();
             let ports = vec![compiler.ways(node.0, None)];
-            compiler.stages.push(Stage::new(ports, Target::Rows, cache_bytes_max));
+            compiler.stages.push(Stage::new(ports, Target::Rows, caches));
         }
         let Compiler { mut stages, inner, releases, .. } = compiler;
         fold_alone(&mut stages);

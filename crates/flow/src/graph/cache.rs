@@ -11,7 +11,7 @@
 //! always in the newest segment and the oldest segment holds the groups untouched for longest:
 //! dropping it is LRU. Segments that have become small are gathered into one.
 //!
-//! Limits: `bytes_max`, plus the segment being put. Two keys with one 64-bit hash share an entry:
+//! Limits: its share of the budget, plus the segment being put. Two keys with one 64-bit hash share an entry:
 //! the later evicts the earlier.
 
 use std::collections::VecDeque;
@@ -23,6 +23,7 @@ use hashbrown::HashTable;
 use yeoul_batch::hash64;
 
 use crate::error::FlowError;
+use crate::graph::{CacheBudget, Share};
 use crate::group::same_keys;
 
 /// With more segments than this the older half is gathered into one.
@@ -49,7 +50,7 @@ struct Segment {
 pub(crate) struct Cache {
     schema: SchemaRef,
     key_len: usize,
-    bytes_max: usize,
+    share: Share,
     bytes: usize,
     segments: VecDeque<Segment>,
     /// The number of the oldest segment; they are numbered without gaps.
@@ -58,11 +59,11 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    pub(crate) fn new(schema: SchemaRef, key_len: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(schema: SchemaRef, key_len: usize, caches: &CacheBudget) -> Self {
         Self {
             schema,
             key_len,
-            bytes_max,
+            share: caches.share(),
             bytes: 0,
             segments: VecDeque::new(),
             oldest: 0,
@@ -114,9 +115,10 @@ impl Cache {
         }
         let hashes = hash64(&rows.columns()[..self.key_len], rows.num_rows())?;
         self.push(rows.clone(), hashes);
-        while self.bytes > self.bytes_max && !self.segments.is_empty() {
+        while self.bytes > self.share.bytes_max() && !self.segments.is_empty() {
             self.evict();
         }
+        self.share.hold(self.bytes);
         if self.segments.len() > SEGMENTS_MAX {
             self.gather()?;
         }
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn the_cache_knows_nothing_but_the_last_state_and_stays_in_bounds() {
         for bytes_max in [0, 4_000, 40_000, 4_000_000] {
-            let mut cache = Cache::new(states(&[]).schema(), 1, bytes_max);
+            let mut cache = Cache::new(states(&[]).schema(), 1, &CacheBudget::new(bytes_max));
             let mut truth: HashMap<i64, i64> = HashMap::new();
             let mut seed = 7u64;
             let mut next = move |bound: u64| {

@@ -28,7 +28,7 @@ impl<'a> Compiler<'a> {
 
     /// Adds the stage of the aggregate or operator at `index`; `top`: its tree is the view's own.
     pub(super) fn stage(&mut self, index: usize, top: bool) {
-        let cache_bytes_max = self.builder.limits.cache_bytes_max;
+        let caches = self.builder.limits.caches.clone();
         let (ports, target) = match &mut self.builder.nodes[index].kind {
             Kind::Aggregate { input, aggregate, release } => {
                 let (input, aggregate, release) = (*input, Arc::clone(aggregate), *release);
@@ -38,7 +38,7 @@ impl<'a> Compiler<'a> {
                 } else {
                     let tree = self.tree(TreeShape::Combine(Arc::clone(&aggregate)));
                     self.releases.extend(release.map(|release| (tree, release)));
-                    (tree, Some(Tracked::new(Arc::clone(&aggregate), cache_bytes_max)))
+                    (tree, Some(Tracked::new(Arc::clone(&aggregate), &caches)))
                 };
                 let release = release.filter(|_| !top);
                 (ports, Target::Aggregate { aggregate, tree, tracked, release })
@@ -63,7 +63,7 @@ impl<'a> Compiler<'a> {
             }
             Kind::Source(_) | Kind::Values(_) | Kind::Linear { .. } | Kind::Union { .. } => return,
         };
-        self.stages.push(Stage::new(ports, target, cache_bytes_max));
+        self.stages.push(Stage::new(ports, target, caches));
         self.stage_of[index] = Some(self.stages.len() - 1);
     }
 

@@ -43,7 +43,7 @@ impl<'a> Fold<'a> {
         stages: usize,
         into: &'a Stage,
         pool: &'a Workers,
-        limits: Limits,
+        limits: &Limits,
     ) -> Option<Self> {
         let (Target::Aggregate { aggregate, .. } | Target::Closing { aggregate, .. }) =
             &into.target
@@ -80,12 +80,12 @@ pub(crate) struct Emitted<'a> {
     /// Of how many of `held` the bytes are counted, and these.
     counted: usize,
     bytes: usize,
-    limits: Limits,
+    limits: &'a Limits,
     fold: Option<Fold<'a>>,
 }
 
 impl<'a> Emitted<'a> {
-    pub(crate) fn new(fold: Option<Fold<'a>>, limits: Limits) -> Self {
+    pub(crate) fn new(fold: Option<Fold<'a>>, limits: &'a Limits) -> Self {
         Self { held: Vec::new(), rows: 0, counted: 0, bytes: 0, limits, fold }
     }
 

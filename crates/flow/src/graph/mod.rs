@@ -22,6 +22,7 @@
 //!
 //! Not here: disk, SQL, commit numbers.
 
+mod budget;
 mod builder;
 mod cache;
 mod closing;
@@ -38,6 +39,8 @@ use arrow::compute::take_arrays;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use yeoul_batch::{Combine, KeyRange, RangeRows, Updates};
 
+pub use budget::CacheBudget;
+pub(crate) use budget::Share;
 pub use builder::{GraphBuilder, Limits, NodeId};
 pub(crate) use cache::Cache;
 pub(crate) use emitted::Emitted;
@@ -300,8 +303,8 @@ impl Graph {
                 Target::Operator { operator, trees } => {
                     let into = stage.folds_into.map(|into| (into, &later[into - number - 1]));
                     let fold = into
-                        .and_then(|(_, into)| Fold::new(number, stages, into, pool, self.limits));
-                    let emitted = Emitted::new(fold, self.limits);
+                        .and_then(|(_, into)| Fold::new(number, stages, into, pool, &self.limits));
+                    let emitted = Emitted::new(fold, &self.limits);
                     let deltas = &mut output.inner;
                     let mut step = Step::new(pool, state, trees, deltas, emitted, self.time);
                     operate(&mut **operator, &stage.ports, inputs, &mut step)?;

@@ -10,6 +10,7 @@ use super::tracked::Tracked;
 use super::{Release, SourceIndex, StateTree};
 use crate::aggregate::{Aggregate, Panes};
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::linear::{self, Linear};
 use crate::operator::Operator;
 use crate::workers::Workers;
@@ -71,15 +72,15 @@ pub(crate) struct Stage {
     /// The ways that lead to each of its inputs.
     pub(crate) ports: Vec<Vec<Way>>,
     pub(crate) target: Target,
-    /// How much a tracked aggregate may keep in memory.
-    pub(crate) cache_bytes_max: usize,
+    /// Of what a tracked aggregate keeps in memory.
+    pub(crate) caches: CacheBudget,
     /// The one stage that hears an operator, when it is an aggregate.
     pub(crate) folds_into: Option<usize>,
 }
 
 impl Stage {
-    pub(crate) fn new(ports: Vec<Vec<Way>>, target: Target, cache_bytes_max: usize) -> Self {
-        Self { ports, target, cache_bytes_max, folds_into: None }
+    pub(crate) fn new(ports: Vec<Vec<Way>>, target: Target, caches: CacheBudget) -> Self {
+        Self { ports, target, caches, folds_into: None }
     }
 
     /// Tracks the last aggregate, or no longer does.
@@ -90,7 +91,7 @@ impl Stage {
             if !followed {
                 *tracked = None;
             } else if tracked.is_none() {
-                *tracked = Some(Tracked::new(Arc::clone(aggregate), self.cache_bytes_max));
+                *tracked = Some(Tracked::new(Arc::clone(aggregate), &self.caches));
             }
         }
     }

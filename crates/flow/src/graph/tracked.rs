@@ -19,6 +19,7 @@ use yeoul_batch::{Combine, Updates};
 use super::cache::Cache;
 use crate::aggregate::Aggregate;
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::group::Groups;
 
 #[derive(Debug)]
@@ -28,9 +29,8 @@ pub(crate) struct Tracked {
 }
 
 impl Tracked {
-    pub(crate) fn new(aggregate: Arc<Aggregate>, cache_bytes_max: usize) -> Self {
-        let cache =
-            Cache::new(Arc::clone(aggregate.schema()), aggregate.key_len(), cache_bytes_max);
+    pub(crate) fn new(aggregate: Arc<Aggregate>, caches: &CacheBudget) -> Self {
+        let cache = Cache::new(Arc::clone(aggregate.schema()), aggregate.key_len(), caches);
         Self { aggregate, cache }
     }
 

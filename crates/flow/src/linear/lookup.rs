@@ -25,6 +25,7 @@ use yeoul_batch::{ExprRef, KeyCodec, Updates};
 
 use super::truth;
 use crate::error::FlowError;
+use crate::graph::{CacheBudget, Share};
 use crate::group::Groups;
 
 /// Reads a table as it was after the step before.
@@ -65,6 +66,7 @@ struct Held {
     chunks: Vec<RecordBatch>,
     places: HashMap<Box<[u8]>, Place>,
     bytes: usize,
+    share: Option<Share>,
 }
 
 /// See the module.
@@ -73,16 +75,15 @@ pub(crate) struct Lookup {
     spec: LookupSpec,
     codec: KeyCodec,
     schema: SchemaRef,
-    bytes_max: usize,
     held: Mutex<Held>,
 }
 
 impl Lookup {
-    /// The lookup for rows of `input`; at most about `bytes_max` of the table are held.
+    /// The lookup for rows of `input`; of the table as much is held as `caches` gives.
     pub(crate) fn new(
         spec: LookupSpec,
         input: &SchemaRef,
-        bytes_max: usize,
+        caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
         for (&column, key) in spec.primary_key.iter().zip(&spec.keys) {
             let field = spec.table.field(column);
@@ -100,7 +101,8 @@ impl Lookup {
         let fields: Vec<Field> = own.chain(spec.table.fields().iter().map(|f| outer(f))).collect();
         let codec = KeyCodec::new(&spec.table, &spec.primary_key)?;
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { spec, codec, schema, bytes_max, held: Mutex::default() })
+        let held = Held { share: Some(caches.share()), ..Held::default() };
+        Ok(Self { spec, codec, schema, held: Mutex::new(held) })
     }
 
     /// The columns of the input, then those of the table.
@@ -121,7 +123,12 @@ impl Lookup {
     ) -> Result<(), FlowError> {
         let mut held = self.held.lock();
         held.reader = reader;
-        if held.bytes > self.bytes_max {
+        let bytes = held.bytes;
+        let bytes_max = held.share.as_mut().map_or(0, |share| {
+            share.hold(bytes);
+            share.bytes_max()
+        });
+        if held.bytes > bytes_max {
             (held.chunks, held.places, held.bytes) = (Vec::new(), HashMap::new(), 0);
         } else if held.chunks.len() > CHUNKS_MAX {
             held.compact()?;

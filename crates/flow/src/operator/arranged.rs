@@ -21,6 +21,7 @@ use super::Step;
 use super::known::Known;
 use crate::aggregate::Aggregate;
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::graph::TreeShape;
 use crate::group::{Groups, compact_batch};
 
@@ -58,7 +59,7 @@ impl Arrangement {
         input: &SchemaRef,
         stored: Stored,
         append_only: bool,
-        cache_bytes_max: usize,
+        caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
         let width = input.fields().len();
         let mut places = vec![None; width];
@@ -94,7 +95,7 @@ impl Arrangement {
         let counted = !append_only || stored == Stored::Keys;
         let bag = if counted { Some(Arc::new(Aggregate::bag(&schema)?)) } else { None };
         let in_tree = bag.as_ref().map_or(&schema, |bag| Combine::schema(&**bag));
-        let known = Known::new(Arc::clone(in_tree), keys.len(), cache_bytes_max);
+        let known = Known::new(Arc::clone(in_tree), keys.len(), caches);
         Ok(Self { tree, keys: keys.to_vec(), rest, places, schema, bag, known })
     }
 

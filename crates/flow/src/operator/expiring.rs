@@ -25,6 +25,7 @@ use yeoul_batch::{Expr, ExprError, ExprRef, KeyCodec, KeyRange, Updates};
 use super::arranged::{Arrangement, Stored, chosen};
 use super::{Operator, Step};
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::graph::TreeShape;
 
 /// The tree of rows that will come.
@@ -118,7 +119,7 @@ impl Expiring {
         let goes = Instant::of(conditions, false);
         let arranged = |tree, instant: &Arc<Instant>| {
             let key: ExprRef = Arc::<Instant>::clone(instant);
-            Arrangement::new(tree, &[key], input, Stored::Rows, false, 0)
+            Arrangement::new(tree, &[key], input, Stored::Rows, false, &CacheBudget::new(0))
         };
         Ok(Self {
             schema: Arc::clone(input),

@@ -11,7 +11,7 @@
 //!
 //! What must hold: of a key that is known, all rows are known. Keys are told apart by 128 bits of hash.
 //!
-//! Limits: `bytes_max`, and what one step reads and writes.
+//! Limits: its share of the budget, and what one step reads and writes.
 
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -22,6 +22,7 @@ use hashbrown::HashMap;
 use yeoul_batch::hash128;
 
 use crate::error::FlowError;
+use crate::graph::{CacheBudget, Share};
 use crate::group::compact_batch;
 
 const END: u32 = u32::MAX;
@@ -124,26 +125,29 @@ impl Generation {
 pub(crate) struct Known {
     schema: SchemaRef,
     key_len: usize,
-    bytes_max: usize,
+    share: Share,
     young: Generation,
     old: Generation,
 }
 
 impl Known {
     /// Of a tree whose rows have this schema, looked for by the first `key_len` columns.
-    pub(crate) fn new(schema: SchemaRef, key_len: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(schema: SchemaRef, key_len: usize, caches: &CacheBudget) -> Self {
         let (young, old) = (Generation::default(), Generation::default());
-        Self { schema, key_len, bytes_max, young, old }
+        Self { schema, key_len, share: caches.share(), young, old }
     }
 
     /// Begins a step: forgets what is too much.
     pub(crate) fn begin(&mut self) {
-        if self.young.bytes > self.bytes_max / 2 {
+        self.share.hold(self.young.bytes + self.old.bytes);
+        let bytes_max = self.share.bytes_max();
+        if self.young.bytes > bytes_max / 2 {
             self.old = std::mem::take(&mut self.young);
         }
-        if self.young.bytes + self.old.bytes > self.bytes_max {
+        if self.young.bytes + self.old.bytes > bytes_max {
             self.old = Generation::default();
         }
+        self.share.hold(self.young.bytes + self.old.bytes);
     }
 
     /// All rows of the distinct `keys`; those of keys that are not known are read.

@@ -10,7 +10,8 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use yeoul_batch::{Expr, ExprError, ExprRef, Updates};
 use yeoul_flow::{
-    GraphBuilder, JoinKind, JoinSpec, JoinTimes, Limits, SourceIndex, StepTime, Workers,
+    CacheBudget, GraphBuilder, JoinKind, JoinSpec, JoinTimes, Limits, SourceIndex, StepTime,
+    Workers,
 };
 
 use crate::cells::{self, Cell, Row};
@@ -177,7 +178,7 @@ fn check(seed: u64) {
     });
     let cache = *random.pick(&[0, 3_000, 1 << 26]);
     let rows_at_once = *random.pick(&[1, 40, 1 << 18]);
-    let limits = Limits { cache_bytes_max: cache, rows_at_once, ..Limits::default() };
+    let limits = Limits { caches: CacheBudget::new(cache), rows_at_once, ..Limits::default() };
     let mut builder = GraphBuilder::new().limits(limits);
     let nodes = [0, 1].map(|at| builder.source(random::schema(), sides[at].append_only));
     let node = builder.join(nodes[0], nodes[1], case.spec()).unwrap();

@@ -6,8 +6,8 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use yeoul_batch::{ColumnExpr, Combine, Expr, ExprError, ExprRef, Updates};
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, Function, GraphBuilder, Limits, NamedExpr, NodeId, SourceIndex,
-    TreeShape, Window, WindowKind, Workers,
+    AggregateCall, AggregateSpec, CacheBudget, Function, GraphBuilder, Limits, NamedExpr, NodeId,
+    SourceIndex, TreeShape, Window, WindowKind, Workers,
 };
 
 use crate::cells::{self, Cell, Row};
@@ -53,7 +53,7 @@ fn named(schema: &SchemaRef, index: usize, name: &str) -> NamedExpr {
 impl Query {
     fn new(random: &mut Random, append_only: bool, cache_bytes: usize) -> Self {
         let mut builder = GraphBuilder::new()
-            .limits(Limits { cache_bytes_max: cache_bytes, ..Limits::default() });
+            .limits(Limits { caches: CacheBudget::new(cache_bytes), ..Limits::default() });
         let node = builder.source(random::schema(), append_only);
         let mut query = Self { builder, node, twin: Box::new(|rows| rows) };
         if random.one_in(3) {

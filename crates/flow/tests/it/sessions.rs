@@ -7,8 +7,8 @@ use std::error::Error;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use yeoul_batch::{KeyRange, RangeRows, Updates};
 use yeoul_flow::{
-    AggregateCall, Function, GraphBuilder, Limits, NamedExpr, SessionsSpec, SourceIndex,
-    StateReader, StateTree, Workers,
+    AggregateCall, CacheBudget, Function, GraphBuilder, Limits, NamedExpr, SessionsSpec,
+    SourceIndex, StateReader, StateTree, Workers,
 };
 
 use crate::cells::{self, Cell, Row};
@@ -145,7 +145,7 @@ fn at(seconds: &[i64]) -> Updates {
 fn a_long_session_costs_what_comes() {
     for cache_bytes in [0, 1 << 20] {
         let mut builder = GraphBuilder::new()
-            .limits(Limits { cache_bytes_max: cache_bytes, ..Limits::default() });
+            .limits(Limits { caches: CacheBudget::new(cache_bytes), ..Limits::default() });
         let source = builder.source(random::schema(), true);
         let spec = SessionsSpec {
             keys: vec![NamedExpr::new("text", random::column(random::TEXT))],

@@ -1,6 +1,6 @@
 //! Graphs over some sources, stepped commit by commit beside a slow twin.
 
-use yeoul_flow::{GraphBuilder, Limits, NodeId, SourceIndex, Workers};
+use yeoul_flow::{CacheBudget, GraphBuilder, Limits, NodeId, SourceIndex, Workers};
 
 use crate::cells::Row;
 use crate::laws::assert_same;
@@ -23,7 +23,8 @@ impl Trial {
         let mut random = Random::new(seed);
         let cache_bytes = *random.pick(&[0, 3_000, 20_000, 1 << 26]);
         let rows_at_once = *random.pick(&[1, 40, 1 << 18]);
-        let limits = Limits { cache_bytes_max: cache_bytes, rows_at_once, ..Limits::default() };
+        let limits =
+            Limits { caches: CacheBudget::new(cache_bytes), rows_at_once, ..Limits::default() };
         let mut builder = GraphBuilder::new().limits(limits);
         let sources: Vec<Source> = (0..count)
             .map(|_| {

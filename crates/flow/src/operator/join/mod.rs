@@ -96,7 +96,7 @@ impl Join {
         spec: JoinSpec,
         inputs: [&SchemaRef; 2],
         append_only: [bool; 2],
-        limits: Limits,
+        limits: &Limits,
     ) -> Result<Self, FlowError> {
         spec.check(inputs)?;
         let slice_rows = 2 * limits.rows_at_once;
@@ -108,7 +108,7 @@ impl Join {
                 tree += 1;
                 let only = append_only[at];
                 let (keys, input) = (&keys[at], inputs[at]);
-                Arrangement::new(tree - 1, keys, input, stored, only, limits.cache_bytes_max)
+                Arrangement::new(tree - 1, keys, input, stored, only, &limits.caches)
             };
             let other_asks = unmatched[1 - at] != Unmatched::Gone;
             let wanted = spec.kind.pairs() || unmatched[at] != Unmatched::Gone;

@@ -27,6 +27,7 @@ use yeoul_batch::{ExprRef, PartitionFunction, Updates};
 use super::arranged::{Arrangement, Stored, keys_of};
 use super::{Operator, Step, keyless};
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::graph::{TreeShape, difference};
 use crate::group::{ByGroup, Groups};
 use reach::Stretches;
@@ -89,7 +90,7 @@ impl Over {
         spec: OverSpec,
         input: &SchemaRef,
         append_only: bool,
-        cache_bytes_max: usize,
+        caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
         let OverSpec { mut partition, function, rows_max } = spec;
         let width = input.fields().len();
@@ -101,8 +102,7 @@ impl Over {
         if partition.is_empty() {
             partition.push(keyless());
         }
-        let rows =
-            Arrangement::new(0, &partition, input, Stored::Rows, append_only, cache_bytes_max)?;
+        let rows = Arrangement::new(0, &partition, input, Stored::Rows, append_only, caches)?;
         let fields = input.fields().iter().chain(function.fields()).cloned();
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let (key_len, input) = (partition.len(), Arc::clone(input));

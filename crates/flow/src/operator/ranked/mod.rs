@@ -34,6 +34,7 @@ use super::known::Known;
 use super::{Operator, Step};
 use crate::aggregate::Aggregate;
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::graph::TreeShape;
 use crate::group::{ByGroup, Groups, compact_batch};
 use spec::Layout;
@@ -69,14 +70,14 @@ impl Ranked {
         spec: RankedSpec,
         input: &SchemaRef,
         append_only: bool,
-        cache_bytes_max: usize,
+        caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
         spec.check()?;
         let layout = Layout::new(&spec, input);
         let bag = Arc::new(Aggregate::bag(&layout.schema)?);
         let known = append_only.then(|| {
             let schema = Arc::clone(Combine::schema(&*bag));
-            Known::new(schema, layout.keys.len(), cache_bytes_max)
+            Known::new(schema, layout.keys.len(), caches)
         });
         Ok(Self { schema: spec.schema(input), spec, layout, bag, known })
     }

@@ -33,6 +33,7 @@ use super::arranged::chosen;
 use super::{Operator, Step, keyless};
 use crate::aggregate::{Aggregate, AggregateCall, AggregateSpec, Function, NamedExpr};
 use crate::error::FlowError;
+use crate::graph::CacheBudget;
 use crate::graph::{Cache, TreeShape, difference};
 use crate::group::Groups;
 use pieces::Pieces;
@@ -87,7 +88,7 @@ impl Sessions {
     pub(crate) fn new(
         spec: SessionsSpec,
         append_only: bool,
-        cache_bytes_max: usize,
+        caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
         let SessionsSpec { keys, time, gap_us, mut calls } = spec;
         let of_time = time.data_type().clone();
@@ -122,7 +123,7 @@ impl Sessions {
             let column = states.state_column(answers.len());
             let schema = Arc::clone(Combine::schema(&*states));
             let last = column.expect("the greatest of values that only come is a state");
-            Growing { last, latest: Cache::new(schema, states.key_len() - 1, cache_bytes_max) }
+            Growing { last, latest: Cache::new(schema, states.key_len() - 1, caches) }
         });
         let schema = Arc::new(Schema::new(fields));
         Ok(Self { time, gap_us, schema, shown, states, growing })
