@@ -7,7 +7,7 @@
 //!
 //! What must hold: the answer is that of a scan filtered by the keys.
 //!
-//! Limits: all rows of the keys are held at once; where they may be too many, see `rounds`.
+//! Limits: all rows of the keys are held at once; who may ask for too many asks for fewer keys.
 
 use std::collections::HashMap;
 

@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 use yeoul_batch::{Combine, CommitId, KeyRange, TreeId};
 use yeoul_store::{
     DiskMedia, LogRecord, PartitionBy, Publication, Rule, ScanOptions, Store, StoreOptions,
-    TreeSpec, get_many, get_rounds, key_bytes, read_ranges, scan,
+    TreeSpec, get_many, key_bytes, read_ranges, scan,
 };
 
 use crate::world::{DAY_US, Kinds, Rng, Sum};
@@ -288,8 +288,4 @@ fn measure_ranges_of(store: &Store, spec: &TreeSpec, what: &str) {
     let since = Instant::now();
     let found = get_many(&tree, &probe.columns()[..1]).expect("looks up").num_rows();
     tell("get_many of 10000 prefixes", found, since.elapsed(), &note);
-    let since = Instant::now();
-    let rounds = get_rounds(&tree, &probe.columns()[..1], 16_384).expect("looks up");
-    let found = rounds.map(|round| round.expect("reads").num_rows()).sum();
-    tell("get_rounds of the same", found, since.elapsed(), &note);
 }

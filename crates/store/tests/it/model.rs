@@ -8,7 +8,6 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use yeoul_batch::KeyCodec;
 use yeoul_store::{
     Media, Part, Rule, Slices, Snapshot, TreeSnapshot, TrialMedia, from_stored, get_many,
-    get_rounds,
 };
 
 use crate::world::{
@@ -123,31 +122,6 @@ pub(crate) fn check_prefixes(tree: &TreeSnapshot, probe: &RecordBatch, columns: 
     wanted.sort();
     assert_eq!(found, wanted, "{what}: get_many of {} by {columns} columns", spec.name);
     assert!(keys.first().is_none_or(|k| k.len() == probe.num_rows()));
-    for rows_max in [[1, 3, 50], [7, 2_000, usize::MAX]][wanted.len() % 2] {
-        if rows_max > 1 || wanted.len() < 1_000 {
-            check_rounds(tree, &keys, rows_max, &wanted, what);
-        }
-    }
-}
-
-/// The rounds together are the same rows, and none is too large.
-fn check_rounds(
-    tree: &TreeSnapshot,
-    keys: &[ArrayRef],
-    rows_max: usize,
-    wanted: &[String],
-    what: &str,
-) {
-    let mut found = Vec::new();
-    for round in get_rounds(tree, keys, rows_max).expect("looks up") {
-        let round = round.expect("reads");
-        assert!((1..=rows_max).contains(&round.num_rows()), "{what}: {}", round.num_rows());
-        found.extend(texts(&round));
-    }
-    found.sort();
-    let columns = keys.len();
-    let name = &tree.spec().name;
-    assert_eq!(found, wanted, "{what}: rounds of {rows_max} of {name} by {columns} columns");
 }
 
 #[test]
