@@ -16,8 +16,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy         the rules of STYLE.md that a program can check
-  ci [--fast]  format, tidy, clippy, documentation, all tests; stops at the first red
-               --fast leaves out the documentation and the tests that start whole programs";
+  ci [--fast]  format, tidy, clippy, documentation, DuckDB as a second oracle, all tests; stops at the first red
+               --fast leaves out the documentation, DuckDB and the tests that start whole programs";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -28,6 +28,7 @@ mod open;
 mod options;
 mod planning;
 mod project;
+mod pushdown;
 mod record;
 mod reports;
 mod runtime;

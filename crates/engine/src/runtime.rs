@@ -48,6 +48,7 @@ pub(crate) fn session_state(options: &EngineOptions) -> Result<SessionState, Eng
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_physical_optimizer_rules(crate::pushdown::rules())
         .build())
 }
 

@@ -51,14 +51,27 @@ pub(crate) fn rewrite(
         let schema = input_schema(&node)?;
         let names = NamePreserver::new(&node);
         let node = node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let changed = expr.transform_up(|e| f(e, &schema))?;
-            Ok(changed.update_data(|e| name.restore(e)))
+            each_key(expr, &mut |expr| {
+                let name = names.save(&expr);
+                let changed = expr.transform_up(|e| f(e, &schema))?;
+                Ok(changed.update_data(|e| name.restore(e)))
+            })
         })?;
         // The schema of a node holds the types of its expressions, which may have changed below it.
         node.map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(plan.data)
+}
+
+/// Changes an expression, of grouping sets each key: the sets are no column and have no name to keep.
+pub(crate) fn each_key(
+    expr: Expr,
+    f: &mut dyn FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::GroupingSet(_) => expr.map_children(f),
+        other => f(other),
+    }
 }
 
 /// Puts `uuid` and text, `bytea`, `jsonb` and literals together.
@@ -315,6 +328,7 @@ fn event_time(plan: &LogicalPlan, context: &Context<'_>) -> Option<Column> {
 
 /// DataFusion's own analysis: every expression gets its final type, and means what PostgreSQL means.
 pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+    let plan = keys::named(plan, options)?;
     let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {})?;
     keys::told_apart(exact::floats(exact::integers(plan)?)?)
 }

@@ -75,8 +75,9 @@ fn aggregated(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     };
     let node = LogicalPlan::Aggregate(aggregate.clone());
     let names = NamePreserver::new(&node);
-    let keys = aggregate.group_expr.iter().cloned();
-    let keys: Vec<Expr> = keys.map(|key| names.save(&key).restore(formed(key))).collect();
+    let mut key = |key: Expr| Ok(Transformed::yes(names.save(&key).restore(formed(key))));
+    let keys = aggregate.group_expr.iter().cloned().map(|expr| coerce::each_key(expr, &mut key));
+    let keys = keys.map(|key| Ok(key?.data)).collect::<Result<Vec<Expr>>>()?;
     let mut calls = Vec::with_capacity(aggregate.aggr_expr.len());
     for call in &aggregate.aggr_expr {
         let name = names.save(call);

@@ -1,15 +1,21 @@
-//! Keys of one name told apart: `GROUP BY id, CAST(id AS VARCHAR)`.
+//! Keys of one name told apart: `GROUP BY id, CAST(id AS VARCHAR)`; and keys of sets named.
 //!
 //! DataFusion gives a cast the name of what is cast. Its aggregation knows the two columns by their
 //! relations, of which the cast has none, and its optimiser refuses the plan that it makes of it.
+//!
+//! When it changes an expression it keeps the name, and of `ROLLUP (a LIKE 'x')` that is the name of all sets, which
+//! no column has.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Aggregate, Expr, LogicalPlan, Projection};
+use datafusion::optimizer::analyzer::Analyzer;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 
 /// New names of columns that have no relation.
 type Names = HashMap<String, String>;
@@ -34,6 +40,43 @@ pub(crate) fn told_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(Transformed::yes(LogicalPlan::Projection(projection)))
     })?;
     Ok(plan.data)
+}
+
+/// Gives every key of grouping sets the name that it has, before DataFusion changes it. What `grouping()` says is
+/// found before: it looks for its arguments among the keys.
+pub(crate) fn named(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found = found || matches!(node, LogicalPlan::Aggregate(aggregate) if has_sets(aggregate));
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if !found {
+        return Ok(plan);
+    }
+    let resolve = Arc::new(ResolveGroupingFunction::new());
+    let plan = Analyzer::with_rules(vec![resolve]).execute_and_check(plan, options, |_, _| {})?;
+    let plan = plan.transform_up_with_subqueries(|node| match node {
+        LogicalPlan::Aggregate(aggregate) if has_sets(&aggregate) => {
+            let name = |key: Expr| match key {
+                Expr::Column(_) => Ok(Transformed::no(key)),
+                key => {
+                    let name = key.schema_name().to_string();
+                    Ok(Transformed::yes(key.unalias().alias(name)))
+                }
+            };
+            let sets =
+                aggregate.group_expr.into_iter().map(|sets| Ok(sets.map_children(name)?.data));
+            let sets = sets.collect::<Result<Vec<_>>>()?;
+            let named = Aggregate::try_new(aggregate.input, sets, aggregate.aggr_expr)?;
+            Ok(Transformed::yes(LogicalPlan::Aggregate(named)))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(plan.data)
+}
+
+fn has_sets(aggregate: &Aggregate) -> bool {
+    matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)])
 }
 
 /// The plan beneath a projection down to its aggregation, with new `names`; `None` where there are

@@ -421,6 +421,18 @@ a.ad <> u.who) AS m FROM users u
 -- lateral_unequal
 SELECT u.who, t.n, t.m FROM users u, LATERAL (SELECT count(*) AS n, min(a.cap) AS m FROM ads a WHERE a.cap > u.age) t
 
+-- cube_of_expressions
+SELECT ad % 3 AS third, -who AS minus, CAST(grouping(-who) AS BIGINT) AS g, count(*) AS n FROM events GROUP BY CUBE (ad % 3,
+-who, ad)
+
+-- cube_of_zeros
+SELECT z, kind, count(*) AS n FROM (SELECT kind, CASE WHEN ad < 3 THEN -0.0e0 ELSE 0.0e0 * price END AS z FROM events) t GROUP BY
+CUBE (z, kind)
+
+-- rollup_of_conditions
+SELECT kind LIKE '%i%' OR who IS NULL AS c, grouping(kind LIKE '%i%' OR who IS NULL) AS g, count(*) AS n FROM events GROUP BY ROLLUP
+(kind LIKE '%i%' OR who IS NULL, ad + 1.5)
+
 -- bounded
 SELECT e.id, c.id AS click FROM events e JOIN clicks c ON c.ad = e.ad AND c.ts BETWEEN e.ts AND e.ts + INTERVAL '30 seconds'
 

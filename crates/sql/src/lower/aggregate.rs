@@ -52,8 +52,12 @@ impl Lowering<'_> {
             .collect();
         let input = self.windowed(input, &mut exprs)?;
         let (keys, calls) = exprs.split_at_mut(grouping.keys.len());
-        let keys =
-            keys.iter().map(|e| self.stored(e, &input.scope)).collect::<Result<Vec<_>, _>>()?;
+        // Also keys that a subquery got when it became a join, and of which a plan in SQL knew nothing.
+        let key = |e: &Expr| match is_float(e, &input.scope) && float::stands_for(e).is_none() {
+            true => self.stored(&float::one_form(e.clone()), &input.scope),
+            false => self.stored(e, &input.scope),
+        };
+        let keys = keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
         let (input, keys) = self.expanded(input, &grouping, keys, calls)?;
         let fields: Vec<FieldRef> = a.schema.fields().iter().cloned().collect();
         let (key_fields, call_fields) = fields.split_at(keys.len());
@@ -248,7 +252,7 @@ pub(super) fn stored_field(field: &Field) -> Field {
     }
 }
 
-fn is_float(expr: &Expr, scope: &Scope) -> bool {
+pub(super) fn is_float(expr: &Expr, scope: &Scope) -> bool {
     expr.get_type(scope.schema()).is_ok_and(|t| t.is_floating())
 }
 

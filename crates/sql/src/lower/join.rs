@@ -9,10 +9,12 @@ use datafusion::common::NullEquality;
 use datafusion::logical_expr::{Expr, Join, JoinType, LogicalPlan};
 use yeoul_batch::ExprRef;
 
+use super::aggregate::is_float;
 use super::bounded::{self, Bounded};
 use super::expr::Scope;
 use super::{Lowered, Lowering};
 use crate::error::SqlError;
+use crate::functions::float;
 use crate::view::{JoinKind, ViewNode};
 
 /// Both inputs of a join; `swapped`: the plan has them the other way around.
@@ -105,7 +107,10 @@ impl Lowering<'_> {
     /// What rows match by, left and right.
     fn keys(&self, join: &Join, sides: &Sides) -> Result<Vec<(ExprRef, ExprRef)>, SqlError> {
         let one = |lowered: &Lowered, expr: &Expr| {
-            lowered.scope.expr(expr, self.planner).map_err(|e| self.fail(e))
+            let scope = &lowered.scope;
+            // States compare bits.
+            let form = is_float(expr, scope).then(|| float::one_form(expr.clone()));
+            scope.expr(form.as_ref().unwrap_or(expr), self.planner).map_err(|e| self.fail(e))
         };
         let pair = |(left, right): &(Expr, Expr)| {
             let (left, right) = if sides.swapped { (right, left) } else { (left, right) };

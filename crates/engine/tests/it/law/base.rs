@@ -1,15 +1,6 @@
 //! The streams and tables of a case, and rows for them.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Float32Array,
-    Float64Array, Int32Array, Int64Array, IntervalMonthDayNanoArray, RecordBatch, StringViewArray,
-    TimestampMicrosecondArray,
-};
-use arrow::datatypes::{DataType, Field, IntervalMonthDayNano, SchemaRef};
-use arrow::util::display::ArrayFormatter;
-
+use super::cells::Cell;
 use super::chance::Chance;
 
 /// What may be done with the values of a column.
@@ -41,7 +32,9 @@ pub(super) enum Kind {
     Length,
     /// Values that are compared for equality at most.
     Opaque,
-    /// Lists: read, never computed with.
+    /// Lists of whole numbers.
+    Ints,
+    /// Other lists: read, never computed with.
     List,
 }
 
@@ -52,23 +45,63 @@ pub(super) struct Column {
     pub kind: Kind,
 }
 
+impl Column {
+    pub(super) fn new(name: impl Into<String>, kind: Kind) -> Self {
+        Self { name: name.into(), kind }
+    }
+}
+
+/// How the values of a case are strewn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mood {
+    /// One value in so many is null.
+    nulls: usize,
+    /// How many different keys there are.
+    keys: usize,
+    /// Whether few of them have most of the rows.
+    skewed: bool,
+    /// One delivery in so many has rows twice.
+    doubled: usize,
+}
+
+impl Mood {
+    pub(super) fn new(chance: &mut Chance) -> Self {
+        Self {
+            nulls: *chance.pick(&[12, 12, 40, 3, 2]),
+            keys: *chance.pick(&[1, 3, 9, 9, 60]),
+            skewed: !chance.once_in(4),
+            doubled: *chance.pick(&[4, 4, 1, 20]),
+        }
+    }
+
+    /// A number below `end`.
+    fn key(self, chance: &mut Chance, end: usize) -> i64 {
+        let key = if self.skewed { chance.skewed(end) } else { chance.below(end) };
+        i64::try_from(key).expect("small")
+    }
+}
+
 /// A stream or table.
 #[derive(Clone, Debug)]
 pub(super) struct Base {
     pub name: String,
     pub table: bool,
     pub columns: Vec<Column>,
+    /// The types of the columns.
+    pub types: Vec<&'static str>,
     pub sql: String,
     /// Whether a stored id never comes twice.
     pub unique: bool,
     /// Whether it has a watermark.
     pub event_time: bool,
+    /// Whether windows over it may be told when they are closed: every row knows the watermark before it.
+    pub closing: bool,
     /// The columns that are never null.
     never_null: Vec<&'static str>,
     next_id: i64,
 }
 
-const COLUMNS: [(&str, &str, Kind); 17] = [
+const COLUMNS: [(&str, &str, Kind); 18] = [
     ("id", "BIGINT", Kind::Int),
     ("ts", "", Kind::Time),
     ("k", "VARCHAR", Kind::Text),
@@ -86,14 +119,29 @@ const COLUMNS: [(&str, &str, Kind); 17] = [
     ("u", "UUID", Kind::Opaque),
     ("j", "JSONB", Kind::Opaque),
     ("i", "INTERVAL", Kind::Length),
+    ("li", "BIGINT[]", Kind::Ints),
 ];
+
+/// The columns of a stream whose windows are closed: `seq` is the number of the commit, `wm` the watermark before it.
+const CLOSING: [(&str, &str, Kind); 7] = [
+    ("id", "BIGINT", Kind::Int),
+    ("ts", "", Kind::Time),
+    ("k", "VARCHAR", Kind::Text),
+    ("g", "INT", Kind::Int),
+    ("n", "BIGINT", Kind::Int),
+    ("seq", "BIGINT", Kind::Int),
+    ("wm", "", Kind::Time),
+];
+
+/// How far the watermark of such a stream is behind its newest row, less its lateness.
+pub(super) const CLOSING_BEHIND_US: i64 = 15 * SECOND_US;
 
 const TEXTS: [&str; 10] =
     ["", "a", "ä", "日本語", "🦀🦀", "null", " x ", "A|B,'q'", "longer than twelve bytes", "Z\n\t"];
 
 /// 2026-01-01T00:00:00Z
-const START_US: i64 = 1_767_225_600_000_000;
-const SECOND_US: i64 = 1_000_000;
+pub(super) const START_US: i64 = 1_767_225_600_000_000;
+pub(super) const SECOND_US: i64 = 1_000_000;
 const DAY_US: i64 = 86_400 * SECOND_US;
 
 /// The type of every `ts` of a case: unions need the same everywhere.
@@ -122,57 +170,93 @@ impl Base {
         if chance.once_in(3) {
             options.push(format!("partition_by = '{}(ts)'", chance.pick(&["hour", "day"])));
         }
-        let mut lines = columns(&never_null, time);
         if event_time {
-            lines.push("WATERMARK FOR ts AS ts - INTERVAL '5 seconds'".to_owned());
             // The law holds in the year 2200, too.
             options.push("future_skew = 'unlimited'".to_owned());
+            if chance.once_in(3) {
+                options.push("lateness = '1 minute'".to_owned());
+            }
         }
-        let with = match options.is_empty() {
-            true => String::new(),
-            false => format!(" WITH ({})", options.join(", ")),
-        };
-        let sql = format!("CREATE STREAM {name} ({}){with}", lines.join(", "));
-        Self::new(name, false, sql, unique, event_time, never_null)
+        let watermark = event_time.then_some("WATERMARK FOR ts AS ts - INTERVAL '5 seconds'");
+        let mut base = Self::new(name, &COLUMNS, time, never_null);
+        base.declare("STREAM", watermark, &options);
+        Self { unique, event_time, ..base }
+    }
+
+    /// A stream whose windows are closed by rows that come one commit after another.
+    pub(super) fn closing(name: &str, time: TimeType) -> Self {
+        let mut base = Self::new(name, &CLOSING, time, vec!["id"]);
+        let options =
+            ["lateness = '10 seconds'".to_owned(), "future_skew = 'unlimited'".to_owned()];
+        let watermark = "WATERMARK FOR ts AS ts - INTERVAL '5 seconds'";
+        base.declare("STREAM", Some(watermark), &options);
+        Self { event_time: true, closing: true, ..base }
     }
 
     pub(super) fn table(chance: &mut Chance, name: &str, time: TimeType) -> Self {
         let never_null = if chance.once_in(3) { vec!["id", "day"] } else { vec!["id"] };
-        let mut lines = columns(&never_null, time);
-        lines.push(format!("PRIMARY KEY ({})", never_null.join(", ")));
-        let sql = format!("CREATE TABLE {name} ({})", lines.join(", "));
-        Self::new(name, true, sql, false, false, never_null)
+        let key = format!("PRIMARY KEY ({})", never_null.join(", "));
+        let mut base = Self::new(name, &COLUMNS, time, never_null);
+        base.declare("TABLE", Some(&key), &[]);
+        Self { table: true, ..base }
     }
 
     fn new(
         name: &str,
-        table: bool,
-        sql: String,
-        unique: bool,
-        event_time: bool,
+        columns: &[(&'static str, &'static str, Kind)],
+        time: TimeType,
         never_null: Vec<&'static str>,
     ) -> Self {
-        let column = |c: &(&str, &str, Kind)| Column { name: c.0.to_owned(), kind: c.2 };
-        let columns = COLUMNS.iter().map(column).collect();
-        let name = name.to_owned();
-        Self { name, table, columns, sql, unique, event_time, never_null, next_id: 0 }
+        Self {
+            name: name.to_owned(),
+            table: false,
+            columns: columns.iter().map(|c| Column::new(c.0, c.2)).collect(),
+            types: columns.iter().map(|c| if c.2 == Kind::Time { time.0 } else { c.1 }).collect(),
+            sql: String::new(),
+            unique: false,
+            event_time: false,
+            closing: false,
+            never_null,
+            next_id: 0,
+        }
     }
 
-    /// Rows of `schema`: new ones, known ids again, late ones, nulls.
-    pub(super) fn rows(
-        &mut self,
-        chance: &mut Chance,
-        schema: &SchemaRef,
-        rows: usize,
-    ) -> RecordBatch {
-        let arrays = schema.fields().iter().map(|field| self.array(chance, field, rows)).collect();
-        let batch = RecordBatch::try_new(Arc::clone(schema), arrays).expect("rows of the schema");
-        if !self.table && rows > 1 && chance.once_in(4) {
-            let doubled =
-                arrow::compute::concat_batches(schema, [&batch, &batch.slice(0, rows / 2)]);
-            return doubled.expect("rows of one schema");
+    fn declare(&mut self, what: &str, last: Option<&str>, options: &[String]) {
+        let line = |(column, sql): (&Column, &&str)| {
+            let never_null = self.never_null.contains(&column.name.as_str());
+            format!("{} {sql}{}", column.name, if never_null { " NOT NULL" } else { "" })
+        };
+        let mut lines: Vec<String> = self.columns.iter().zip(&self.types).map(line).collect();
+        lines.extend(last.map(str::to_owned));
+        let with = match options {
+            [] => String::new(),
+            options => format!(" WITH ({})", options.join(", ")),
+        };
+        self.sql = format!("CREATE {what} {} ({}){with}", self.name, lines.join(", "));
+    }
+
+    /// Whether a column has a value in every row.
+    pub(super) fn is_never_null(&self, column: usize) -> bool {
+        self.never_null.contains(&self.columns[column].name.as_str())
+    }
+
+    /// About where the times of new rows are.
+    pub(super) fn now_us(&self) -> i64 {
+        START_US + self.next_id * SECOND_US
+    }
+
+    /// New rows, known ids again, late ones, nulls.
+    pub(super) fn rows(&mut self, chance: &mut Chance, mood: Mood, rows: usize) -> Vec<Vec<Cell>> {
+        let mut all: Vec<Vec<Cell>> = (0..rows)
+            .map(|_| {
+                let id = self.id(chance);
+                (0..self.columns.len()).map(|at| self.cell(chance, mood, at, id)).collect()
+            })
+            .collect();
+        if !self.table && rows > 1 && chance.once_in(mood.doubled) {
+            all.extend_from_within(..rows / 2);
         }
-        batch
+        all
     }
 
     fn id(&mut self, chance: &mut Chance) -> i64 {
@@ -186,81 +270,54 @@ impl Base {
         self.next_id
     }
 
-    fn array(&mut self, chance: &mut Chance, field: &Field, rows: usize) -> ArrayRef {
-        let nulls = !self.never_null.contains(&field.name().as_str());
-        let moving = self.next_id;
-        let c = chance;
-        match field.name().as_str() {
-            "id" => Arc::new(Int64Array::from_iter_values((0..rows).map(|_| self.id(c)))),
-            "ts" => {
-                let times = each(c, rows, nulls, |c| time_us(c, moving));
-                let times = TimestampMicrosecondArray::from_iter(times);
-                match field.data_type() {
-                    DataType::Timestamp(_, Some(zone)) => {
-                        Arc::new(times.with_timezone(Arc::clone(zone)))
-                    }
-                    _ => Arc::new(times),
-                }
-            }
-            "k" => Arc::new(StringViewArray::from_iter(each(c, rows, nulls, |c| {
-                format!("k{}", c.skewed(9))
-            }))),
-            "g" => Arc::new(Int32Array::from_iter(each(c, rows, nulls, |c| {
-                i32::try_from(c.skewed(12)).expect("small") - 2
-            }))),
-            "n" => {
-                Arc::new(Int64Array::from_iter(each(c, rows, nulls, |c| c.between(-1000, 1000))))
-            }
-            "big" => Arc::new(Int64Array::from_iter(each(c, rows, nulls, |c| {
-                *c.pick(&[i64::MIN, i64::MIN + 1, -1, 0, 1, 1 << 53, i64::MAX - 1, i64::MAX])
-            }))),
-            "f" => {
-                Arc::new(Float64Array::from_iter(each(c, rows, nulls, |c| f64::from(quarter(c)))))
-            }
-            "wild" => Arc::new(Float64Array::from_iter(each(c, rows, nulls, |c| *c.pick(&WILD)))),
-            "nan" => Arc::new(Float64Array::from_iter(each(c, rows, nulls, |c| {
-                if c.once_in(5) { f64::NAN } else { *c.pick(&WILD) }
-            }))),
-            "r" => Arc::new(Float32Array::from_iter(each(c, rows, nulls, quarter))),
-            "d" => {
-                let values = each(c, rows, nulls, |c| i128::from(c.between(-50_000, 50_000)));
-                let array = Decimal128Array::from_iter(values).with_precision_and_scale(12, 2);
-                Arc::new(array.expect("digits that fit"))
-            }
-            "b" => Arc::new(BooleanArray::from(each(c, rows, nulls, |c| c.once_in(3)))),
-            "s" => Arc::new(StringViewArray::from_iter(each(c, rows, nulls, text))),
-            "day" => Arc::new(Date32Array::from_iter(each(c, rows, nulls, |c| {
-                20_400 + i32::try_from(c.skewed(4)).expect("small")
-            }))),
+    fn cell(&self, c: &mut Chance, mood: Mood, at: usize, id: i64) -> Cell {
+        if !self.is_never_null(at) && c.once_in(mood.nulls) {
+            return Cell::Null;
+        }
+        match self.columns[at].name.as_str() {
+            "id" => Cell::Int(id),
+            "ts" if self.closing => Cell::Time(time_near(c, self.next_id)),
+            "ts" => Cell::Time(time_us(c, self.next_id)),
+            "k" => Cell::Text(format!("k{}", mood.key(c, mood.keys))),
+            "g" => Cell::Int(mood.key(c, mood.keys + 3) - 2),
+            "n" => Cell::Int(c.between(-1000, 1000)),
+            "big" => Cell::Int(*c.pick(&[
+                i64::MIN,
+                i64::MIN + 1,
+                -1,
+                0,
+                1,
+                1 << 53,
+                i64::MAX - 1,
+                i64::MAX,
+            ])),
+            "f" | "r" => Cell::Float(quarter(c)),
+            "nan" if c.once_in(5) => Cell::Float(f64::NAN),
+            "wild" | "nan" => Cell::Float(*c.pick(&WILD)),
+            "d" => Cell::Decimal(i128::from(c.between(-50_000, 50_000))),
+            "b" => Cell::Bool(c.once_in(3)),
+            "s" => Cell::Text(text(c)),
+            "day" => Cell::Date(20_400 + i32::try_from(c.skewed(4)).expect("small")),
             "u" => {
-                let values = each(c, rows, nulls, |c| {
-                    let mut bytes = [0_u8; 16];
-                    bytes[c.below(2) * 15] = u8::try_from(c.skewed(5)).expect("small");
-                    bytes
-                });
-                let array =
-                    FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.into_iter(), 16);
-                Arc::new(array.expect("16 bytes each"))
+                let mut bytes = [0_u8; 16];
+                bytes[c.below(2) * 15] = u8::try_from(c.skewed(5)).expect("small");
+                Cell::Uuid(bytes)
             }
-            "j" => Arc::new(StringViewArray::from_iter(each(c, rows, nulls, |c| {
-                format!(r#"{{"page":"p{}","n":{}}}"#, c.skewed(4), c.below(3))
-            }))),
-            "i" => Arc::new(IntervalMonthDayNanoArray::from(each(c, rows, nulls, |c| {
+            "j" => Cell::Text(format!(r#"{{"page":"p{}","n":{}}}"#, c.skewed(4), c.below(3))),
+            "i" => {
                 let (months, days) = *c.pick(&[(0, 0), (0, 1), (-3, 0), (14, -3)]);
-                IntervalMonthDayNano::new(months, days, c.between(-3, 3) * 1_500_000_000)
-            }))),
+                Cell::Length(months, days, c.between(-3, 3) * 1_500_000_000)
+            }
+            "li" => {
+                let count = c.skewed(5);
+                let item = |c: &mut Chance| (!c.once_in(5)).then(|| c.between(-3, 9));
+                Cell::Ints((0..count).map(|_| item(c)).collect())
+            }
+            // Told by whoever commits the row.
+            "seq" | "wm" => Cell::Null,
             other => panic!("no values for the column {other}"),
         }
     }
-}
-
-fn columns(never_null: &[&str], time: TimeType) -> Vec<String> {
-    let line = |(name, sql, kind): &(&str, &str, Kind)| {
-        let sql = if *kind == Kind::Time { time.0 } else { sql };
-        let suffix = if never_null.contains(name) { " NOT NULL" } else { "" };
-        format!("{name} {sql}{suffix}")
-    };
-    COLUMNS.iter().map(line).collect()
 }
 
 const WILD: [f64; 12] = [
@@ -278,67 +335,34 @@ const WILD: [f64; 12] = [
     f64::NEG_INFINITY,
 ];
 
-fn each<T>(
-    chance: &mut Chance,
-    rows: usize,
-    nulls: bool,
-    mut value: impl FnMut(&mut Chance) -> T,
-) -> Vec<Option<T>> {
-    (0..rows).map(|_| (!nulls || !chance.once_in(12)).then(|| value(chance))).collect()
-}
-
-fn quarter(chance: &mut Chance) -> f32 {
-    f32::from(i16::try_from(chance.between(-4000, 4000)).expect("small")) / 4.0
+fn quarter(chance: &mut Chance) -> f64 {
+    f64::from(i16::try_from(chance.between(-4000, 4000)).expect("small")) / 4.0
 }
 
 fn text(chance: &mut Chance) -> String {
-    match chance.once_in(4) {
-        true => format!("{}-{}", chance.pick(&TEXTS), chance.below(50)),
-        false => (*chance.pick(&TEXTS)).to_owned(),
+    if chance.once_in(3) {
+        return format!("word {}", chance.below(12));
     }
+    (*chance.pick(&TEXTS)).to_owned()
 }
 
 /// Around an hour that goes on with the ids; sometimes days late, rarely far away.
 fn time_us(chance: &mut Chance, moving: i64) -> i64 {
-    let jitter = chance.between(-30 * SECOND_US, 30 * SECOND_US);
-    let near = START_US + moving * SECOND_US + jitter;
     if chance.once_in(150) {
         return *chance.pick(&[-1, 0, -2_208_988_800 * SECOND_US, 7_258_118_400 * SECOND_US]);
     }
+    let near = time_near(chance, moving);
     if chance.once_in(15) {
         return near - chance.between(0, 3) * DAY_US - chance.between(0, 7200) * SECOND_US;
     }
-    // Whole seconds too, so that times are equal and stand on the edges of windows.
-    if chance.once_in(3) { near - near.rem_euclid(10 * SECOND_US) } else { near }
+    near
 }
 
-/// The rows as `VALUES`.
-pub(super) fn values(rows: &RecordBatch, time: TimeType) -> String {
-    let formatters: Vec<_> = rows
-        .columns()
-        .iter()
-        .map(|c| ArrayFormatter::try_new(c, &Default::default()).expect("a shown type"))
-        .collect();
-    let cell = |row: usize, column: usize| {
-        let (name, sql, _) = COLUMNS
-            .iter()
-            .find(|c| c.0 == rows.schema_ref().field(column).name())
-            .expect("a column of ours");
-        let sql = if *name == "ts" { time.0 } else { sql };
-        if rows.column(column).is_null(row) {
-            return format!("CAST(NULL AS {sql})");
-        }
-        let mut text = formatters[column].value(row).to_string().replace('\'', "''");
-        if *name == "u" {
-            for at in [20, 16, 12, 8] {
-                text.insert(at, '-');
-            }
-        }
-        format!("CAST('{text}' AS {sql})")
-    };
-    let row = |row| {
-        let cells: Vec<String> = (0..rows.num_columns()).map(|c| cell(row, c)).collect();
-        format!("({})", cells.join(", "))
-    };
-    (0..rows.num_rows()).map(row).collect::<Vec<_>>().join(", ")
+/// Around half a minute on both sides of where the ids are; sometimes some minutes behind.
+fn time_near(chance: &mut Chance, moving: i64) -> i64 {
+    let jitter = chance.between(-30 * SECOND_US, 30 * SECOND_US);
+    let behind = if chance.once_in(8) { chance.between(0, 240) * SECOND_US } else { 0 };
+    let near = START_US + moving * SECOND_US + jitter - behind;
+    // Whole seconds too, so that times are equal and stand on the edges of windows.
+    if chance.once_in(3) { near - near.rem_euclid(10 * SECOND_US) } else { near }
 }

@@ -3,22 +3,27 @@
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
+use super::tree::{Mark, Tree};
+
 /// A stream of choices that a seed repeats.
-pub(super) struct Chance(StdRng);
+pub(super) struct Chance {
+    random: StdRng,
+    marks: u32,
+}
 
 impl Chance {
     pub(super) fn new(seed: u64) -> Self {
-        Self(StdRng::seed_from_u64(seed))
+        Self { random: StdRng::seed_from_u64(seed), marks: 0 }
     }
 
     /// A number below `end`.
     pub(super) fn below(&mut self, end: usize) -> usize {
-        self.0.random_range(0..end)
+        self.random.random_range(0..end)
     }
 
     /// A number of `low ..= high`.
     pub(super) fn between(&mut self, low: i64, high: i64) -> i64 {
-        self.0.random_range(low..=high)
+        self.random.random_range(low..=high)
     }
 
     /// True once in `times`.
@@ -37,8 +42,20 @@ impl Chance {
         self.below(above)
     }
 
-    /// A seed for something else.
-    pub(super) fn seed(&mut self) -> u64 {
-        self.0.random()
+    /// A mark that nothing has yet.
+    pub(super) fn mark(&mut self) -> Mark {
+        self.marks += 1;
+        Mark(self.marks)
+    }
+
+    /// `full`, in whose place any of `simpler` may stand when a failure is made small.
+    pub(super) fn or<const N: usize>(&mut self, full: impl Into<Tree>, simpler: [Tree; N]) -> Tree {
+        let ways = std::iter::once(full.into()).chain(simpler).collect();
+        Tree::Or(self.mark(), ways)
+    }
+
+    /// What may be left out.
+    pub(super) fn maybe(&mut self, full: impl Into<Tree>) -> Tree {
+        self.or(full, [Tree::from("")])
     }
 }

@@ -1,24 +1,37 @@
-//! Expressions, conditions and aggregates over the columns of a relation.
+//! Expressions and conditions over the columns of a relation.
 
 use super::base::{Column, Kind, TimeType};
 use super::chance::Chance;
+use super::tree::{Tree, tree};
 
 /// What expressions are made of.
+#[derive(Clone, Copy)]
 pub(super) struct Scope<'a> {
     pub columns: &'a [Column],
     pub time: TimeType,
     /// Whether a column may be a constant, which the planner puts in its place.
     pub folded: bool,
+    /// Functions that the case has made; see [`super::functions`].
+    pub functions: &'a [Function],
 }
 
-const COMPARISONS: [&str; 6] = ["=", "<>", "<", "<=", ">", ">="];
+/// A function of SQL: its name, what it takes, what it gives.
+#[derive(Clone, Debug)]
+pub(super) struct Function {
+    pub name: String,
+    pub takes: Vec<Kind>,
+    pub gives: Kind,
+    pub sql: Tree,
+}
+
+pub(super) const COMPARISONS: [&str; 6] = ["=", "<>", "<", "<=", ">", ">="];
 
 impl Scope<'_> {
-    fn of(&self, kinds: &[Kind]) -> Vec<&Column> {
+    pub(super) fn of(&self, kinds: &[Kind]) -> Vec<&Column> {
         self.columns.iter().filter(|c| kinds.contains(&c.kind)).collect()
     }
 
-    fn one(&self, chance: &mut Chance, kind: Kind) -> Option<String> {
+    pub(super) fn one(&self, chance: &mut Chance, kind: Kind) -> Option<String> {
         let columns = self.of(&[kind]);
         (!columns.is_empty()).then(|| chance.pick(&columns).name.clone())
     }
@@ -38,96 +51,137 @@ impl Scope<'_> {
     }
 
     /// A value of this kind.
-    pub(super) fn value(&self, chance: &mut Chance, kind: Kind) -> String {
+    pub(super) fn value(&self, chance: &mut Chance, kind: Kind) -> Tree {
         let Some(c) = self.one(chance, kind) else { return self.constant(kind) };
         if chance.once_in(2) {
-            return c;
+            return c.into();
+        }
+        if let Some(call) = self.call_of(chance, kind) {
+            return chance.or(call, [Tree::from(&c)]);
         }
         let other = self.one(chance, kind).unwrap_or_else(|| c.clone());
-        match kind {
+        let full = match kind {
             Kind::Int => self.int(chance, &c, &other),
             Kind::Float => match chance.below(5) {
-                0 => format!("{c} * 0.5"),
-                1 => format!("{c} + {other}"),
-                2 => format!("abs({c})"),
+                0 => tree![&c, " * 0.5"],
+                1 => tree![&c, " + ", other],
+                2 => tree!["abs(", &c, ")"],
                 // Of 0 it is -0.
-                3 => format!("-{c}"),
-                _ => format!("CASE WHEN {} THEN {c} ELSE 0.25 END", self.condition(chance, 0)),
+                3 => tree!["-", &c],
+                _ => self.case(chance, &c, " ELSE 0.25"),
             },
-            Kind::Text => match chance.below(6) {
-                0 => format!("upper({c})"),
-                1 => format!("coalesce({c}, '-')"),
-                2 => format!("{c} || '/' || {other}"),
-                3 => format!("left({c}, 2)"),
-                4 => format!("CAST({} AS VARCHAR)", self.value(chance, Kind::Int)),
-                _ => format!("CASE WHEN {} THEN {c} END", self.condition(chance, 0)),
-            },
+            Kind::Text => self.text(chance, &c, &other),
             Kind::Bool => self.condition(chance, 1),
             Kind::Time => {
                 let unit = chance.pick(&["second", "minute", "hour", "day", "month"]);
                 match chance.below(3) {
-                    0 => format!("{c} + INTERVAL '90 seconds'"),
-                    _ => format!("date_trunc('{unit}', {c})"),
+                    0 => tree![&c, " + INTERVAL '90 seconds'"],
+                    _ => tree![format!("date_trunc('{unit}', {c})")],
                 }
             }
-            Kind::Decimal => format!("{c} + 1.5"),
-            Kind::Length => format!("{c} + INTERVAL '1 hour'"),
-            _ => c,
-        }
+            Kind::Decimal => match chance.below(3) {
+                0 => tree![&c, " + CAST(1.5 AS NUMERIC(12, 2))"],
+                1 => tree!["coalesce(", &c, ", CAST(0 AS NUMERIC(12, 2)))"],
+                _ => self.case(chance, &c, ""),
+            },
+            Kind::Length => tree![&c, " + INTERVAL '1 hour'"],
+            Kind::Ints => self.case(chance, &c, ""),
+            _ => return c.into(),
+        };
+        chance.or(full, [Tree::from(c)])
     }
 
-    fn int(&self, chance: &mut Chance, c: &str, other: &str) -> String {
-        match chance.below(10) {
-            0 => format!("{c} % 7"),
-            1 => format!("{c} + {other}"),
-            2 => format!("abs({c})"),
-            3 => format!("coalesce({c}, -1)"),
-            4 => format!("CASE WHEN {} THEN {c} ELSE -3 END", self.condition(chance, 0)),
-            5 => format!("char_length({})", self.value(chance, Kind::Text)),
-            6 => format!("{c} / 10"),
+    fn case(&self, chance: &mut Chance, c: &str, rest: &str) -> Tree {
+        tree!["CASE WHEN ", self.condition(chance, 0), " THEN ", c, rest, " END"]
+    }
+
+    /// A call of a function of the case.
+    fn call_of(&self, chance: &mut Chance, kind: Kind) -> Option<Tree> {
+        let functions: Vec<&Function> =
+            self.functions.iter().filter(|function| function.gives == kind).collect();
+        if functions.is_empty() || !chance.once_in(3) {
+            return None;
+        }
+        let function = *chance.pick(&functions);
+        let taken = function.takes.iter().map(|kind| self.value(chance, *kind)).collect();
+        Some(Tree::only_ours(tree![&function.name, "(", Tree::list(taken), ")"]))
+    }
+
+    fn int(&self, chance: &mut Chance, c: &str, other: &str) -> Tree {
+        match chance.below(12) {
+            0 => tree![c, " % 7"],
+            1 => tree![c, " + ", other],
+            2 => tree!["abs(", c, ")"],
+            3 => tree!["coalesce(", c, ", -1)"],
+            4 => self.case(chance, c, " ELSE -3"),
+            5 => {
+                let text = self.value(chance, Kind::Text);
+                tree![Tree::said("char_length(", "length("), text, ")"]
+            }
+            6 => tree![c, Tree::said(" / 10", " // 10")],
             // Rounded: half of the values of `f` and `r` have a fraction, half of those are a half.
-            7 => format!("CAST({} AS BIGINT)", self.value(chance, Kind::Float)),
-            8 => format!("CAST({} AS BIGINT)", self.value(chance, Kind::Decimal)),
-            _ => format!("nullif({c}, 1)"),
+            7 => tree!["CAST(", self.value(chance, Kind::Float), " AS BIGINT)"],
+            8 => tree!["CAST(", self.value(chance, Kind::Decimal), " AS BIGINT)"],
+            9 => tree!["greatest(", c, ", ", other, ")"],
+            10 => match self.one(chance, Kind::Ints) {
+                Some(list) => Tree::only_ours(tree!["CAST(cardinality(", list, ") AS BIGINT)"]),
+                None => tree!["-", c],
+            },
+            _ => tree!["nullif(", c, ", 1)"],
         }
     }
 
-    fn constant(&self, kind: Kind) -> String {
+    fn text(&self, chance: &mut Chance, c: &str, other: &str) -> Tree {
+        match chance.below(7) {
+            0 => tree!["upper(", c, ")"],
+            1 => tree!["coalesce(", c, ", '-')"],
+            2 => tree![c, " || '/' || ", other],
+            3 => tree!["left(", c, ", 2)"],
+            4 => tree!["CAST(", self.value(chance, Kind::Int), " AS VARCHAR)"],
+            5 => tree!["replace(", c, ", 'k', '')"],
+            _ => self.case(chance, c, ""),
+        }
+    }
+
+    fn constant(&self, kind: Kind) -> Tree {
         let null = |sql: &str| format!("CAST(NULL AS {sql})");
         match kind {
-            Kind::Int | Kind::Big => "CAST(7 AS BIGINT)".to_owned(),
+            Kind::Int | Kind::Big => "CAST(7 AS BIGINT)".into(),
             Kind::Float | Kind::Wild | Kind::Nan | Kind::Approx => {
-                "CAST(0.5 AS DOUBLE PRECISION)".to_owned()
+                "CAST(0.5 AS DOUBLE PRECISION)".into()
             }
-            Kind::Decimal => "CAST(1.25 AS NUMERIC(12, 2))".to_owned(),
-            Kind::Text | Kind::Opaque | Kind::List => "'x'".to_owned(),
-            Kind::Bool => "true".to_owned(),
-            Kind::Time => null(self.time.0),
-            Kind::Date => null("DATE"),
-            Kind::Length => null("INTERVAL"),
+            Kind::Decimal => "CAST(1.25 AS NUMERIC(12, 2))".into(),
+            Kind::Text | Kind::Opaque | Kind::List => "'x'".into(),
+            Kind::Bool => "true".into(),
+            Kind::Time => null(self.time.0).into(),
+            Kind::Date => null("DATE").into(),
+            Kind::Length => null("INTERVAL").into(),
+            Kind::Ints => Tree::only_ours("CAST(ARRAY[1, NULL, 1] AS BIGINT[])"),
         }
     }
 
     /// Something that is true, false or null.
-    pub(super) fn condition(&self, chance: &mut Chance, depth: usize) -> String {
+    pub(super) fn condition(&self, chance: &mut Chance, depth: usize) -> Tree {
         if depth > 0 && chance.once_in(3) {
             let (a, b) = (self.condition(chance, depth - 1), self.condition(chance, depth - 1));
-            return match chance.below(3) {
-                0 => format!("({a} AND {b})"),
-                1 => format!("({a} OR {b})"),
-                _ => format!("(NOT ({a}) OR {b})"),
+            let both = match chance.below(3) {
+                0 => tree!["(", &a, " AND ", &b, ")"],
+                1 => tree!["(", &a, " OR ", &b, ")"],
+                _ => tree!["(NOT (", &a, ") OR ", &b, ")"],
             };
+            return chance.or(both, [a, b]);
         }
         let column = chance.pick(self.columns);
         let c = &column.name;
-        let is = chance.pick(&COMPARISONS);
         if chance.once_in(6) {
-            return format!("{c} IS {}", chance.pick(&["NULL", "NOT NULL"]));
+            return tree![format!("{c} IS {}", chance.pick(&["NULL", "NOT NULL"]))];
         }
-        match column.kind {
-            Kind::Int => match chance.below(3) {
+        let is = chance.pick(&COMPARISONS);
+        let text = match column.kind {
+            Kind::Int => match chance.below(4) {
                 0 => format!("{c} {is} {}", chance.between(-20, 300)),
                 1 => format!("{c} IN (1, 2, 3, 5, 8, 13)"),
+                2 => format!("{c} BETWEEN {} AND 40", chance.between(-30, 30)),
                 _ => format!("{c} % 3 = {}", chance.below(3)),
             },
             Kind::Big => format!("{c} {is} 9223372036854775806"),
@@ -139,7 +193,10 @@ impl Scope<'_> {
                 0 => format!("{c} LIKE '%a%'"),
                 1 => format!("{c} IN ('k0', 'k2', 'ä', '')"),
                 2 => format!("{c} {is} 'k3'"),
-                _ => format!("char_length({c}) > 1"),
+                _ => {
+                    let letters = Tree::said("char_length(", "length(");
+                    return tree![letters, c, ") > 1"];
+                }
             },
             Kind::Bool => (*chance.pick(&["{c}", "NOT {c}", "{c} IS NOT TRUE"])).replace("{c}", c),
             Kind::Time => format!(
@@ -149,107 +206,8 @@ impl Scope<'_> {
             ),
             Kind::Date => format!("{c} {is} CAST('2025-11-09' AS DATE)"),
             Kind::Length => format!("{c} {is} INTERVAL '1 day'"),
-            Kind::Opaque | Kind::Approx | Kind::List => format!("{c} IS NOT NULL"),
-        }
-    }
-
-    /// An aggregate and the kind of its result.
-    pub(super) fn aggregate(&self, chance: &mut Chance, event_time: bool) -> (String, Kind) {
-        let (mut call, kind) = self.call(chance, event_time);
-        if chance.once_in(4) {
-            call = format!("{call} FILTER (WHERE {})", self.condition(chance, 1));
-        }
-        (call, kind)
-    }
-
-    fn call(&self, chance: &mut Chance, event_time: bool) -> (String, Kind) {
-        use Kind as K;
-        let comparable = [
-            K::Int,
-            K::Big,
-            K::Float,
-            K::Wild,
-            K::Nan,
-            K::Decimal,
-            K::Text,
-            K::Time,
-            K::Date,
-            K::Bool,
-            K::Length,
-        ];
-        let columns = self.of(&comparable);
-        let any = if columns.is_empty() { None } else { Some(*chance.pick(&columns)) };
-        match (chance.below(14), any) {
-            (0, _) | (_, None) => ("count(*)".to_owned(), K::Int),
-            (1, Some(c)) => (format!("count({})", c.name), K::Int),
-            (2, Some(c)) => (format!("count(DISTINCT {})", c.name), K::Int),
-            (3, Some(_)) => {
-                let few = format!("approx_count_distinct({} % 5)", self.value(chance, K::Int));
-                (few, K::Int)
-            }
-            (4, _) => {
-                let name = chance.pick(&["bool_and", "bool_or"]);
-                (format!("{name}({})", self.condition(chance, 1)), K::Bool)
-            }
-            (5 | 6, _) => self.sum(chance),
-            (7, _) => self.average(chance),
-            (8 | 9, Some(c)) if c.kind != K::Bool => {
-                (format!("{}({})", chance.pick(&["min", "max"]), c.name), c.kind)
-            }
-            (10 | 11, Some(c)) => {
-                let name = chance.pick(&["first_value", "last_value"]);
-                let plain = event_time && chance.once_in(3);
-                let order = if plain { String::new() } else { self.order(chance, &c.name) };
-                (format!("{name}({}{order})", c.name), c.kind)
-            }
-            // DataFusion refuses its own plan of this over a union with constants (seed 13).
-            (12, Some(c)) if !self.folded => {
-                (format!("array_agg({}{})", c.name, self.order(chance, &c.name)), K::List)
-            }
-            // Of a constant the planner drops the order, and CREATE refuses what is left.
-            (13, Some(c)) if !self.folded => {
-                (format!("array_agg(DISTINCT {0} ORDER BY {0})", c.name), K::List)
-            }
-            (_, Some(_)) => ("count(*)".to_owned(), K::Int),
-        }
-    }
-
-    /// Ends with the value itself: which of several rows comes first is then no matter of chance.
-    fn order(&self, chance: &mut Chance, value: &str) -> String {
-        use Kind as K;
-        let first = self.of(&[K::Time, K::Int, K::Text, K::Float, K::Date]);
-        let direction =
-            |chance: &mut Chance| *chance.pick(&["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
-        let mut items = Vec::new();
-        if !first.is_empty() && !chance.once_in(4) {
-            let by = chance.pick(&first).name.clone();
-            if by != value {
-                items.push(format!("{by}{}", direction(chance)));
-            }
-        }
-        items.push(format!("{value}{}", direction(chance)));
-        format!(" ORDER BY {}", items.join(", "))
-    }
-
-    fn sum(&self, chance: &mut Chance) -> (String, Kind) {
-        use Kind as K;
-        let kind = *chance.pick(&[K::Int, K::Float, K::Decimal, K::Approx]);
-        let Some(column) = self.one(chance, kind) else { return ("count(*)".to_owned(), K::Int) };
-        match kind {
-            K::Int if chance.once_in(4) => (format!("sum(DISTINCT {column})"), K::Int),
-            K::Int | K::Float => (format!("sum({})", self.value(chance, kind)), kind),
-            _ => (format!("sum({column})"), kind),
-        }
-    }
-
-    fn average(&self, chance: &mut Chance) -> (String, Kind) {
-        use Kind as K;
-        let kind = *chance.pick(&[K::Int, K::Float, K::Decimal]);
-        let Some(column) = self.one(chance, kind) else { return ("count(*)".to_owned(), K::Int) };
-        if kind == K::Decimal {
-            return (format!("avg({column})"), K::Decimal);
-        }
-        let name = chance.pick(&["avg", "avg", "stddev", "stddev_pop", "variance", "var_pop"]);
-        (format!("{name}({column})"), K::Approx)
+            Kind::Opaque | Kind::Approx | Kind::List | Kind::Ints => format!("{c} IS NOT NULL"),
+        };
+        text.into()
     }
 }
