@@ -8,8 +8,8 @@
 //! exactly once: from the snapshot or from a commit. The chunks go through the commit thread because the
 //! graph is there; reading and decoding happens here.
 //!
-//! What must hold: one chunk is under way at a time, so that building never fills the queue; while
-//! events wait, building has at most a tenth of the commit thread.
+//! What must hold: one chunk is under way at a time, so that building never fills the queue; while events
+//! come, chunks are small and building has at most a quarter of the commit thread; while they wait, a tenth.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,6 +31,10 @@ use crate::shared::Shared;
 const BUSY: f64 = 0.1;
 /// While it is, a chunk is followed by a pause of up to this many times as long as it took.
 const BUSY_SHARE: u32 = 9;
+/// While events come at all, each chunk is followed by a pause of so many times as long as it took, and is
+/// so many times smaller.
+const LIVE_SHARE: u32 = 3;
+const LIVE_CHUNK: usize = 4;
 /// How often it is looked whether the waiting is over.
 const PATIENCE: Duration = Duration::from_millis(5);
 
@@ -85,9 +89,13 @@ fn finish(shared: &Shared, build: BuildId, complete: CommitId) -> Result<(), Eng
     shared.ask(|reply| Job::Swap { build, reply })
 }
 
-/// Lets waiting events pass after a chunk that took `took`.
-fn give_way(shared: &Shared, took: Duration) {
-    let until = Instant::now() + took * BUSY_SHARE;
+/// Lets events pass after a chunk that took `took`. `live`: some came meanwhile.
+fn give_way(shared: &Shared, took: Duration, live: bool) {
+    let begun = Instant::now();
+    if live {
+        std::thread::sleep(took * LIVE_SHARE);
+    }
+    let until = begun + took * BUSY_SHARE;
     while shared.queue.fullness() > BUSY && Instant::now() < until {
         std::thread::sleep(PATIENCE.min(took));
     }
@@ -101,20 +109,26 @@ fn build(shared: &Shared, task: &BuildTask) -> Result<(), EngineError> {
         .map(|tree| tree.rows())
         .sum();
     task.status.total.store(total, Ordering::Relaxed);
-    let chunk_rows = shared.options.build_rows.max(1);
+    let mut received = shared.metrics.received();
+    let mut live = false;
     task.status.began.get_or_init(Instant::now);
     for (index, id, columns) in body.inputs() {
         let Some(source) = task.catalog.by_id(id) else { continue };
         for rows in stored_rows(source, &task.snapshot)? {
             let rows = rows?.project(columns)?;
-            for at in (0..rows.num_rows()).step_by(chunk_rows) {
-                let chunk = rows.slice(at, chunk_rows.min(rows.num_rows() - at));
+            let mut at = 0;
+            while at < rows.num_rows() {
+                let most = shared.options.build_rows / if live { LIVE_CHUNK } else { 1 };
+                let chunk = rows.slice(at, most.max(1).min(rows.num_rows() - at));
+                at += chunk.num_rows();
                 let count = chunk.num_rows() as u64;
                 let inputs = vec![(SourceIndex(index), updates(source, chunk))];
                 let view = task.relation.id;
                 let begun = Instant::now();
                 shared.ask(|reply| Job::Backfill { view, inputs, rows: count, reply })?;
-                give_way(shared, begun.elapsed());
+                let before = std::mem::replace(&mut received, shared.metrics.received());
+                live = received > before;
+                give_way(shared, begun.elapsed(), live);
             }
         }
     }
