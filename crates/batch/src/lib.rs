@@ -12,6 +12,7 @@
 //!
 //! Not here: disk, clocks, threads, SQL.
 
+mod calendar;
 mod clock;
 mod combine;
 mod decode;
@@ -24,6 +25,7 @@ mod limit;
 mod partition;
 mod updates;
 
+pub use calendar::{date_of, days_in_month, days_of};
 pub use clock::{Clock, EventTime};
 pub use combine::Combine;
 pub use decode::{DecodeOptions, FieldPath, Format, TimestampUnit};

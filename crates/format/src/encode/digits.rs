@@ -98,24 +98,9 @@ pub(super) fn float(value: f64, single: Option<f32>, plain: i32, out: &mut Vec<u
     }
 }
 
-/// Year, month and day of days since 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
-/// algorithms").
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
 /// Appends `yyyy-mm-dd`.
 pub(super) fn date(days: i64, out: &mut Vec<u8>) {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = yeoul_batch::date_of(days);
     if let Ok(year @ 0..=9_999) = u64::try_from(year) {
         padded(year, 4, out);
     } else {

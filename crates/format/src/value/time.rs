@@ -1,7 +1,7 @@
 //! Dates, times of day and instants as text, and instants as numbers.
 
 use super::{Decimal, Misfit};
-use yeoul_batch::TimestampUnit;
+use yeoul_batch::{TimestampUnit, days_in_month, days_of};
 
 const SECOND_US: i64 = 1_000_000;
 const DAY_US: i64 = 86_400 * SECOND_US;
@@ -19,25 +19,6 @@ fn micros_of(unit: TimestampUnit, number: Decimal) -> Option<i64> {
     i64::try_from(number.floored(digits)?).ok()
 }
 
-/// Days since 1970-01-01 of a date of the Gregorian calendar (H. Hinnant, "chrono-compatible
-/// low-level date algorithms").
-fn days_from_civil(year: i32, month: i32, day: i32) -> i32 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
-}
-
-fn days_in_month(year: i32, month: i32) -> i32 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
 fn two(a: u8, b: u8) -> Option<i32> {
     let (a, b) = (a.wrapping_sub(b'0'), b.wrapping_sub(b'0'));
     (a <= 9 && b <= 9).then(|| i32::from(a) * 10 + i32::from(b))
@@ -48,8 +29,10 @@ fn date(text: &[u8]) -> Option<(i32, &[u8])> {
     let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, rest @ ..] = text else { return None };
     let (year, month, day) =
         (two(*y1, *y2)? * 100 + two(*y3, *y4)?, two(*m1, *m2)?, two(*d1, *d2)?);
+    let (year, month, day) = (i64::from(year), i64::from(month), i64::from(day));
     let exists = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
-    exists.then(|| (days_from_civil(year, month, day), rest))
+    let days = exists.then(|| days_of(year, month, day))?;
+    Some((i32::try_from(days).ok()?, rest))
 }
 
 /// `hh:mm[:ss[.f…]]` at the beginning: microseconds and the rest. `24:00` and a leap second count on.
@@ -190,8 +173,8 @@ mod tests {
 
     #[test]
     fn every_day_of_eight_centuries_counts_on() {
-        let mut expected = days_from_civil(1600, 1, 1);
-        assert_eq!(days_from_civil(1970, 1, 1), 0);
+        let mut expected = -135_140;
+        assert_eq!(parse_date("1970-01-01"), Some(0));
         for year in 1600..2400 {
             for month in 1..=12 {
                 for day in 1..=days_in_month(year, month) {

@@ -29,6 +29,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use yeoul_batch::{date_of, days_in_month};
+
 use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
 
@@ -233,35 +235,12 @@ impl ScalarUDFImpl for Microseconds {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Age(Signature);
 
-/// Year, month and day of a day since 1970 (Hinnant, `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
-}
-
-fn days_of(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
 /// How long `one` is after `other`, both in microseconds since 1970.
 fn age(one: i64, other: i64) -> Result<IntervalMonthDayNano> {
     let back = one < other;
     let (late, early) = if back { (other, one) } else { (one, other) };
-    let (year, month, day) = civil(late.div_euclid(DAY_US));
-    let (from_year, from_month, from_day) = civil(early.div_euclid(DAY_US));
+    let (year, month, day) = date_of(late.div_euclid(DAY_US));
+    let (from_year, from_month, from_day) = date_of(early.div_euclid(DAY_US));
     let mut months = (year - from_year) * 12 + month - from_month;
     let mut days = day - from_day;
     let mut us = late.rem_euclid(DAY_US) - early.rem_euclid(DAY_US);
@@ -271,7 +250,7 @@ fn age(one: i64, other: i64) -> Result<IntervalMonthDayNano> {
     }
     // A month that is begun is as long as that of the earlier time.
     while days < 0 {
-        days += days_of(from_year, from_month);
+        days += days_in_month(from_year, from_month);
         months -= 1;
     }
     let sign = if back { -1 } else { 1 };

@@ -15,6 +15,7 @@
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use yeoul_batch::date_of;
 
 use super::events::{put_number, put_two};
 
@@ -47,7 +48,7 @@ const BID_BYTES: u64 = 100;
 /// 10,000 events to a second of event time.
 const EVENTS_PER_MS: u64 = 10;
 /// 2026-01-01, in days since 1970.
-const FIRST_DAY: u64 = 20_454;
+const FIRST_DAY: i64 = 20_454;
 const DAY_MS: u64 = 86_400_000;
 
 const FIRST_NAMES: [&str; 11] = [
@@ -291,7 +292,8 @@ fn put_text(name: &str, text: &str, out: &mut Vec<u8>) {
 /// `2026-01-01 00:00:00.000`, which every peer reads as it is.
 fn put_time(name: &str, ms: u64, out: &mut Vec<u8>) {
     put_name(name, out);
-    let (year, month, day) = date(FIRST_DAY + ms / DAY_MS);
+    let (year, month, day) = date_of(FIRST_DAY + (ms / DAY_MS).cast_signed());
+    let [year, month, day] = [year, month, day].map(i64::unsigned_abs);
     out.push(b'"');
     put_number(year, out);
     for (mark, number) in [
@@ -308,18 +310,6 @@ fn put_time(name: &str, ms: u64, out: &mut Vec<u8>) {
     put_number(ms / 100 % 10, out);
     put_two(ms % 100, out);
     out.push(b'"');
-}
-
-/// Year, month and day of a day since 1970 (Hinnant, `civil_from_days`).
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    (era * 400 + year + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
