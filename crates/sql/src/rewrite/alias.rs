@@ -9,6 +9,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
 
+use super::outside;
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::parse::DEPTH_MAX;
 use crate::planner::Context;
@@ -42,12 +43,10 @@ impl<'a> Aliases<'a> {
                     Some(columns) => columns,
                     None => columns.insert(self.columns(&select.from)),
                 };
-                let mut replace = Replace { aliases: &aliases, columns, depth: 0, parts: 0 };
-                let _ = select.projection[i].visit(&mut replace);
-                let too_many = replace.parts > PARTS_MAX;
+                let fits = put_in(&mut select.projection[i], &aliases, columns);
                 let mut size = Size::default();
                 let _ = select.projection[i].visit(&mut size);
-                if too_many || size.depth_max > DEPTH_MAX {
+                if !fits || size.depth_max > DEPTH_MAX {
                     return Err(self.too_large(&select.projection[i]));
                 }
             }
@@ -161,47 +160,29 @@ impl VisitorMut for UsedNames {
     }
 }
 
-struct Replace<'a> {
-    aliases: &'a HashMap<String, sql::Expr>,
-    columns: &'a HashSet<String>,
-    /// Inside how many subqueries: their names are their own.
-    depth: usize,
-    parts: usize,
-}
-
-impl VisitorMut for Replace<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut sql::Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut sql::Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<()> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
-        }
+/// Puts the meanings of `aliases` in the place of their names; false when that is too much.
+fn put_in(
+    item: &mut sql::SelectItem,
+    aliases: &HashMap<String, sql::Expr>,
+    columns: &HashSet<String>,
+) -> bool {
+    let mut parts = 0;
+    outside::each(item, |expr| {
         let sql::Expr::Identifier(ident) = expr else { return ControlFlow::Continue(()) };
         let name = fold(ident);
-        if self.columns.contains(&name) {
+        let Some(meaning) = aliases.get(&name).filter(|_| !columns.contains(&name)) else {
             return ControlFlow::Continue(());
+        };
+        let mut size = Size::default();
+        let _ = meaning.clone().visit(&mut size);
+        parts += size.parts;
+        if parts > PARTS_MAX {
+            return ControlFlow::Break(());
         }
-        if let Some(meaning) = self.aliases.get(&name) {
-            let mut size = Size::default();
-            let _ = meaning.clone().visit(&mut size);
-            self.parts += size.parts;
-            if self.parts > PARTS_MAX {
-                return ControlFlow::Break(());
-            }
-            *expr = sql::Expr::Nested(Box::new(meaning.clone()));
-        }
+        *expr = sql::Expr::Nested(Box::new(meaning.clone()));
         ControlFlow::Continue(())
-    }
+    });
+    parts <= PARTS_MAX
 }
 
 /// How large an expression is.

@@ -34,6 +34,7 @@ mod call;
 mod compared;
 mod name;
 mod named;
+mod outside;
 mod pattern;
 mod rows;
 mod session;

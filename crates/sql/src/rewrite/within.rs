@@ -11,7 +11,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast as sql;
+
+use super::outside;
 
 /// Rewrites what stands in a select list and after WHERE.
 pub(super) fn select(select: &mut sql::Select) {
@@ -24,8 +26,7 @@ pub(super) fn select(select: &mut sql::Select) {
         else {
             continue;
         };
-        // Nothing breaks off.
-        let _ = expr.visit(&mut Values { depth: 0 });
+        outside::each(expr, value);
     }
 }
 
@@ -46,43 +47,22 @@ fn condition(expr: &mut sql::Expr) {
     }
 }
 
-/// Finds the subqueries of an expression, not those within them.
-struct Values {
-    depth: usize,
-}
-
-impl VisitorMut for Values {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut sql::Query) -> ControlFlow<()> {
-        self.depth += 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, _query: &mut sql::Query) -> ControlFlow<()> {
-        self.depth -= 1;
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut sql::Expr) -> ControlFlow<()> {
-        if self.depth > 0 {
-            return ControlFlow::Continue(());
+/// What stands for a subquery that is a value.
+fn value(expr: &mut sql::Expr) -> ControlFlow<()> {
+    match expr {
+        sql::Expr::Exists { subquery, negated } => {
+            *expr = negated_if(*negated, some(subquery.as_ref().clone()));
         }
-        match expr {
-            sql::Expr::Exists { subquery, negated } => {
-                *expr = negated_if(*negated, some(subquery.as_ref().clone()));
-            }
-            sql::Expr::InSubquery { expr: row, subquery, negated } => {
-                let row = match row.as_ref() {
-                    sql::Expr::Tuple(items) => items.clone(),
-                    one => vec![one.clone()],
-                };
-                *expr = negated_if(*negated, contains(&row, subquery));
-            }
-            _ => {}
+        sql::Expr::InSubquery { expr: row, subquery, negated } => {
+            let row = match row.as_ref() {
+                sql::Expr::Tuple(items) => items.clone(),
+                one => vec![one.clone()],
+            };
+            *expr = negated_if(*negated, contains(&row, subquery));
         }
-        ControlFlow::Continue(())
+        _ => {}
     }
+    ControlFlow::Continue(())
 }
 
 fn negated_if(negated: bool, expr: sql::Expr) -> sql::Expr {
