@@ -8,8 +8,8 @@
 //! A join of two popular keys gives far more rows than come. Grouped rows need not be held: what hears them is
 //! stepped as they are made.
 //!
-//! Limits: [`Limits::rows_at_once`], then of what cannot be folded [`Limits::change_bytes_max`]; beyond it the
-//! step fails.
+//! Limits: [`Limits::rows_at_once`], then of what cannot be folded, or of the states of what was,
+//! [`Limits::change_bytes_max`]; beyond it the step fails.
 
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ pub(crate) struct Fold<'a> {
     parts: Vec<RecordBatch>,
     rows: usize,
     rows_max: usize,
+    bytes_max: usize,
 }
 
 impl<'a> Fold<'a> {
@@ -51,8 +52,17 @@ impl<'a> Fold<'a> {
             return None;
         };
         let ways = into.ports.first()?;
-        let rows_max = limits.rows_at_once;
-        Some(Self { from, stages, ways, aggregate, pool, parts: Vec::new(), rows: 0, rows_max })
+        Some(Self {
+            from,
+            stages,
+            ways,
+            aggregate,
+            pool,
+            parts: Vec::new(),
+            rows: 0,
+            rows_max: limits.rows_at_once,
+            bytes_max: limits.change_bytes_max,
+        })
     }
 
     fn add(&mut self, updates: Vec<Updates>) -> Result<(), FlowError> {
@@ -68,6 +78,13 @@ impl<'a> Fold<'a> {
             // Groups that are many stay many: the next time is when there are as many again.
             self.rows = 0;
             self.rows_max = self.rows_max.max(self.parts[0].num_rows());
+            if bytes_of(&self.parts[0]) > self.bytes_max {
+                return Err(FlowError::Limit(format!(
+                    "one commit changes more than {} MiB of groups of joined rows; group by columns that have fewer \
+                     values, or raise limits.change_bytes_max",
+                    self.bytes_max >> 20
+                )));
+            }
         }
         Ok(())
     }

@@ -30,8 +30,8 @@ fn rows() -> Updates {
     Updates::inserts(RecordBatch::try_new(schema(), vec![keys, values]).expect("a batch"))
 }
 
-/// The join by key, counted by key or not.
-fn graph(counted: bool) -> Graph {
+/// The join by key, counted by these of its columns, if any.
+fn graph(counted_by: &[usize]) -> Graph {
     let limits = Limits { change_bytes_max: 1 << 20, rows_at_once: 1000, ..Limits::default() };
     let mut builder = GraphBuilder::new().limits(limits);
     let sides = [0, 1].map(|_| builder.source(schema(), true));
@@ -44,8 +44,9 @@ fn graph(counted: bool) -> Graph {
         mark: None,
     };
     let mut node = builder.join(sides[0], sides[1], spec).expect("a join");
-    if counted {
-        let keys = vec![NamedExpr::new("k", column(0))];
+    if !counted_by.is_empty() {
+        let key = |&at: &usize| NamedExpr::new(format!("k{at}"), column(at));
+        let keys = counted_by.iter().map(key).collect();
         let calls = vec![AggregateCall::new("n", Function::Count, vec![])];
         node = builder
             .aggregate(node, AggregateSpec { keys, calls, append_only: true })
@@ -56,7 +57,7 @@ fn graph(counted: bool) -> Graph {
 
 #[test]
 fn nine_million_pairs_are_counted_within_a_mebibyte() {
-    let (mut graph, pool) = (graph(true), Workers::new(2));
+    let (mut graph, pool) = (graph(&[0]), Workers::new(2));
     let mut trees = Trees::new(&graph);
     for at in 0..2 {
         let output = graph.step(&[(SourceIndex(at), rows())], &pool, &trees).unwrap();
@@ -72,10 +73,13 @@ fn nine_million_pairs_are_counted_within_a_mebibyte() {
 
 #[test]
 fn nine_million_pairs_that_are_kept_are_too_many() {
-    let (mut graph, pool) = (graph(false), Workers::new(2));
-    let mut trees = Trees::new(&graph);
-    let output = graph.step(&[(SourceIndex(0), rows())], &pool, &trees).unwrap();
-    trees.publish(&output);
-    let error = graph.step(&[(SourceIndex(1), rows())], &pool, &trees).unwrap_err().to_string();
-    assert!(error.starts_with("one commit changes more than 1 MiB of joined rows;"), "{error}");
+    for (counted_by, what) in [(&[][..], "joined rows;"), (&[1, 3], "groups of joined rows;")] {
+        let (mut graph, pool) = (graph(counted_by), Workers::new(2));
+        let mut trees = Trees::new(&graph);
+        let output = graph.step(&[(SourceIndex(0), rows())], &pool, &trees).unwrap();
+        trees.publish(&output);
+        let error = graph.step(&[(SourceIndex(1), rows())], &pool, &trees).unwrap_err();
+        let wanted = format!("one commit changes more than 1 MiB of {what}");
+        assert!(error.to_string().starts_with(&wanted), "{error}");
+    }
 }
