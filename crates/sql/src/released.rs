@@ -111,7 +111,9 @@ fn collect(node: &ViewNode, grows: Grows<'_>, found: &mut Vec<Unreleased>) {
     };
     let rows_of = |names: &[&str]| format!("the rows of {}", names.join(", "));
     match node {
-        ViewNode::Aggregate { input, keys, calls, .. } if !sources(input, grows).is_empty() => {
+        ViewNode::Aggregate { input, keys, calls, released: None, .. }
+            if !sources(input, grows).is_empty() =>
+        {
             let keys_named = named(keys, input);
             let kept = calls.iter().filter(|call| call.distinct);
             let values: Vec<String> = kept.flat_map(|call| named(&call.args, input)).collect();
@@ -126,12 +128,20 @@ fn collect(node: &ViewNode, grows: Grows<'_>, found: &mut Vec<Unreleased>) {
                 note(format!("the number of distinct {}", values.join(", ")), CLOCK.to_owned());
             }
         }
-        ViewNode::Join { left, right, .. } => {
-            let mut names = sources(left, grows);
-            names.extend(sources(right, grows));
-            names.dedup();
+        ViewNode::Join { left, right, released, .. } => {
+            let goes =
+                released.as_ref().map_or([false; 2], |times| times.kept_us.map(|k| k.is_some()));
+            let mut names: Vec<&str> = Vec::new();
+            for (side, _) in [left, right].into_iter().zip(goes).filter(|(_, goes)| !goes) {
+                for name in sources(side, grows) {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+            }
             if !names.is_empty() {
-                note(rows_of(&names), format!("{CLOCK}, in what is joined"));
+                let bounds = "bounds of the time of each input by that of the other";
+                note(rows_of(&names), format!("{bounds}, or {CLOCK}, in what is joined"));
             }
         }
         ViewNode::Ranked { input, partition, last, .. } if !sources(input, grows).is_empty() => {

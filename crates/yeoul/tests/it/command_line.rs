@@ -57,6 +57,7 @@ CREATE MATERIALIZED VIEW v05 AS SELECT window_start, item, count(*) AS n FROM TU
 CREATE MATERIALIZED VIEW v06 AS SELECT item, at FROM clicks ORDER BY at DESC LIMIT 3;
 CREATE MATERIALIZED VIEW v07 AS SELECT a.name, b.name AS other FROM items a JOIN items b ON a.id < b.id;
 CREATE MATERIALIZED VIEW v08 AS SELECT n, count(*) AS views FROM v01 GROUP BY n;
+CREATE MATERIALIZED VIEW v09 AS SELECT o.item, count(*) AS n FROM TUMBLE(orders, at, INTERVAL '1 minute') o JOIN TUMBLE(clicks, at, INTERVAL '1 minute') c ON o.item = c.item AND o.window_start = c.window_start AND o.window_end = c.window_end GROUP BY o.item, o.window_start, o.window_end EMIT ON WINDOW CLOSE;
 -- With one.
 CREATE MATERIALIZED VIEW w01 AS SELECT item, kind, count(*) AS n FROM clicks GROUP BY item, kind, good;
 CREATE MATERIALIZED VIEW w02 AS SELECT window_start, item, count(*) AS n FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_start, item;
@@ -67,6 +68,8 @@ CREATE MATERIALIZED VIEW w06 AS SELECT item, lag(at) OVER (PARTITION BY kind ORD
 CREATE MATERIALIZED VIEW w07 AS SELECT item, window_start, count(*) AS n FROM SESSION(clicks PARTITION BY item, at, INTERVAL '1 minute') GROUP BY item, window_start, window_end;
 CREATE MATERIALIZED VIEW w08 AS SELECT count(DISTINCT item) AS n FROM clicks;
 CREATE MATERIALIZED VIEW w09 AS SELECT item, at FROM clicks WHERE good;
+CREATE MATERIALIZED VIEW w11 AS SELECT c.item, count(*) AS n FROM clicks c JOIN orders o ON c.item = o.item AND o.at BETWEEN c.at AND c.at + INTERVAL '1 hour' GROUP BY c.item;
+CREATE MATERIALIZED VIEW w12 AS SELECT c.good, count(*) AS n FROM clicks c JOIN orders o ON c.item = o.item AND o.at >= c.at GROUP BY c.good;
 CREATE MATERIALIZED VIEW w10 AS SELECT n, count(*) AS keys FROM w01 GROUP BY n;
 ";
 
@@ -82,10 +85,10 @@ note: state of view \"w02\" grows with the number of distinct window_start, item
       ended by: EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
 note: state of view \"w03\" grows with the rows of clicks, orders
       kept by: Join by item = item
-      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
+      ended by: bounds of the time of each input by that of the other, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
 note: state of view \"w04\" grows with the rows of orders
       kept by: Left join by id = item
-      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
+      ended by: bounds of the time of each input by that of the other, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
 note: state of view \"w05\" grows with the number of distinct item
       kept by: Rows 1 by at DESC of each item
       ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
@@ -104,6 +107,12 @@ note: state of view \"w09\" grows with the rows of clicks, each of which stays i
 note: state of view \"w10\" grows with the number of distinct n
       kept by: Aggregate by n: [count(*)]
       ended by: a window among the keys with EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w11\" grows with the number of distinct item
+      kept by: Aggregate by item: [count(*)]
+      ended by: a window among the keys with EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w12\" grows with the rows of clicks
+      kept by: Join by item = item and (\"at\" >= \"at\")
+      ended by: bounds of the time of each input by that of the other, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
 DIR: 1 file checked, nothing wrong
 ";
 
