@@ -67,7 +67,10 @@ impl Committer {
             EngineError::new(ErrorKind::Conflict, format!("view \"{name}\" is not being replaced"))
                 .with_sqlstate("55000")
         };
-        let (_, of) = catalog.version_for(view.id).ok_or_else(not_replaced)?;
+        let Some((_, of)) = catalog.version_for(view.id) else {
+            return Err(not_replaced()
+                .with_hint("column replacement of yeoul.views says what is being replaced"));
+        };
         let replaced = catalog.replaced_by(of.build);
         if replaced.iter().all(|replaced| replaced.id != view.id) {
             let names: Vec<&str> = replaced.iter().map(|view| view.name.as_str()).collect();

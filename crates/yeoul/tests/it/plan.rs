@@ -132,15 +132,10 @@ fn a_running_instance_is_changed_while_it_answers() {
     good(&["audit", "--data", text(&data)]);
 }
 
-#[test]
-fn an_apply_that_was_killed_is_finished_by_the_next() {
-    let dir = project(FIRST);
-    let data = dir.path().join("data");
-    fill(dir.path(), &data);
-    write(dir.path(), SECOND);
-    let (folder, at) = (text(dir.path()), text(&data));
+/// Runs a command again and again, kills it a little later each time, and has `holds` look at what is left.
+fn killed(arguments: &[&str], holds: impl Fn(u64)) {
     for wait_ms in [5, 40, 80, 120, 160, 200, 250, 300] {
-        let mut child = command(&["apply", folder, "--data", at, "--yes"])
+        let mut child = command(arguments)
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
@@ -148,10 +143,22 @@ fn an_apply_that_was_killed_is_finished_by_the_next() {
         std::thread::sleep(std::time::Duration::from_millis(wait_ms));
         let _ = child.kill();
         let _ = child.wait();
+        holds(wait_ms);
+    }
+}
+
+#[test]
+fn an_apply_that_was_killed_is_finished_by_the_next() {
+    let dir = project(FIRST);
+    let data = dir.path().join("data");
+    fill(dir.path(), &data);
+    write(dir.path(), SECOND);
+    let (folder, at) = (text(dir.path()), text(&data));
+    killed(&["apply", folder, "--data", at, "--yes"], |wait_ms| {
         // Old or new, and never half.
         let count = rows(&data, "SELECT count(*) FROM by_item");
         assert_eq!(count, ["7"], "killed after {wait_ms} ms");
-    }
+    });
     good(&["apply", folder, "--data", at, "--yes"]);
     let left = good(&["plan", folder, "--data", at]);
     assert_eq!(left, "nothing to do: the instance is as the project says\n");
@@ -307,19 +314,11 @@ fn a_changed_function_is_finished_after_kills_and_in_a_running_instance() {
     let (folder, at) = (text(dir.path()), text(&data));
     fill_items(dir.path(), &data);
     functions(dir.path(), "x / 2");
-    for wait_ms in [5, 40, 80, 120, 160, 200, 250] {
-        let mut child = command(&["apply", folder, "--data", at])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("starts");
-        std::thread::sleep(std::time::Duration::from_millis(wait_ms));
-        let _ = child.kill();
-        let _ = child.wait();
+    killed(&["apply", folder, "--data", at], |wait_ms| {
         // Old or new, and the function with the view.
         let both = rows(&data, "SELECT half(6), max(h) FROM halves");
         assert!(both == ["3,3"] || both == ["6,6"], "killed after {wait_ms} ms: {both:?}");
-    }
+    });
     good(&["apply", folder, "--data", at]);
     assert_eq!(good(&["plan", folder, "--data", at]), NOTHING);
     assert_eq!(rows(&data, "SELECT half(6), max(h) FROM halves"), ["6,6"]);
