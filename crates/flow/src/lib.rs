@@ -35,7 +35,8 @@ pub use graph::{
 };
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
 pub use operator::{
-    ClockCondition, JoinKind, JoinSpec, JoinTimes, OverSpec, RankFunction, RankedSpec, SessionsSpec,
+    AsOfSpec, ClockCondition, JoinKind, JoinSpec, JoinTimes, Nearest, OverSpec, RankFunction,
+    RankedSpec, SessionsSpec,
 };
 pub use watermark::{TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

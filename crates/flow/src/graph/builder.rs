@@ -13,8 +13,8 @@ use crate::aggregate::{Aggregate, AggregateSpec, NamedExpr};
 use crate::error::FlowError;
 use crate::linear::{self, Expand, Linear, Lookup, LookupSpec, Unnest, Window};
 use crate::operator::{
-    ClockCondition, Expiring, Join, JoinSpec, Operator, Over, OverSpec, Ranked, RankedSpec,
-    Sessions, SessionsSpec,
+    AsOf, AsOfSpec, ClockCondition, Expiring, Join, JoinSpec, Operator, Over, OverSpec, Ranked,
+    RankedSpec, Sessions, SessionsSpec,
 };
 
 /// A node of a graph being built.
@@ -332,6 +332,19 @@ impl GraphBuilder {
         let sides = [self.schema(left), self.schema(right)];
         let join = Join::new(spec, sides, append_only, &self.limits)?;
         Ok(self.operator(&[left, right], Box::new(join)))
+    }
+
+    /// Joins each row of `left` with the nearest of `right`; the columns are those of both.
+    pub fn as_of(
+        &mut self,
+        left: NodeId,
+        right: NodeId,
+        spec: &AsOfSpec,
+    ) -> Result<NodeId, FlowError> {
+        let append_only = [self.append_only(left), self.append_only(right)];
+        let sides = [self.schema(left), self.schema(right)];
+        let joined = AsOf::new(spec, sides, append_only, &self.limits)?;
+        Ok(self.operator(&[left, right], Box::new(joined)))
     }
 
     /// Ranks rows within their partitions, and keeps those of some numbers.

@@ -10,6 +10,7 @@
 //! changes does not depend on how rows are divided into steps, nor on their order.
 
 mod arranged;
+mod asof;
 mod expiring;
 mod join;
 mod known;
@@ -24,6 +25,8 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, SchemaRef};
 use yeoul_batch::{Expr, ExprError, ExprRef, KeyRange, RangeRows, Updates};
 
+pub(crate) use asof::AsOf;
+pub use asof::{AsOfSpec, Nearest};
 pub use expiring::ClockCondition;
 pub(crate) use expiring::Expiring;
 pub(crate) use join::Join;

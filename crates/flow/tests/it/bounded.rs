@@ -21,7 +21,7 @@ use crate::random::{self, Random, TIME};
 use crate::trees::{Trees, apply};
 use crate::twin::Bag;
 
-const SECOND: i64 = 1_000_000;
+pub(crate) const SECOND: i64 = 1_000_000;
 
 /// `least <= left - right <= most`, of the times of both sides.
 #[derive(Debug, Clone, Copy)]
@@ -124,15 +124,19 @@ impl Case {
 }
 
 /// Rows of one side: those that its sender has sent and not taken back, and those that the join has taken.
-struct Side {
+pub(crate) struct Side {
     sent: Vec<RecordBatch>,
-    taken: Bag,
-    append_only: bool,
+    pub(crate) taken: Bag,
+    pub(crate) append_only: bool,
 }
 
 impl Side {
+    pub(crate) fn new(append_only: bool) -> Self {
+        Self { sent: Vec::new(), taken: Bag::default(), append_only }
+    }
+
     /// Some rows of about `around`, and some that go.
-    fn step(&mut self, random: &mut Random, around: i64) -> Updates {
+    pub(crate) fn step(&mut self, random: &mut Random, around: i64) -> Updates {
         let count = random.below(12);
         let rows = random::rows(random, count, true);
         let times = (0..count).map(|_| {
@@ -156,7 +160,7 @@ impl Side {
         if self.append_only { Updates::inserts(rows) } else { Updates::new(rows, diffs.into()) }
     }
 
-    fn take(&mut self, updates: &Updates, lag: i64, closed: Option<i64>) {
+    pub(crate) fn take(&mut self, updates: &Updates, lag: i64, closed: Option<i64>) {
         let times = updates.rows().column(TIME).as_primitive::<TimestampMicrosecondType>();
         for (at, row) in cells::rows(updates.rows()).iter().enumerate() {
             let late = times.is_valid(at) && closed.is_some_and(|us| times.value(at) + lag <= us);
@@ -171,11 +175,7 @@ fn check(seed: u64) {
     let mut random = Random::new(seed);
     let case = Case::new(&mut random);
     let what = format!("seed {seed}: {case:?}");
-    let mut sides = [0, 1].map(|_| Side {
-        sent: Vec::new(),
-        taken: Bag::default(),
-        append_only: random.one_in(2),
-    });
+    let mut sides = [0, 1].map(|_| Side::new(random.one_in(2)));
     let cache = *random.pick(&[0, 3_000, 1 << 26]);
     let rows_at_once = *random.pick(&[1, 40, 1 << 18]);
     let limits = Limits { caches: CacheBudget::new(cache), rows_at_once, ..Limits::default() };

@@ -1,6 +1,8 @@
 //! Everything the crate promises, against slow obvious twins on random input.
 
 #[cfg(test)]
+mod asofs;
+#[cfg(test)]
 mod bounded;
 #[cfg(test)]
 mod cells;

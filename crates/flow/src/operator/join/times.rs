@@ -34,7 +34,7 @@ pub struct JoinTimes {
 }
 
 impl JoinTimes {
-    pub(super) fn check(&self, inputs: [&SchemaRef; 2]) -> Result<(), FlowError> {
+    pub(in crate::operator) fn check(&self, inputs: [&SchemaRef; 2]) -> Result<(), FlowError> {
         for (column, input) in self.columns.iter().zip(inputs) {
             let time = input.fields().get(*column).map(|field| field.data_type());
             if !matches!(time, Some(DataType::Timestamp(TimeUnit::Microsecond, _))) {
@@ -47,7 +47,7 @@ impl JoinTimes {
     }
 
     /// Updates of a side, without those of rows that come too late.
-    pub(super) fn in_time(
+    pub(in crate::operator) fn in_time(
         &self,
         at: usize,
         updates: Updates,
@@ -67,7 +67,7 @@ impl JoinTimes {
     }
 
     /// By what an arrangement of a side is released.
-    pub(super) fn release(&self, at: usize, of: &Arrangement) -> Option<Release> {
+    pub(in crate::operator) fn release(&self, at: usize, of: &Arrangement) -> Option<Release> {
         Some(Release { column: of.place(self.columns[at])?, kept_us: self.kept_us[at]? })
     }
 }
