@@ -22,6 +22,6 @@ pub trait Combine: Send + Sync + std::fmt::Debug {
     /// One row per key that occurs in `batches`, in no particular order.
     ///
     /// A key whose state has become zero is left out only if `complete` says that no other
-    /// batch of the tree can hold the same key.
+    /// batch of the tree can hold the same key, or if such a state changes no other.
     fn combine(&self, batches: &[RecordBatch], complete: bool) -> Result<RecordBatch, ArrowError>;
 }

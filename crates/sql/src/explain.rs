@@ -6,8 +6,8 @@ use yeoul_batch::ExprRef;
 
 use crate::interval::display;
 use crate::view::{
-    AggregateCall, AggregateFunction, ClockCondition, JoinKind, JoinTimes, OrderBy, RankFunction,
-    ViewNode, ViewPlan, WindowKind,
+    AggregateCall, AggregateFunction, ClockCondition, JoinKind, JoinTimes, Nearest, OrderBy,
+    RankFunction, ViewNode, ViewPlan, WindowKind,
 };
 
 impl fmt::Display for ViewPlan {
@@ -91,6 +91,7 @@ fn with_others(n: &ViewNode) -> String {
             format!("{kind} in {relation} by {}{only}", pairs.join(", "))
         }
         ViewNode::Join { .. } => joined(n),
+        ViewNode::AsOf { .. } => as_of(n),
         ViewNode::Ranked { .. } => ranked(n),
         ViewNode::Sessions { input, keys, time, gap_us, calls, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
@@ -151,6 +152,24 @@ fn joined(n: &ViewNode) -> String {
     format!("{} by {by}{also}", join(*kind))
 }
 
+fn as_of(n: &ViewNode) -> String {
+    let ViewNode::AsOf { left, right, on, near, nearest, outer, .. } = n else {
+        return String::new();
+    };
+    let pair = |(l, r): &(ExprRef, ExprRef), op: &str| {
+        format!("{} {op} {}", expr(l, left), expr(r, right))
+    };
+    let (which, op) = match nearest {
+        Nearest::NotAfter => ("last", ">="),
+        Nearest::Before => ("last", ">"),
+        Nearest::NotBefore => ("first", "<="),
+        Nearest::After => ("first", "<"),
+    };
+    let mut by: Vec<String> = on.iter().map(|on| pair(on, "=")).collect();
+    by.push(format!("the {which} with {}", pair(near, op)));
+    format!("{} by {}", if *outer { "ASOF left join" } else { "ASOF join" }, by.join(", "))
+}
+
 /// What a node keeps.
 fn state(n: &ViewNode) -> Option<String> {
     match n {
@@ -165,6 +184,7 @@ fn state(n: &ViewNode) -> Option<String> {
                 let_go([left, right], released)
             ),
         }),
+        ViewNode::AsOf { left, released, .. } => Some(nearest_kept(left, released)),
         ViewNode::Ranked { input, .. } if input.append_only() => {
             Some("the wanted rows of each partition; never released".to_owned())
         }
@@ -203,6 +223,30 @@ fn group_until(time: &str, lag_us: i64) -> String {
     format!("one per group, released when the watermark, less the lateness, passes {time}{behind}")
 }
 
+/// What an ASOF join keeps.
+fn nearest_kept(left: &ViewNode, released: &Result<JoinTimes, String>) -> String {
+    let times = match released {
+        Ok(times) => times,
+        Err(why) => return format!("the rows of both inputs; never released: {why}"),
+    };
+    let time = tidy(left.schema().field(times.columns[0]).name());
+    let past = past(times.kept_us[0].unwrap_or_default());
+    format!(
+        "the first input's rows, released when the watermark, less the lateness, passes {time}{past}; of the second \
+         input the rows that are the nearest to such, the others released when the next one of their key comes; rows \
+         behind the watermark are not joined"
+    )
+}
+
+/// How far behind a time something is, after its name.
+fn past(kept_us: i64) -> String {
+    // What is past a time is a microsecond further than the time itself.
+    match kept_us - i64::from(kept_us % 1_000 == 1) {
+        0 => String::new(),
+        us => format!(" + {}", display(us)),
+    }
+}
+
 /// When the rows of a join are released.
 fn let_go(sides: [&ViewNode; 2], released: &Result<JoinTimes, String>) -> String {
     let times = match released {
@@ -216,12 +260,7 @@ fn let_go(sides: [&ViewNode; 2], released: &Result<JoinTimes, String>) -> String
             );
         };
         let time = tidy(sides[at].schema().field(times.columns[at]).name());
-        // What is past a time is a microsecond further than the time itself.
-        let past = match kept_us - i64::from(kept_us % 1_000 == 1) {
-            0 => String::new(),
-            us => format!(" + {}", display(us)),
-        };
-        format!("the {which} input's released when it passes {time}{past}")
+        format!("the {which} input's released when it passes {time}{}", past(kept_us))
     };
     format!(
         "by the watermark, less the lateness, {}, {}; rows behind it are not joined",

@@ -64,7 +64,7 @@ pub use released::{Grows, Unreleased};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};
 pub use translate::execution as execution_error;
 pub use view::{
-    AggregateCall, AggregateFunction, ClockCondition, GroupTime, JoinKind, JoinTimes, OrderBy,
-    RankFunction, ViewNode, ViewPlan, WindowKind,
+    AggregateCall, AggregateFunction, ClockCondition, GroupTime, JoinKind, JoinTimes, Nearest,
+    OrderBy, RankFunction, ViewNode, ViewPlan, WindowKind,
 };
 pub use yeoul_batch::{DecodeOptions, Format, TimestampUnit};

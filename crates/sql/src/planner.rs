@@ -97,16 +97,24 @@ impl Planner {
         catalog: &dyn Catalog,
         parameters: &[Option<DataType>],
     ) -> Result<QueryPlan, SqlError> {
+        self.planned(query, &Context { planner: self, catalog, kept: false }, parameters)
+    }
+
+    fn planned(
+        &self,
+        query: &Query,
+        context: &Context<'_>,
+        parameters: &[Option<DataType>],
+    ) -> Result<QueryPlan, SqlError> {
         let fail = |e: DataFusionError| translate::planning(e, &query.text, query.span);
-        let context = Context { planner: self, catalog };
         let mut ast = query.ast.clone();
-        rewrite::query(&mut ast, &context, &query.text, query.span)?;
+        rewrite::query(&mut ast, context, &query.text, query.span)?;
         let declared: Vec<Option<FieldRef>> =
             parameters.iter().map(|p| p.clone().map(parameter)).collect();
         let plan = context.plan(ast.as_ref().clone(), declared.clone()).map_err(|error| {
-            rewrite::not_a_list(&error, &ast, &context, &query.text).unwrap_or_else(|| fail(error))
+            rewrite::not_a_list(&error, &ast, context, &query.text).unwrap_or_else(|| fail(error))
         })?;
-        let plan = coerce::event_order(plan, &context).map_err(fail)?;
+        let plan = coerce::event_order(plan, context).map_err(fail)?;
         let plan = coerce::prepare(plan).map_err(fail)?;
         let fields = parameter_types(&plan, declared).map_err(fail)?;
         let plan = if fields.is_empty() {
@@ -114,7 +122,7 @@ impl Planner {
         } else {
             let all = fields.iter().cloned().map(Some).collect();
             let plan = context.plan(*ast, all).map_err(fail)?;
-            let plan = coerce::event_order(plan, &context).map_err(fail)?;
+            let plan = coerce::event_order(plan, context).map_err(fail)?;
             coerce::prepare(plan).map_err(fail)?
         };
         let plan = coerce::typed(plan, self.state.config_options()).map_err(fail)?;
@@ -151,7 +159,8 @@ impl Planner {
     fn listed(&self, query: &Query, catalog: &dyn Catalog) -> Result<QueryPlan, SqlError> {
         let mut listed = query.clone();
         rewrite::series_as_lists(&mut listed.ast);
-        self.query(&listed, &Bare(catalog), &[])
+        let catalog = &Bare(catalog);
+        self.planned(&listed, &Context { planner: self, catalog, kept: true }, &[])
     }
 
     /// The columns and types of the answers to a statement, without running it: `None` where it
@@ -273,6 +282,8 @@ fn unmarked(name: &TableReference) -> TableReference {
 pub(crate) struct Context<'a> {
     pub(crate) planner: &'a Planner,
     pub(crate) catalog: &'a dyn Catalog,
+    /// Whether it is the query of a view.
+    pub(crate) kept: bool,
 }
 
 impl Context<'_> {
@@ -290,7 +301,7 @@ impl Context<'_> {
             sql::Statement::Query(Box::new(query)),
             &mut context,
         )?;
-        lateral::joined(sets::counted(plan)?)
+        lateral::joined(sets::counted(plan)?, self.kept)
     }
 
     /// The relation of this name, if there is one in the public schema.

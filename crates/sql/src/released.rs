@@ -3,6 +3,8 @@
 //! State grows without end only by rows that come without end: those of streams, and of views whose rows do. What a
 //! clock takes away (`WHERE ts > now() - …`) does not, nor do tables, which are as large as somebody makes them.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::DataType;
 use yeoul_batch::ExprRef;
 
@@ -53,15 +55,6 @@ const GROUP_BY_WINDOW: &str = "a window among the keys with EMIT ON WINDOW CLOSE
 
 /// The relations whose growing makes the rows of a node ever more.
 fn sources<'a>(node: &'a ViewNode, grows: Grows<'_>) -> Vec<&'a str> {
-    let inputs = || {
-        let mut all: Vec<&str> = Vec::new();
-        for name in node.inputs().into_iter().flat_map(|input| sources(input, grows)) {
-            if !all.contains(&name) {
-                all.push(name);
-            }
-        }
-        all
-    };
     match node {
         ViewNode::Source { relation, .. } if grows(relation) => vec![relation],
         ViewNode::Source { .. } | ViewNode::Values { .. } => Vec::new(),
@@ -72,8 +65,19 @@ fn sources<'a>(node: &'a ViewNode, grows: Grows<'_>) -> Vec<&'a str> {
         {
             Vec::new()
         }
-        _ => inputs(),
+        _ => of_all(node.inputs().into_iter(), grows),
     }
+}
+
+/// The same of several nodes, each once.
+fn of_all<'a>(nodes: impl Iterator<Item = &'a ViewNode>, grows: Grows<'_>) -> Vec<&'a str> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in nodes.flat_map(|node| sources(node, grows)) {
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all
 }
 
 /// The keys that can have ever more values, as they are called.
@@ -131,17 +135,25 @@ fn collect(node: &ViewNode, grows: Grows<'_>, found: &mut Vec<Unreleased>) {
         ViewNode::Join { left, right, released, .. } => {
             let goes =
                 released.as_ref().map_or([false; 2], |times| times.kept_us.map(|k| k.is_some()));
-            let mut names: Vec<&str> = Vec::new();
-            for (side, _) in [left, right].into_iter().zip(goes).filter(|(_, goes)| !goes) {
-                for name in sources(side, grows) {
-                    if !names.contains(&name) {
-                        names.push(name);
-                    }
-                }
-            }
+            let sides = [left.as_ref(), right].into_iter().zip(goes);
+            let names = of_all(sides.filter(|(_, goes)| !goes).map(|(side, _)| side), grows);
             if !names.is_empty() {
                 let bounds = "bounds of the time of each input by that of the other";
                 note(rows_of(&names), format!("{bounds}, or {CLOCK}, in what is joined"));
+            }
+        }
+        ViewNode::AsOf { right, on, released: Ok(_), .. } => {
+            let keys: Vec<ExprRef> = on.iter().map(|(_, key)| Arc::clone(key)).collect();
+            let keys = named(&keys, right);
+            if !sources(right, grows).is_empty() && !keys.is_empty() {
+                note(format!("the number of distinct {}", keys.join(", ")), CLOCK.to_owned());
+            }
+        }
+        ViewNode::AsOf { left, right, .. } => {
+            let names = of_all([left.as_ref(), right].into_iter(), grows);
+            if !names.is_empty() {
+                let watermarks = "watermarks of streams on both sides of >= or >";
+                note(rows_of(&names), format!("{watermarks}, or {CLOCK}, in what is joined"));
             }
         }
         ViewNode::Ranked { input, partition, last, .. } if !sources(input, grows).is_empty() => {

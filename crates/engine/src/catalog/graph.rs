@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use yeoul_batch::ExprRef;
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, ClockCondition, FlowError, Function, Graph, GraphBuilder,
-    JoinKind, JoinSpec, JoinTimes, Limits, LookupSpec, NamedExpr, NodeId, Order, OverSpec,
-    RankFunction, RankedSpec, Release, SessionsSpec, Window,
+    AggregateCall, AggregateSpec, AsOfSpec, ClockCondition, FlowError, Function, Graph,
+    GraphBuilder, JoinKind, JoinSpec, JoinTimes, Limits, LookupSpec, NamedExpr, Nearest, NodeId,
+    Order, OverSpec, RankFunction, RankedSpec, Release, SessionsSpec, Window,
 };
 use yeoul_sql::{AggregateFunction, GroupTime, ViewNode, ViewPlan, WindowKind};
 
@@ -74,6 +74,10 @@ impl Building {
             }
             (ViewNode::Join { schema, .. }, &[left, right]) => {
                 let joined = self.join(left, right, plan)?;
+                Ok(self.builder.named(joined, schema))
+            }
+            (ViewNode::AsOf { schema, .. }, &[left, right]) => {
+                let joined = self.builder.as_of(left, right, &as_of(plan))?;
                 Ok(self.builder.named(joined, schema))
             }
             (ViewNode::Over { partition, function, schema, .. }, &[input]) => {
@@ -152,11 +156,7 @@ impl Building {
         let ViewNode::Join { kind, on, nulls_equal, residual, released, .. } = plan else {
             unreachable!("a join is lowered from a join");
         };
-        let times = released.as_ref().ok().map(|times| JoinTimes {
-            columns: times.columns,
-            lags_us: times.lags_us,
-            kept_us: times.kept_us,
-        });
+        let times = released.as_ref().ok().map(times);
         let spec = JoinSpec {
             kind: join(*kind),
             on: on.clone(),
@@ -200,6 +200,11 @@ fn does(plan: &ViewNode) -> String {
             let residual = residual.as_ref().map(|r| r.identity());
             format!("join {kind:?} {on:?} {nulls_equal} {residual:?} {:?}", released.as_ref().ok())
         }
+        ViewNode::AsOf { on, near, nearest, outer, released, .. } => {
+            let of = |(l, r): &(ExprRef, ExprRef)| (l.identity(), r.identity());
+            let (on, near): (Vec<_>, _) = (on.iter().map(of).collect(), of(near));
+            format!("as of {on:?} {near:?} {nearest:?} {outer} {:?}", released.as_ref().ok())
+        }
         ViewNode::Ranked { partition, order, function, first, last, rank, .. } => {
             let (of, by, shown) = (all(partition), ordered(order), rank.is_some());
             format!("ranked {of:?} {by:?} {function:?} {first} {last} {shown}")
@@ -236,6 +241,28 @@ fn does(plan: &ViewNode) -> String {
 fn named(exprs: &[ExprRef], schema: &SchemaRef) -> Vec<NamedExpr> {
     let fields = exprs.iter().zip(schema.fields());
     fields.map(|(expr, field)| NamedExpr::with_field(Arc::clone(field), Arc::clone(expr))).collect()
+}
+
+fn times(times: &yeoul_sql::JoinTimes) -> JoinTimes {
+    JoinTimes { columns: times.columns, lags_us: times.lags_us, kept_us: times.kept_us }
+}
+
+fn as_of(plan: &ViewNode) -> AsOfSpec {
+    let ViewNode::AsOf { on, near, nearest, outer, released, .. } = plan else {
+        unreachable!("an ASOF join is lowered from one");
+    };
+    AsOfSpec {
+        on: on.clone(),
+        near: near.clone(),
+        nearest: match nearest {
+            yeoul_sql::Nearest::NotAfter => Nearest::NotAfter,
+            yeoul_sql::Nearest::Before => Nearest::Before,
+            yeoul_sql::Nearest::NotBefore => Nearest::NotBefore,
+            yeoul_sql::Nearest::After => Nearest::After,
+        },
+        outer: *outer,
+        times: released.as_ref().ok().map(times),
+    }
 }
 
 fn ranked(plan: &ViewNode) -> RankedSpec {
@@ -354,6 +381,7 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         | ViewNode::Values { schema, .. }
         | ViewNode::Lookup { schema, .. }
         | ViewNode::Join { schema, .. }
+        | ViewNode::AsOf { schema, .. }
         | ViewNode::Ranked { schema, .. }
         | ViewNode::Sessions { schema, .. }
         | ViewNode::Over { schema, .. }

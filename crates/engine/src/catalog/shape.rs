@@ -192,6 +192,7 @@ impl Shapes {
                 Origin { rows, columns, shape }
             }
             ViewNode::Join { .. } => self.join(catalog, node),
+            ViewNode::AsOf { .. } => self.as_of(catalog, node),
             ViewNode::Ranked { .. } => self.ranked(catalog, node),
             ViewNode::Over { .. } => self.over(catalog, node),
             ViewNode::Sessions { .. } => self.sessions(catalog, node),
@@ -328,6 +329,29 @@ impl Shapes {
         let columns = width
             .map(|at| self.known(format!("joined {rows} {at} {:?}", columns.get(at))))
             .collect();
+        Origin { rows, columns, shape }
+    }
+
+    fn as_of(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
+        let ViewNode::AsOf { left, right, on, near, nearest, outer, released, schema } = node
+        else {
+            unreachable!("called for ASOF joins only");
+        };
+        let (left, right) = (self.node(catalog, left), self.node(catalog, right));
+        let pairs = || on.iter().chain(std::iter::once(near));
+        let by = [
+            self.values(pairs().map(|(one, _)| one), &left),
+            self.values(pairs().map(|(_, one)| one), &right),
+        ];
+        let how = format!("as of {nearest:?} {outer} {:?}", released.as_ref().ok());
+        // Rows that are equally near are ordered by all of their columns.
+        let sides = format!("{} {} {:?}", left.rows, right.rows, right.columns);
+        let rows = self.known(format!("{how} {sides} {by:?}"));
+        let by = [texts(pairs().map(|(one, _)| one)), texts(pairs().map(|(_, one)| one))];
+        let shape = format!("{how} {} {} {} {by:?}", left.shape, right.shape, types(schema));
+        let shape = self.known(shape);
+        let columns = left.columns.iter().chain(&right.columns);
+        let columns = columns.map(|c| self.known(format!("as of {rows} {c}"))).collect();
         Origin { rows, columns, shape }
     }
 

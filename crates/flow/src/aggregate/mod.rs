@@ -249,7 +249,9 @@ impl Combine for Aggregate {
             [batch] => self.merge(batch)?,
             several => self.merge(&concat_batches(&self.states, several)?)?,
         };
-        if !complete || !self.vanishing {
+        // Of a row that is only counted, zero says nothing of what is in other batches.
+        let only_counted = self.states.fields().len() == self.key_len() + 1;
+        if !self.vanishing || !(complete || only_counted) {
             return Ok(merged);
         }
         let rows = merged.column(self.key_len()).as_primitive::<Int64Type>().values();

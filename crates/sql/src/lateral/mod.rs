@@ -15,9 +15,13 @@
 //! - what they are compared with for equality in the subquery, where that is all that is said of them;
 //! - else the different combinations of them.
 //!
+//! A view keeps the nearest row of each, `ORDER BY q.at DESC LIMIT 1` of what is not after the row beside it, as a node of its
+//! own ([`NearestJoin`]).
+//!
 //! What must hold: what is not known here stays as it is, for the rules of DataFusion (plain conditions,
 //! aggregates of what is equal) or for their refusal. It runs before types are settled.
 
+mod nearest;
 mod pushed;
 
 use std::cell::Cell;
@@ -29,13 +33,15 @@ use datafusion::logical_expr::{
     BinaryExpr, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, lit,
 };
 
+pub(crate) use nearest::{NearestJoin, PushIntoNearest};
 use pushed::pushed;
 
 /// Makes joins of the subqueries that see the row beside them.
-pub(crate) fn joined(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// `kept`: for a view.
+pub(crate) fn joined(plan: LogicalPlan, kept: bool) -> Result<LogicalPlan> {
     let names = Names::default();
     let plan = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::Join(join) => match lateral(&join, &names)? {
+        LogicalPlan::Join(join) => match lateral(&join, &names, kept)? {
             Some(plan) => Ok(Transformed::yes(plan)),
             None => Ok(Transformed::no(LogicalPlan::Join(join))),
         },
@@ -96,7 +102,7 @@ impl Outer {
 }
 
 /// A join whose right side sees the rows of the left one.
-fn lateral(join: &Join, names: &Names) -> Result<Option<LogicalPlan>> {
+fn lateral(join: &Join, names: &Names, kept: bool) -> Result<Option<LogicalPlan>> {
     if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
         return Ok(None);
     }
@@ -120,6 +126,9 @@ fn lateral(join: &Join, names: &Names) -> Result<Option<LogicalPlan>> {
         None => subquery.subquery.as_ref().clone(),
     };
     let Some(used) = outer_columns(&inner, &join.left)? else { return Ok(None) };
+    if kept && let Some(nearest) = nearest::nearest(join, &inner)? {
+        return Ok(Some(nearest));
+    }
     let on = join.on.iter().map(|(l, r)| l.clone().eq(r.clone()));
     let condition = conjunction(on.chain(join.filter.clone()));
     let shown: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();

@@ -8,6 +8,7 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, Volatility};
 use super::{clock, over, ranked};
 use crate::ast::Query;
 use crate::error::{ErrorKind, SqlError};
+use crate::lateral::NearestJoin;
 
 /// Refuses a plan that cannot be kept.
 pub(super) fn plan(plan: &LogicalPlan, query: &Query) -> Result<(), SqlError> {
@@ -94,6 +95,7 @@ fn node_error(node: &LogicalPlan, query: &Query) -> Option<SqlError> {
         | LogicalPlan::Unnest(_)
         | LogicalPlan::Values(_)
         | LogicalPlan::EmptyRelation(_) => None,
+        other if NearestJoin::of(other).is_some() => None,
         other => Some(refused(other, query)),
     }
 }

@@ -156,6 +156,12 @@ pub(crate) fn lags(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
             (0..width).map(greatest).collect()
         }
         ViewNode::Join { .. } => joined(node, catalog),
+        // A row comes anew with each nearer one.
+        ViewNode::AsOf { released: Ok(times), .. } => {
+            let mut lags = vec![None; width];
+            lags[times.columns[0]] = times.kept_us[0];
+            lags
+        }
         ViewNode::Ranked { input, partition, .. } => {
             let below = lags(input, catalog);
             let of_partition = |column: usize| {

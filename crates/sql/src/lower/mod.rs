@@ -9,6 +9,7 @@
 //! rules run that change no answer and no aggregate.
 
 mod aggregate;
+mod asof;
 mod bounded;
 mod check;
 mod clock;
@@ -52,6 +53,7 @@ use crate::ast::{Name, Query};
 use crate::catalog::Catalog;
 use crate::datatype;
 use crate::error::{ErrorKind, Span, SqlError};
+use crate::lateral::{NearestJoin, PushIntoNearest};
 use crate::planner::{Planner, QueryPlan, as_of_now, is_as_of_now};
 use crate::rewrite::UNNAMED;
 use crate::translate;
@@ -160,6 +162,7 @@ fn simplify(planner: &Planner, plan: LogicalPlan) -> Result<LogicalPlan, DataFus
         Arc::new(EliminateFilter::new()),
         Arc::new(EliminateCrossJoin::new()),
         Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushIntoNearest),
         Arc::new(PushDownFilter::new()),
         Arc::new(OptimizeProjections::new()),
     ])
@@ -234,6 +237,7 @@ fn under_names(mut node: ViewNode, schema: &SchemaRef) -> ViewNode {
         ViewNode::Project { schema: names, .. }
         | ViewNode::Union { schema: names, .. }
         | ViewNode::Join { schema: names, .. }
+        | ViewNode::AsOf { schema: names, .. }
         | ViewNode::Ranked { schema: names, .. }
         | ViewNode::Sessions { schema: names, .. }
         | ViewNode::Over { schema: names, .. }
@@ -322,7 +326,10 @@ impl Lowering<'_> {
             // The rows of a view have no order, nor have those of a step.
             LogicalPlan::Sort(sort) if sort.fetch.is_none() => self.node(&sort.input),
             LogicalPlan::EmptyRelation(e) => self.empty(e),
-            other => Err(check::refused(other, self.query)),
+            other => match NearestJoin::of(other) {
+                Some(join) => self.nearest(join),
+                None => Err(check::refused(other, self.query)),
+            },
         }
     }
 

@@ -142,6 +142,7 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
         }
         ViewNode::Lookup { .. }
         | ViewNode::Join { .. }
+        | ViewNode::AsOf { .. }
         | ViewNode::Ranked { .. }
         | ViewNode::Expand { .. }
         | ViewNode::Expiring { .. }

@@ -58,6 +58,7 @@ CREATE MATERIALIZED VIEW v06 AS SELECT item, at FROM clicks ORDER BY at DESC LIM
 CREATE MATERIALIZED VIEW v07 AS SELECT a.name, b.name AS other FROM items a JOIN items b ON a.id < b.id;
 CREATE MATERIALIZED VIEW v08 AS SELECT n, count(*) AS views FROM v01 GROUP BY n;
 CREATE MATERIALIZED VIEW v09 AS SELECT o.item, count(*) AS n FROM TUMBLE(orders, at, INTERVAL '1 minute') o JOIN TUMBLE(clicks, at, INTERVAL '1 minute') c ON o.item = c.item AND o.window_start = c.window_start AND o.window_end = c.window_end GROUP BY o.item, o.window_start, o.window_end EMIT ON WINDOW CLOSE;
+CREATE MATERIALIZED VIEW v10 AS SELECT c.good, count(*) AS n FROM clicks c ASOF LEFT JOIN orders o ON c.good = (o.item > 7) AND c.at >= o.at GROUP BY c.good;
 -- With one.
 CREATE MATERIALIZED VIEW w01 AS SELECT item, kind, count(*) AS n FROM clicks GROUP BY item, kind, good;
 CREATE MATERIALIZED VIEW w02 AS SELECT window_start, item, count(*) AS n FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_start, item;
@@ -70,6 +71,8 @@ CREATE MATERIALIZED VIEW w08 AS SELECT count(DISTINCT item) AS n FROM clicks;
 CREATE MATERIALIZED VIEW w09 AS SELECT item, at FROM clicks WHERE good;
 CREATE MATERIALIZED VIEW w11 AS SELECT c.item, count(*) AS n FROM clicks c JOIN orders o ON c.item = o.item AND o.at BETWEEN c.at AND c.at + INTERVAL '1 hour' GROUP BY c.item;
 CREATE MATERIALIZED VIEW w12 AS SELECT c.good, count(*) AS n FROM clicks c JOIN orders o ON c.item = o.item AND o.at >= c.at GROUP BY c.good;
+CREATE MATERIALIZED VIEW w13 AS SELECT c.good, count(*) AS n FROM clicks c ASOF JOIN orders o ON c.item = o.item AND c.at >= o.at GROUP BY c.good;
+CREATE MATERIALIZED VIEW w14 AS SELECT c.good, count(*) AS n FROM clicks c ASOF JOIN orders o ON c.item = o.item AND c.at < o.at GROUP BY c.good;
 CREATE MATERIALIZED VIEW w10 AS SELECT n, count(*) AS keys FROM w01 GROUP BY n;
 ";
 
@@ -113,6 +116,12 @@ note: state of view \"w11\" grows with the number of distinct item
 note: state of view \"w12\" grows with the rows of clicks
       kept by: Join by item = item and (\"at\" >= \"at\")
       ended by: bounds of the time of each input by that of the other, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
+note: state of view \"w13\" grows with the number of distinct item
+      kept by: ASOF join by item = item, the last with at >= at
+      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+note: state of view \"w14\" grows with the rows of clicks, orders
+      kept by: ASOF join by item = item, the first with at < at
+      ended by: watermarks of streams on both sides of >= or >, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days', in what is joined
 DIR: 1 file checked, nothing wrong
 ";
 

@@ -43,7 +43,7 @@ use candidates::{Candidates, Counted};
 const LEFT: usize = 0;
 const RIGHT: usize = 1;
 
-/// Of how many old rows a key is rid at once.
+/// Of how many old rows a key is rid at once, besides twice those that come.
 const OLD_ROWS: usize = 16;
 /// A place in the ordered bytes of a key: whether it is null, and the number.
 const PLACE_BYTES: usize = 9;
@@ -341,15 +341,16 @@ impl AsOf {
         let Some((closed_us, kept_us)) = step.time().closed_us.zip(kept_us) else { return Ok(()) };
         let place = spec::place_bytes(closed_us.saturating_sub(kept_us).saturating_add(1))?;
         let mut ranges: Vec<KeyRange> = Vec::new();
-        let mut last: Option<&[u8]> = None;
-        for key in points.places.iter().map(|place| &place[..place.len() - PLACE_BYTES]) {
-            if last != Some(key) {
-                let from = self.from([key, place.as_slice()].concat());
-                ranges.push(KeyRange { from, to: Bound::Included(key.to_vec()) });
-                last = Some(key);
-            }
+        let key_of = |place: &Vec<u8>| place.len() - PLACE_BYTES;
+        let mut most = 0;
+        for of_key in points.places.chunk_by(|a, b| a[..key_of(a)] == b[..key_of(b)]) {
+            let key = &of_key[0][..key_of(&of_key[0])];
+            let from = self.from([key, place.as_slice()].concat());
+            ranges.push(KeyRange { from, to: Bound::Included(key.to_vec()) });
+            most = most.max(of_key.len());
         }
-        let read = step.read_ranges(RIGHT, &ranges, OLD_ROWS, false)?;
+        // More go than come, so that what was left behind becomes less.
+        let read = step.read_ranges(RIGHT, &ranges, OLD_ROWS + 2 * most, false)?;
         // The first one is the nearest still to the oldest row that may come.
         let firsts = read.ranges.iter().enumerate();
         let firsts = firsts.map(|(at, range)| Some(at > 0 && read.ranges[at - 1] == *range));
