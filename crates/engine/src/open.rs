@@ -223,7 +223,7 @@ fn load_relation(
         let build = if known.building { build_anew(state, body) } else { Build::Ready };
         let closed_us = known.closed_us.filter(|_| !known.building);
         let clock = ViewClock { closed_us, ..ViewClock::default() };
-        let view = ViewState { relation: Arc::clone(&relation), graph, build, clock };
+        let view = ViewState { relation: Arc::clone(&relation), graph, build, clock, begun: None };
         if view.is_stepped() {
             for (source, _) in &body.sources {
                 if let Some(source) = state.views.get_mut(source) {

@@ -82,13 +82,9 @@ fn of_all<'a>(nodes: impl Iterator<Item = &'a ViewNode>, grows: Grows<'_>) -> Ve
 
 /// The keys that can have ever more values, as they are called.
 fn named(keys: &[ExprRef], input: &ViewNode) -> Vec<String> {
-    let schema = input.schema();
     let endless = |key: &&ExprRef| {
-        let boolean = |at: usize| *schema.field(at).data_type() == DataType::Boolean;
-        match key.columns() {
-            Some(columns) if columns.is_empty() => false,
-            _ => !key.as_column().is_some_and(boolean),
-        }
+        let constant = key.columns().is_some_and(|columns| columns.is_empty());
+        !constant && *key.data_type() != DataType::Boolean
     };
     keys.iter().filter(endless).map(|key| expr(key, input)).collect()
 }

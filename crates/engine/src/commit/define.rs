@@ -172,11 +172,13 @@ impl State {
             let (graph, _) = build_graph(&body.plan, &self.limits)?;
             let build = self.first_build(&relation);
             let clock = ViewClock::default();
-            let mut view = ViewState { relation: Arc::clone(&relation), graph, build, clock };
+            let relation = Arc::clone(&relation);
+            let id = relation.id;
+            let mut view = ViewState { relation, graph, build, clock, begun: None };
             if view.is_stepped() {
                 self.begin(&mut view, &mut batches)?;
             }
-            self.views.insert(relation.id, view);
+            self.views.insert(id, view);
         }
         Ok(batches)
     }
@@ -189,7 +191,9 @@ impl State {
     ) -> Result<(), EngineError> {
         let snapshot = self.store.snapshot();
         let time = StepTime { now_us: self.time_us, ..StepTime::default() };
+        let before = batches.len();
         view.begin(time, batches, &snapshot, &self.workers)?;
+        view.begun = (batches.len() > before).then_some(self.commit);
         if let Body::View(body) = &view.relation.body {
             for (source, _) in &body.sources {
                 if let Some(source) = self.views.get_mut(source) {
@@ -242,8 +246,10 @@ impl State {
         let snapshot = self.store.snapshot();
         let mut empty = true;
         for (_, source, _) in body.inputs() {
-            let unready = self.views.get(&source).is_some_and(|v| !matches!(v.build, Build::Ready));
-            if unready {
+            // What a view of this commit holds is stored with it.
+            let unready =
+                |v: &ViewState| !matches!(v.build, Build::Ready) || v.begun == Some(self.commit);
+            if self.views.get(&source).is_some_and(unready) {
                 return Build::Waiting(Arc::new(BuildStatus::default()));
             }
             let stored = self

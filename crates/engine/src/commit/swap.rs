@@ -261,7 +261,8 @@ impl State {
                 let (graph, _) = build_graph(&body.plan, &self.limits)?;
                 let clock = from.get(&id).and_then(|id| clocks.get(id)).copied();
                 let (build, clock) = (Build::Ready, clock.unwrap_or_default());
-                self.views.insert(id, ViewState { relation, graph, build, clock });
+                let view = ViewState { relation, graph, build, clock, begun: None };
+                self.views.insert(id, view);
             } else {
                 batches.extend(self.install_as(relation, None)?);
             }

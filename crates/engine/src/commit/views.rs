@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrow::array::{ArrayRef, RecordBatch};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use yeoul_batch::{KeyRange, RangeRows, TreeId, Updates};
+use yeoul_batch::{CommitId, KeyRange, RangeRows, TreeId, Updates};
 use yeoul_flow::{
     Graph, SourceIndex, StateReader, StateTree, StepOutput, StepTime, TableReader, Workers,
 };
@@ -60,6 +60,8 @@ pub(crate) struct ViewState {
     pub graph: Graph,
     pub build: Build,
     pub clock: ViewClock,
+    /// The commit before the one that brings what the view holds over nothing, if it holds something.
+    pub begun: Option<CommitId>,
 }
 
 /// The updates of a commit, by relation.
