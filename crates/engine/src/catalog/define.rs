@@ -218,9 +218,17 @@ impl Definer<'_> {
                     .map(|(out, key)| (out.name().clone(), key.name().clone()))
                     .collect(),
             },
+            TreeShape::Answering { bag, places, .. } => {
+                let plain = graph::plain_columns(&plan).into_iter();
+                let plain = plain.map(|(name, column)| (name, places[column])).collect();
+                TreeView::Merged {
+                    rule: Arc::new(ViewRows::new(Arc::clone(&graph), Arc::clone(bag))),
+                    keys: key_names(&plain, bag.schema()),
+                }
+            }
             TreeShape::Combine(states) => TreeView::Merged {
                 rule: Arc::new(ViewRows::new(Arc::clone(&graph), Arc::clone(states))),
-                keys: key_names(&graph::plain_keys(&plan), states.schema()),
+                keys: key_names(&graph::plain_columns(&plan), states.schema()),
             },
         };
         let lookups = graph
@@ -329,7 +337,9 @@ fn state_tree(id: TreeId, name: String, shape: &TreeShape) -> TreeSpec {
             partition: None,
             retention_us: None,
         },
-        TreeShape::Bag(states) => combine_tree(id, name, states, (0..states.key_len()).collect()),
+        TreeShape::Bag(states) | TreeShape::Answering { bag: states, .. } => {
+            combine_tree(id, name, states, (0..states.key_len()).collect())
+        }
         TreeShape::Combine(states) => combine_tree(id, name, states, things_first(states)),
     }
 }

@@ -349,9 +349,9 @@ fn call(call: &yeoul_sql::AggregateCall) -> AggregateCall {
     }
 }
 
-/// The columns of a view's rows that are nothing but a key of its (last) aggregate: output column
-/// name → position of the key.
-pub(crate) fn plain_keys(plan: &ViewPlan) -> HashMap<String, usize> {
+/// The columns of a view's rows that are nothing but a key of its (last) aggregate, or a column of the ranking
+/// that it ends in: output column name → position of the key or column.
+pub(crate) fn plain_columns(plan: &ViewPlan) -> HashMap<String, usize> {
     let columns = positions(&plan.root);
     plan.schema
         .fields()
@@ -361,7 +361,8 @@ pub(crate) fn plain_keys(plan: &ViewPlan) -> HashMap<String, usize> {
         .collect()
 }
 
-/// For each output column of `plan`, the key of the aggregate below that it equals.
+/// For each output column of `plan`, the key of the aggregate below, or the column of the ranking, that it
+/// equals.
 fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
     match plan {
         ViewNode::Filter { input, .. } | ViewNode::Expiring { input, .. } => positions(input),
@@ -377,12 +378,12 @@ fn positions(plan: &ViewNode) -> Vec<Option<usize>> {
         ViewNode::Aggregate { keys, schema, .. } => {
             (0..schema.fields().len()).map(|i| (i < keys.len()).then_some(i)).collect()
         }
+        ViewNode::Ranked { schema, .. } => (0..schema.fields().len()).map(Some).collect(),
         ViewNode::Source { schema, .. }
         | ViewNode::Values { schema, .. }
         | ViewNode::Lookup { schema, .. }
         | ViewNode::Join { schema, .. }
         | ViewNode::AsOf { schema, .. }
-        | ViewNode::Ranked { schema, .. }
         | ViewNode::Sessions { schema, .. }
         | ViewNode::Over { schema, .. }
         | ViewNode::Expand { schema, .. }

@@ -382,11 +382,16 @@ impl GraphBuilder {
             at = *input;
         }
         above.reverse();
-        let top = matches!(self.nodes[at].kind, Kind::Aggregate { .. }).then_some(at);
+        let own = match &self.nodes[at].kind {
+            Kind::Aggregate { aggregate, .. } => Some(TreeShape::Combine(Arc::clone(aggregate))),
+            Kind::Operator { operator: Some(operator), .. } => operator.answering(),
+            _ => None,
+        };
+        let top = own.is_some().then_some(at);
         let Node { schema, append_only, .. } = &self.nodes[node.0];
         let schema = Arc::clone(schema);
-        let tree = match top.map(|t| &self.nodes[t].kind) {
-            Some(Kind::Aggregate { aggregate, .. }) => TreeShape::Combine(Arc::clone(aggregate)),
+        let tree = match own {
+            Some(own) => own,
             _ if *append_only => TreeShape::Keep { schema: Arc::clone(&schema), key_len: 0 },
             _ => TreeShape::Bag(Arc::new(Aggregate::bag(&schema)?)),
         };

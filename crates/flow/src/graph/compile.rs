@@ -55,8 +55,10 @@ impl<'a> Compiler<'a> {
                 let operator = operator.take().expect("a node becomes one stage");
                 let ports = inputs.iter().map(|input| self.ways(*input, None)).collect();
                 let shapes = operator.trees();
-                let trees: Vec<StateTree> =
-                    shapes.into_iter().map(|shape| self.tree(shape)).collect();
+                let trees: Vec<StateTree> = match top {
+                    true => vec![StateTree::VIEW],
+                    false => shapes.into_iter().map(|shape| self.tree(shape)).collect(),
+                };
                 let releases = operator.releases();
                 self.releases.extend(releases.into_iter().map(|(at, how)| (trees[at], how)));
                 (ports, Target::Operator { operator, trees })

@@ -114,6 +114,15 @@ pub enum TreeShape {
     /// state is the column `_multiplicity` Int64. Inside a graph also aggregate states, when they are looked
     /// for by leading columns.
     Bag(Arc<Aggregate>),
+    /// The same, where an operator that is the last of a view looks for rows by leading columns: the view's own.
+    Answering {
+        /// Its rows.
+        bag: Arc<Aggregate>,
+        /// Where each column of the operator's answer is in them.
+        places: Vec<usize>,
+        /// The columns of the answer.
+        answer: SchemaRef,
+    },
     /// Aggregate states: a `combine` tree of [`Combine::schema`], its key the first
     /// [`Combine::key_len`] columns.
     Combine(Arc<Aggregate>),
@@ -125,7 +134,9 @@ impl TreeShape {
     pub fn schema(&self) -> &SchemaRef {
         match self {
             Self::Keep { schema, .. } => schema,
-            Self::Bag(states) | Self::Combine(states) => states.schema(),
+            Self::Bag(states) | Self::Answering { bag: states, .. } | Self::Combine(states) => {
+                states.schema()
+            }
         }
     }
 }
@@ -146,7 +157,7 @@ pub struct StepOutput {
 #[derive(Debug)]
 pub struct Graph {
     stages: Vec<Stage>,
-    /// Linear operators above the last aggregate; empty when the view does not aggregate.
+    /// Linear operators above what keeps the view's own tree; empty when that holds the view's rows.
     above: Vec<Linear>,
     sources: Vec<SchemaRef>,
     /// Operators that look rows up, and the input that tells them of changes.
@@ -306,7 +317,9 @@ impl Graph {
                         .and_then(|(_, into)| Fold::new(number, stages, into, pool, &self.limits));
                     let emitted = Emitted::new(fold, &self.limits);
                     let deltas = &mut output.inner;
-                    let mut step = Step::new(pool, state, trees, deltas, emitted, self.time);
+                    let heard = self.followed || trees.first() != Some(&StateTree::VIEW);
+                    let step = Step::new(pool, state, trees, deltas, emitted, self.time);
+                    let mut step = step.heard(heard);
                     operate(&mut **operator, &stage.ports, inputs, &mut step)?;
                     let (rest, parts) = step.end();
                     change = rest;
@@ -348,6 +361,20 @@ impl Graph {
             }
             changes.push(change);
         }
+        self.answered(output, changes.last())
+    }
+
+    /// Of an operator that keeps the view's own tree, what the last stage did is what the view did.
+    fn answered(
+        &self,
+        mut output: StepOutput,
+        change: Option<&Vec<Updates>>,
+    ) -> Result<StepOutput, FlowError> {
+        if let (TreeShape::Answering { .. }, Some(change)) = (&self.tree, change) {
+            output.change = linear::apply_all(&self.above, change)?;
+            let own = output.inner.extract_if(.., |(tree, _)| *tree == StateTree::VIEW);
+            output.deltas.extend(own.map(|(_, delta)| delta));
+        }
         Ok(output)
     }
 
@@ -358,13 +385,20 @@ impl Graph {
         match &self.tree {
             TreeShape::Keep { .. } => Ok(states.clone()),
             TreeShape::Bag(_) => expand_bag(states, &self.schema),
-            TreeShape::Combine(aggregate) => {
-                let rows = aggregate.finish(states)?;
-                match linear::apply_all(&self.above, &[Updates::inserts(rows)])? {
-                    Some(updates) => Ok(updates.into_parts().0),
-                    None => Ok(RecordBatch::new_empty(Arc::clone(&self.schema))),
-                }
+            TreeShape::Answering { bag, places, answer } => {
+                let rows = expand_bag(states, bag.output())?;
+                let columns = places.iter().map(|&place| Arc::clone(rows.column(place)));
+                self.shown(RecordBatch::try_new(Arc::clone(answer), columns.collect())?)
             }
+            TreeShape::Combine(aggregate) => self.shown(aggregate.finish(states)?),
+        }
+    }
+
+    /// The view's rows from those of what keeps its own tree.
+    fn shown(&self, rows: RecordBatch) -> Result<RecordBatch, FlowError> {
+        match linear::apply_all(&self.above, &[Updates::inserts(rows)])? {
+            Some(updates) => Ok(updates.into_parts().0),
+            None => Ok(RecordBatch::new_empty(Arc::clone(&self.schema))),
         }
     }
 }

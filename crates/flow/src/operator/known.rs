@@ -3,7 +3,8 @@
 //! ```text
 //!   key ─hash─▶ head ─▶ row number ─next─▶ row number ─▶ …        none: the key has no rows
 //!                         │
-//!   chunks: [ 0 … ] [ … ] [ … n ]      rows are numbered as they came
+//!   chunks: [ 0 … ] [ … ] [ … n ]      rows are numbered as they came; those that no key leads
+//!                                      to any more stay until their generation is forgotten
 //! ```
 //!
 //! Keys that are asked for are in the *young* generation. When it is full it becomes the *old* one, and
@@ -26,6 +27,8 @@ use crate::graph::{CacheBudget, Share};
 use crate::group::compact_batch;
 
 const END: u32 = u32::MAX;
+/// So many chunks of like size are made one.
+const FOLD_CHUNKS: usize = 8;
 /// What a key costs beside its rows.
 const KEY_BYTES: usize = 32;
 /// What a row costs beside its columns.
@@ -53,62 +56,91 @@ impl Hasher for Low {
     }
 }
 
+/// What is known of a key.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    /// The number of its first row, or [`END`].
+    first: u32,
+    /// What who linked its rows noted of them.
+    noted: bool,
+}
+
 #[derive(Debug, Default)]
 struct Generation {
     chunks: Vec<RecordBatch>,
     /// The number of the first row of each chunk.
     starts: Vec<u32>,
-    /// The row before, of the same key.
+    /// The next row of the same key.
     next: Vec<u32>,
-    heads: HashMap<u128, u32, BuildHasherDefault<Low>>,
+    heads: HashMap<u128, Head, BuildHasherDefault<Low>>,
     bytes: usize,
 }
 
 impl Generation {
-    /// Appends rows, all of keys that it has.
+    /// Adds rows, all of keys that it has, each before the others of its key.
     fn append(&mut self, rows: RecordBatch, hashes: &[u128]) -> Result<(), FlowError> {
-        if hashes.is_empty() {
+        let numbers = self.next.len()..;
+        for (hash, number) in hashes.iter().zip(numbers) {
+            let number = u32::try_from(number).expect("a generation is bounded");
+            let head = self.heads.get_mut(hash).expect("rows come for known keys");
+            self.next.push(std::mem::replace(&mut head.first, number));
+            head.noted = false;
+        }
+        self.push(rows)
+    }
+
+    /// Adds the chunk of the last rows.
+    fn push(&mut self, rows: RecordBatch) -> Result<(), FlowError> {
+        let count = rows.num_rows();
+        if count == 0 {
             return Ok(());
         }
-        self.starts.push(u32::try_from(self.next.len()).expect("a generation is bounded"));
-        for hash in hashes {
-            let number = u32::try_from(self.next.len()).expect("a generation is bounded");
-            let head = self.heads.get_mut(hash).expect("rows come for known keys");
-            self.next.push(std::mem::replace(head, number));
-        }
-        self.bytes += rows.get_array_memory_size() + hashes.len() * ROW_BYTES;
+        let start = self.next.len() - count;
+        self.starts.push(u32::try_from(start).expect("a generation is bounded"));
+        self.bytes += rows.get_array_memory_size() + count * ROW_BYTES;
         self.chunks.push(rows);
         self.fold()
     }
 
     /// Makes one chunk of neighbours of like size, so that there are few.
     fn fold(&mut self) -> Result<(), FlowError> {
-        while let [.., before, last] = self.chunks.as_slice() {
-            if before.num_rows() > 2 * last.num_rows() {
+        let magnitude = |chunk: &RecordBatch| chunk.num_rows().max(1).ilog2() / 3;
+        while let Some(last) = self.chunks.last() {
+            let like = |chunk: &&RecordBatch| magnitude(chunk) <= magnitude(last);
+            let like = self.chunks.iter().rev().take_while(like).count();
+            if like < FOLD_CHUNKS {
                 break;
             }
-            let bytes = before.get_array_memory_size() + last.get_array_memory_size();
-            let both = compact_batch(&concat_batches(&last.schema(), [before, last])?)?;
-            self.bytes = (self.bytes + both.get_array_memory_size()).saturating_sub(bytes);
-            self.chunks.truncate(self.chunks.len() - 2);
-            self.chunks.push(both);
-            self.starts.pop();
+            let left = self.chunks.len() - like;
+            let bytes: usize =
+                self.chunks[left..].iter().map(RecordBatch::get_array_memory_size).sum();
+            let one = concat_batches(&last.schema(), &self.chunks[left..])?;
+            let one = compact_batch(&one)?;
+            self.bytes = (self.bytes + one.get_array_memory_size()).saturating_sub(bytes);
+            self.chunks.truncate(left);
+            self.starts.truncate(left + 1);
+            self.chunks.push(one);
         }
         Ok(())
     }
 
+    /// Where the row of a number is: its chunk, and the row in it.
+    fn place(&self, number: u32) -> (usize, usize) {
+        let chunk = self.starts.partition_point(|&start| start <= number) - 1;
+        (chunk, (number - self.starts[chunk]) as usize)
+    }
+
+    /// The numbers of the rows of a key, in the order in which they are linked.
+    fn numbers(&self, hash: u128) -> impl Iterator<Item = u32> {
+        let linked = |number: u32| (number != END).then_some(number);
+        let first = self.heads.get(&hash).and_then(|head| linked(head.first));
+        std::iter::successors(first, move |number| linked(self.next[*number as usize]))
+    }
+
     /// The places of all rows of these keys; those that it has not are passed over.
     fn places(&self, hashes: &[u128]) -> Vec<(usize, usize)> {
-        let mut places = Vec::new();
-        for hash in hashes {
-            let mut number = self.heads.get(hash).copied().unwrap_or(END);
-            while number != END {
-                let chunk = self.starts.partition_point(|&start| start <= number) - 1;
-                places.push((chunk, (number - self.starts[chunk]) as usize));
-                number = self.next[number as usize];
-            }
-        }
-        places
+        let numbers = hashes.iter().flat_map(|hash| self.numbers(*hash));
+        numbers.map(|number| self.place(number)).collect()
     }
 
     fn gather(&self, schema: &SchemaRef, hashes: &[u128]) -> Result<RecordBatch, FlowError> {
@@ -156,8 +188,19 @@ impl Known {
         keys: &[ArrayRef],
         read: impl Fn(&[ArrayRef]) -> Result<RecordBatch, FlowError>,
     ) -> Result<RecordBatch, FlowError> {
+        let hashes = self.know(keys, read)?;
+        self.young.gather(&self.schema, &hashes)
+    }
+
+    /// Knows the distinct `keys` from now on, to the end of the step: those that are not known are read. Gives
+    /// what they are found by.
+    pub(crate) fn know(
+        &mut self,
+        keys: &[ArrayRef],
+        read: impl Fn(&[ArrayRef]) -> Result<RecordBatch, FlowError>,
+    ) -> Result<Vec<u128>, FlowError> {
         if keys.first().is_none_or(|key| key.is_empty()) {
-            return Ok(RecordBatch::new_empty(self.schema.clone()));
+            return Ok(Vec::new());
         }
         let hashes = hash128(keys)?;
         let mut missing = Vec::new();
@@ -184,15 +227,56 @@ impl Known {
             let rows = read(&wanted)?;
             self.learn(&unknown, rows)?;
         }
-        self.young.gather(&self.schema, &hashes)
+        Ok(hashes)
+    }
+
+    /// The chunks of rows of the keys that were asked for in this step.
+    pub(crate) fn chunks(&self) -> &[RecordBatch] {
+        &self.young.chunks
+    }
+
+    /// The rows of a key that was asked for in this step, as they are linked: number, chunk, and row of the chunk.
+    pub(crate) fn linked(&self, hash: u128) -> impl Iterator<Item = (u32, usize, usize)> {
+        self.young.numbers(hash).map(|number| {
+            let (chunk, row) = self.young.place(number);
+            (number, chunk, row)
+        })
+    }
+
+    /// The first row of a key that was asked for in this step, when it was noted when they were linked.
+    pub(crate) fn noted(&self, hash: u128) -> Option<(usize, usize)> {
+        let head = self.young.heads.get(&hash).filter(|head| head.noted && head.first != END)?;
+        Some(self.young.place(head.first))
+    }
+
+    /// Adds rows of keys that were asked for in this step, and are linked next; gives the number of the first.
+    pub(crate) fn push(&mut self, rows: RecordBatch) -> Result<u32, FlowError> {
+        let first = self.young.next.len();
+        self.young.next.resize(first + rows.num_rows(), END);
+        self.young.push(rows)?;
+        Ok(u32::try_from(first).expect("a generation is bounded"))
+    }
+
+    /// From now on these are the rows of a key that was asked for in this step, in this order. `noted`: see
+    /// [`Known::noted`].
+    pub(crate) fn link(&mut self, hash: u128, numbers: impl Iterator<Item = u32>, noted: bool) {
+        let head = self.young.heads.get_mut(&hash).expect("it was asked for");
+        *head = Head { first: END, noted };
+        let mut end = &mut head.first;
+        for number in numbers {
+            *end = number;
+            end = &mut self.young.next[number as usize];
+        }
+        *end = END;
     }
 
     /// From now on `rows` are all rows of the keys of these hashes.
     fn learn(&mut self, hashes: &[u128], rows: RecordBatch) -> Result<(), FlowError> {
         for hash in hashes {
-            self.young.heads.insert(*hash, END);
+            if self.young.heads.insert(*hash, Head { first: END, noted: false }).is_none() {
+                self.young.bytes += KEY_BYTES;
+            }
         }
-        self.young.bytes += hashes.len() * KEY_BYTES;
         let own = self.hashes(&rows)?;
         self.young.append(rows, &own)
     }

@@ -53,6 +53,11 @@ pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
     /// The trees it keeps; [`Step`] knows them by their position here.
     fn trees(&self) -> Vec<TreeShape>;
 
+    /// What its only tree is when it is that of a view, where the answer follows from that tree alone.
+    fn answering(&self) -> Option<TreeShape> {
+        None
+    }
+
     /// How each of its trees lets go of rows, for those that do, by their position.
     fn releases(&self) -> Vec<(usize, Release)> {
         Vec::new()
@@ -99,6 +104,7 @@ pub(crate) struct Step<'a> {
     deltas: &'a mut Vec<(StateTree, RecordBatch)>,
     emitted: Emitted<'a>,
     time: StepTime,
+    heard: bool,
 }
 
 impl<'a> Step<'a> {
@@ -110,7 +116,17 @@ impl<'a> Step<'a> {
         emitted: Emitted<'a>,
         time: StepTime,
     ) -> Self {
-        Self { pool, state, trees, deltas, emitted, time }
+        Self { pool, state, trees, deltas, emitted, time, heard: true }
+    }
+
+    /// The same, when somebody asks for the change of the answer or nobody does.
+    pub(crate) fn heard(self, heard: bool) -> Self {
+        Self { heard, ..self }
+    }
+
+    /// Whether somebody asks for the change of the answer.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard
     }
 
     /// Tells a part of the change, when all of it may be too much to hold.

@@ -11,8 +11,10 @@
 //! the rows alone.
 //!
 //! Over rows that only come, a row that is ranked behind the last wanted never returns: the tree holds
-//! just the wanted ones. Else it holds all rows, and those that go are replaced from it.
+//! just the wanted ones, and not their order (`kept.rs`). When the answer is just those, a view that ends
+//! in it has no other tree. Else the tree holds all rows, and those that go are replaced from it.
 
+mod kept;
 mod spec;
 mod sweep;
 
@@ -21,10 +23,12 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, DynComparator, Int64Array, RecordBatch,
-    UInt32Array, UInt64Array, make_comparator,
+    RecordBatchOptions, UInt32Array, UInt64Array, make_comparator,
 };
-use arrow::compute::{SortOptions, concat_batches, filter_record_batch, take_arrays};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::compute::{
+    SortOptions, concat_batches, filter_record_batch, take_arrays, take_record_batch,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use yeoul_batch::{Combine, KeyCodec, KeyRange, Updates};
 
@@ -36,7 +40,7 @@ use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::graph::CacheBudget;
 use crate::graph::TreeShape;
-use crate::group::{ByGroup, Groups, compact_batch};
+use crate::group::{ByGroup, Groups};
 use spec::Layout;
 use sweep::{Changes, Item, Wanted};
 
@@ -46,13 +50,21 @@ const TREE: usize = 0;
 /// Top-N as an operator.
 #[derive(Debug)]
 pub(crate) struct Ranked {
+    ranking: Ranking,
+    /// The stored rows of partitions, when only the wanted ones are stored.
+    known: Option<Known>,
+}
+
+/// What is ranked and how.
+#[derive(Debug)]
+struct Ranking {
     spec: RankedSpec,
+    wanted: Wanted,
     layout: Layout,
+    input: SchemaRef,
     schema: SchemaRef,
     /// Stored rows by how often they are there.
     bag: Arc<Aggregate>,
-    /// The stored rows of partitions, when only the wanted ones are stored.
-    known: Option<Known>,
 }
 
 /// Some rows of touched partitions before a step.
@@ -72,28 +84,63 @@ impl Ranked {
         append_only: bool,
         caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
+        let ranking = Ranking::new(spec, input, append_only)?;
+        let known = append_only
+            .then(|| Known::new(ranking.kept_schema(), ranking.layout.keys.len(), caches));
+        Ok(Self { ranking, known })
+    }
+}
+
+impl Ranking {
+    fn new(spec: RankedSpec, input: &SchemaRef, append_only: bool) -> Result<Self, FlowError> {
         spec.check()?;
-        let layout = Layout::new(&spec, input);
+        let layout = Layout::new(&spec, input, !append_only);
         let bag = Arc::new(Aggregate::bag(&layout.schema)?);
-        let known = append_only.then(|| {
-            let schema = Arc::clone(Combine::schema(&*bag));
-            Known::new(schema, layout.keys.len(), caches)
-        });
-        Ok(Self { schema: spec.schema(input), spec, layout, bag, known })
+        let wanted = Wanted {
+            function: spec.function,
+            first: i64::try_from(spec.first).unwrap_or(i64::MAX),
+            last: i64::try_from(spec.last).unwrap_or(i64::MAX).min(i64::MAX - 1),
+            numbered: spec.rank.is_some(),
+        };
+        let (input, schema) = (Arc::clone(input), spec.schema(input));
+        Ok(Self { spec, wanted, layout, input, schema, bag })
     }
 
-    /// The step's updates as stored rows with how often each comes or goes. Rows that only come are not
-    /// looked for twice: equal ones are neighbours once they are in order.
+    /// The columns of kept rows in memory: those of the tree, and the order.
+    fn kept_schema(&self) -> SchemaRef {
+        let order = Arc::new(Field::new("_order", DataType::Binary, false));
+        let stored = Combine::schema(&*self.bag).fields().iter().cloned();
+        Arc::new(Schema::new(stored.chain([order]).collect::<Vec<_>>()))
+    }
+
+    /// Rows that come, once each, as they are kept in memory.
+    fn kept_rows(&self, input: &RecordBatch) -> Result<RecordBatch, FlowError> {
+        let keys = self.layout.keys.iter().map(|key| key.evaluate(input));
+        let mut columns: Vec<ArrayRef> = keys.collect::<Result<_, _>>()?;
+        columns.extend(self.layout.rest.iter().map(|&column| Arc::clone(input.column(column))));
+        columns.push(Arc::new(Int64Array::from(vec![1; input.num_rows()])));
+        columns.push(self.order(input)?);
+        Ok(RecordBatch::try_new(self.kept_schema(), columns)?)
+    }
+
+    /// Rows of the tree as they are kept in memory.
+    fn with_order(&self, stored: &RecordBatch) -> Result<RecordBatch, FlowError> {
+        let own = self.layout.places.iter().map(|&place| Arc::clone(stored.column(place)));
+        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
+        let input = Arc::clone(&self.input);
+        let input = RecordBatch::try_new_with_options(input, own.collect(), &options)?;
+        let mut columns = stored.columns().to_vec();
+        columns.push(self.order(&input)?);
+        Ok(RecordBatch::try_new(self.kept_schema(), columns)?)
+    }
+
+    /// The step's updates as stored rows with how often each comes or goes.
     fn delta(&self, updates: &Updates) -> Result<RecordBatch, FlowError> {
         let input = updates.rows();
         let keys = self.layout.keys.iter().map(|key| key.evaluate(input));
         let mut columns: Vec<ArrayRef> = keys.collect::<Result<_, _>>()?;
         columns.push(self.order(input)?);
         columns.extend(self.layout.rest.iter().map(|&column| Arc::clone(input.column(column))));
-        if self.known.is_some() {
-            columns.push(Arc::new(Int64Array::from(vec![1; input.num_rows()])));
-            return Ok(RecordBatch::try_new(Arc::clone(Combine::schema(&*self.bag)), columns)?);
-        }
         let stored = RecordBatch::try_new(Arc::clone(&self.layout.schema), columns)?;
         let delta = self.bag.partial(&updates.with_rows(stored))?;
         // A row that came and went again in one step has not been.
@@ -116,14 +163,6 @@ impl Ranked {
         }
         let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
         Ok(Arc::new(rows.try_into_binary()?))
-    }
-
-    /// All stored rows of partitions, where only the wanted ones are stored.
-    fn read_wanted(&mut self, keys: &[ArrayRef], step: &Step<'_>) -> Result<Before, FlowError> {
-        let known = self.known.as_mut().expect("only asked for when there is one");
-        let rows = known.rows(keys, |keys| step.get_many(TREE, keys))?;
-        let partitions = partitions_of(keys, &rows.columns()[..keys.len()])?;
-        Ok(Before { rows, partitions, more: vec![false; keys[0].len()] })
     }
 
     /// The first `rows_max` stored rows of partitions.
@@ -170,12 +209,6 @@ impl Ranked {
         let old_rows = before.rows.num_rows();
         let counts = self.counts(&rows);
         let in_order = InOrder::new(&rows, &self.layout)?;
-        let wanted = Wanted {
-            function: self.spec.function,
-            first: i64::try_from(self.spec.first).unwrap_or(i64::MAX),
-            last: i64::try_from(self.spec.last).unwrap_or(i64::MAX).min(i64::MAX - 1),
-            numbered: self.spec.rank.is_some(),
-        };
         let mut changes = Changes::default();
         let mut lacking = Vec::new();
         let mut sorted = Vec::new();
@@ -205,25 +238,30 @@ impl Ranked {
                     }
                 }
             }
-            if !wanted.sweep(&items, more, &mut changes) {
+            if !self.wanted.sweep(&items, more, &mut changes) {
                 lacking.push(number);
             }
         }
-        let answer = self.answer(&rows, &changes)?;
-        Ok(Compared { rows, answer, changes, lacking })
+        let answer = if changes.rows.is_empty() {
+            None
+        } else {
+            let rows = take_record_batch(&rows, &UInt32Array::from(changes.rows))?;
+            Some(self.answer(&rows, &changes.ranks, changes.diffs)?)
+        };
+        Ok(Compared { answer, lacking })
     }
 
     /// The answer's change from stored rows.
-    fn answer(&self, rows: &RecordBatch, changes: &Changes) -> Result<Option<Updates>, FlowError> {
-        if changes.rows.is_empty() {
-            return Ok(None);
-        }
-        let places = UInt32Array::from(changes.rows.clone());
-        let own: Vec<ArrayRef> =
-            self.layout.places.iter().map(|&place| Arc::clone(rows.column(place))).collect();
-        let mut columns = take_arrays(&own, &places, None)?;
+    fn answer(
+        &self,
+        rows: &RecordBatch,
+        ranks: &[i64],
+        diffs: Vec<i64>,
+    ) -> Result<Updates, FlowError> {
+        let own = self.layout.places.iter().map(|&place| Arc::clone(rows.column(place)));
+        let mut columns: Vec<ArrayRef> = own.collect();
         if let Some(rank) = &self.spec.rank {
-            let ranks = changes.ranks.iter();
+            let ranks = ranks.iter();
             columns.push(if rank.data_type() == &DataType::UInt64 {
                 Arc::new(ranks.map(|rank| rank.cast_unsigned()).collect::<UInt64Array>())
             } else {
@@ -231,31 +269,48 @@ impl Ranked {
             });
         }
         let answer = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        Ok(Some(Updates::new(answer, Int64Array::from(changes.diffs.clone()))))
+        Ok(Updates::new(answer, Int64Array::from(diffs)))
     }
 
-    /// Some stored rows with a count each.
-    fn stored(
-        &self,
-        rows: &RecordBatch,
-        counted: impl Iterator<Item = (u32, i64)>,
-    ) -> Result<RecordBatch, FlowError> {
-        let (places, counts): (Vec<u32>, Vec<i64>) =
-            counted.filter(|(_, count)| *count != 0).unzip();
-        let width = self.layout.schema.fields().len();
-        let mut columns = take_arrays(&rows.columns()[..width], &UInt32Array::from(places), None)?;
-        columns.push(Arc::new(Int64Array::from(counts)));
-        Ok(compact_batch(&RecordBatch::try_new(rows.schema(), columns)?)?)
+    /// Ranks rows that come and go.
+    fn step_all(&self, updates: &Updates, step: &mut Step<'_>) -> Result<Vec<Updates>, FlowError> {
+        let mut delta = self.delta(updates)?;
+        if delta.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let key_len = self.layout.keys.len();
+        let groups = Groups::of(&delta.columns()[..key_len], delta.num_rows())?;
+        let mut keys = groups.take(&delta.columns()[..key_len])?;
+        let mut partitions = groups.ids().to_vec();
+        step.put(TREE, delta.clone());
+        let mut answers = Vec::new();
+        let mut rows_max = self.rows_first(&delta, &partitions, groups.count());
+        loop {
+            let before = self.read_first(&keys, rows_max, step)?;
+            let Compared { answer, lacking } = self.compare(&before, &delta, &partitions)?;
+            answers.extend(answer);
+            if lacking.is_empty() {
+                return Ok(answers);
+            }
+            // Once more for those of which more is needed.
+            let mut number = vec![None; before.more.len()];
+            for (next, &partition) in (0u32..).zip(&lacking) {
+                number[partition as usize] = Some(next);
+            }
+            let of = |&partition: &u32| number[partition as usize];
+            let stays: BooleanArray = partitions.iter().map(|p| Some(of(p).is_some())).collect();
+            delta = filter_record_batch(&delta, &stays)?;
+            partitions = partitions.iter().filter_map(of).collect();
+            keys = take_arrays(&keys, &UInt32Array::from(lacking), None)?;
+            rows_max = rows_max.saturating_mul(4);
+        }
     }
 }
 
 /// What a comparison gives.
 struct Compared {
-    /// The rows that were compared.
-    rows: RecordBatch,
     /// The change of the answer.
     answer: Option<Updates>,
-    changes: Changes,
     /// The partitions of which more rows are needed.
     lacking: Vec<u32>,
 }
@@ -291,7 +346,7 @@ impl InOrder {
 
 impl Operator for Ranked {
     fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.ranking.schema
     }
 
     fn append_only(&self) -> bool {
@@ -299,7 +354,14 @@ impl Operator for Ranked {
     }
 
     fn trees(&self) -> Vec<TreeShape> {
-        vec![TreeShape::Bag(Arc::clone(&self.bag))]
+        vec![TreeShape::Bag(Arc::clone(&self.ranking.bag))]
+    }
+
+    fn answering(&self) -> Option<TreeShape> {
+        let Ranking { spec, layout, schema, bag, .. } = &self.ranking;
+        let same = self.known.is_some() && spec.first <= 1 && spec.rank.is_none();
+        let (bag, places, answer) = (Arc::clone(bag), layout.places.clone(), Arc::clone(schema));
+        same.then_some(TreeShape::Answering { bag, places, answer })
     }
 
     fn step(
@@ -308,46 +370,12 @@ impl Operator for Ranked {
         step: &mut Step<'_>,
     ) -> Result<Vec<Updates>, FlowError> {
         let Some(updates) = Updates::concat(&ports[0])? else { return Ok(Vec::new()) };
-        let mut delta = self.delta(&updates)?;
-        if delta.num_rows() == 0 {
-            return Ok(Vec::new());
-        }
-        let key_len = self.layout.keys.len();
-        let groups = Groups::of(&delta.columns()[..key_len], delta.num_rows())?;
-        let mut keys = groups.take(&delta.columns()[..key_len])?;
-        let mut partitions = groups.ids().to_vec();
-        if let Some(known) = &mut self.known {
-            known.begin();
-            let before = self.read_wanted(&keys, step)?;
-            let Compared { rows, answer, changes, .. } =
-                self.compare(&before, &delta, &partitions)?;
-            let kept = changes.kept.iter();
-            step.put(TREE, self.stored(&rows, kept.clone().map(|kept| (kept.row, kept.diff)))?);
-            let all = self.stored(&rows, kept.map(|kept| (kept.row, kept.count)))?;
-            self.known.as_mut().expect("it was there before").replace(&keys, &all)?;
-            return Ok(answer.into_iter().collect());
-        }
-        step.put(TREE, delta.clone());
-        let mut answers = Vec::new();
-        let mut rows_max = self.rows_first(&delta, &partitions, groups.count());
-        loop {
-            let before = self.read_first(&keys, rows_max, step)?;
-            let Compared { answer, lacking, .. } = self.compare(&before, &delta, &partitions)?;
-            answers.extend(answer);
-            if lacking.is_empty() {
-                return Ok(answers);
+        match &mut self.known {
+            Some(known) => {
+                let answer = kept::step(&self.ranking, known, &updates, step)?;
+                Ok(answer.into_iter().collect())
             }
-            // Once more for those of which more is needed.
-            let mut number = vec![None; before.more.len()];
-            for (next, &partition) in (0u32..).zip(&lacking) {
-                number[partition as usize] = Some(next);
-            }
-            let of = |&partition: &u32| number[partition as usize];
-            let stays: BooleanArray = partitions.iter().map(|p| Some(of(p).is_some())).collect();
-            delta = filter_record_batch(&delta, &stays)?;
-            partitions = partitions.iter().filter_map(of).collect();
-            keys = take_arrays(&keys, &UInt32Array::from(lacking), None)?;
-            rows_max = rows_max.saturating_mul(4);
+            None => self.ranking.step_all(&updates, step),
         }
     }
 }

@@ -58,7 +58,8 @@ impl RankedSpec {
     }
 }
 
-/// How a row is stored: what tells partitions apart, the order as bytes, the rest of its columns.
+/// How a row is stored: what tells partitions apart, where all rows are stored the order as bytes, the rest
+/// of its columns.
 #[derive(Debug)]
 pub(super) struct Layout {
     pub(super) keys: Vec<ExprRef>,
@@ -70,7 +71,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(spec: &RankedSpec, input: &SchemaRef) -> Self {
+    pub(super) fn new(spec: &RankedSpec, input: &SchemaRef, ordered: bool) -> Self {
         let keys = if spec.partition.is_empty() { vec![keyless()] } else { spec.partition.clone() };
         let mut places: Vec<Option<usize>> = vec![None; input.fields().len()];
         let mut fields = Vec::new();
@@ -93,11 +94,14 @@ impl Layout {
             };
             push(&name, key.data_type(), true);
         }
-        push("_order", &DataType::Binary, false);
+        if ordered {
+            push("_order", &DataType::Binary, false);
+        }
+        let behind = keys.len() + usize::from(ordered);
         let mut rest = Vec::new();
         for (column, place) in places.iter_mut().enumerate() {
             if place.is_none() {
-                *place = Some(keys.len() + 1 + rest.len());
+                *place = Some(behind + rest.len());
                 rest.push(column);
                 let field = input.field(column);
                 push(field.name(), field.data_type(), field.is_nullable());
@@ -107,7 +111,7 @@ impl Layout {
         Self { keys, rest, places, schema: Arc::new(Schema::new(fields)) }
     }
 
-    /// Where the order is in a stored row: behind the keys.
+    /// Where the order is in a stored row that has it: behind the keys.
     pub(super) fn order(&self) -> usize {
         self.keys.len()
     }
