@@ -27,7 +27,7 @@ use datafusion::optimizer::Analyzer;
 use crate::assign::{self, assign};
 use crate::error::{ErrorKind, SqlError};
 use crate::planner::Context;
-use crate::{datatype, exact, functions, keys};
+use crate::{datatype, exact, functions, keys, micros};
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -330,6 +330,7 @@ fn event_time(plan: &LogicalPlan, context: &Context<'_>) -> Option<Column> {
 pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
     let plan = keys::named(plan, options)?;
     let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {})?;
+    let plan = micros::only(plan)?;
     keys::told_apart(exact::floats(exact::integers(plan)?)?)
 }
 
@@ -347,10 +348,15 @@ pub(crate) fn output(plan: LogicalPlan) -> Result<LogicalPlan> {
             match target(field.data_type()) {
                 None => column,
                 Some(stored) => {
-                    let field = Arc::new(field.as_ref().clone().with_data_type(stored));
                     let name = field.name().clone();
-                    Expr::Cast(Cast::new_from_field(Box::new(column), field))
-                        .alias_qualified(qualifier.cloned(), name)
+                    let as_interval = matches!(stored, DataType::Interval(_))
+                        && micros::is_difference(&column, plan.schema());
+                    let field = Arc::new(field.as_ref().clone().with_data_type(stored));
+                    let converted = match as_interval {
+                        true => functions::interval_between(column),
+                        false => Expr::Cast(Cast::new_from_field(Box::new(column), field)),
+                    };
+                    converted.alias_qualified(qualifier.cloned(), name)
                 }
             }
         })

@@ -77,6 +77,8 @@ pub enum ErrorKind {
     TooLong,
     /// A number that its type cannot hold.
     OutOfRange,
+    /// A time beyond what its type can hold, or none at all.
+    TimeOutOfRange,
     /// A division by zero.
     DivisionByZero,
     /// A column that is neither grouped nor aggregated, or an aggregate where none can be.
@@ -178,6 +180,7 @@ impl SqlError {
             ErrorKind::NameTooLong => "42622",
             ErrorKind::TooLong => "22001",
             ErrorKind::OutOfRange => "22003",
+            ErrorKind::TimeOutOfRange => "22008",
             ErrorKind::DivisionByZero => "22012",
             ErrorKind::Grouping => "42803",
             ErrorKind::InvalidOption => "22023",

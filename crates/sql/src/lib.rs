@@ -30,6 +30,7 @@ mod interval;
 mod keys;
 mod lateral;
 mod lower;
+mod micros;
 mod nearest;
 mod number;
 pub mod options;

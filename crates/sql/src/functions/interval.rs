@@ -18,8 +18,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
-    DataType, Float64Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit,
-    TimeUnit, TimestampMicrosecondType,
+    DataType, DurationMicrosecondType, Float64Type, Int64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit, TimestampMicrosecondType,
 };
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -34,7 +34,7 @@ use yeoul_batch::{date_of, days_in_month};
 use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
 
-const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
+pub(super) const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const DAY_US: i64 = 86_400_000_000;
 const DAY_SECONDS: f64 = 86_400.0;
 const MONTH_DAYS: f64 = 30.0;
@@ -185,7 +185,7 @@ impl ScalarUDFImpl for Scale {
 }
 
 /// `f` of the arguments as columns; one row where all are constant.
-fn over(
+pub(super) fn over(
     args: &ScalarFunctionArgs,
     f: impl FnOnce(&[ArrayRef]) -> Result<ArrayRef>,
 ) -> Result<ColumnarValue> {
@@ -227,6 +227,57 @@ impl ScalarUDFImpl for Microseconds {
             let intervals = columns[0].as_primitive::<IntervalMonthDayNanoType>();
             let of = |i: IntervalMonthDayNano| i.nanoseconds / 1_000 % 60_000_000;
             Ok(Arc::new(intervals.unary::<_, Int64Type>(of)))
+        })
+    }
+}
+
+/// The time between two times as an interval: in hours, as far as nanoseconds count them, and beyond that, at 292
+/// years, in days and hours.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Between(Signature);
+
+/// Microseconds between two times as an interval.
+pub(crate) fn between(difference: Expr) -> Expr {
+    let duration = DataType::Duration(TimeUnit::Microsecond);
+    let signature = Signature::exact(vec![duration], Volatility::Immutable);
+    ScalarUDF::new_from_impl(Between(signature)).call(vec![difference])
+}
+
+/// The difference that is made an interval by [`between`].
+pub(crate) fn difference(expr: &Expr) -> Option<&Expr> {
+    let Expr::ScalarFunction(call) = expr else { return None };
+    call.func.inner().downcast_ref::<Between>().and(call.args.first())
+}
+
+impl ScalarUDFImpl for Between {
+    fn name(&self) -> &str {
+        "interval_between"
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        Ok(args.first().map_or_else(String::new, |arg| arg.schema_name().to_string()))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(INTERVAL)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        over(&args, |columns| {
+            let lengths = columns[0].as_primitive::<DurationMicrosecondType>();
+            let each = lengths.try_unary::<_, IntervalMonthDayNanoType, DataFusionError>(|us| {
+                if let Some(nanoseconds) = us.checked_mul(1_000) {
+                    return Ok(IntervalMonthDayNano { months: 0, days: 0, nanoseconds });
+                }
+                let days = i32::try_from(us / DAY_US).map_err(|_| out_of_range())?;
+                let nanoseconds = us % DAY_US * 1_000;
+                Ok(IntervalMonthDayNano { months: 0, days, nanoseconds })
+            })?;
+            Ok(Arc::new(each))
         })
     }
 }

@@ -10,7 +10,7 @@
 //! | floats as keys | with one 0 and one NaN |
 //! | integers' `+`, `-`, `*` and casts to them | checked, rounded |
 //! | `percentile_cont`, `approx_percentile_cont` | DataFusion's, with accumulators of ours |
-//! | `date_trunc` | DataFusion's, fast in UTC |
+//! | `date_trunc`, `date_bin`, `timezone`, … | of any year ([`time`]) |
 //! | `generate_series` | a list of numbers or times, bounded |
 //! | `uuid_*` | between `uuid` and text |
 
@@ -24,7 +24,7 @@ mod percentile;
 mod rate;
 mod series;
 mod session;
-mod trunc;
+mod time;
 mod uuid;
 mod window;
 
@@ -34,10 +34,11 @@ use datafusion::common::Result;
 use datafusion::execution::FunctionRegistry;
 use datafusion::functions::math::signum;
 use datafusion::functions_aggregate::approx_distinct::approx_distinct_udaf;
-use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF};
+use datafusion::logical_expr::{AggregateUDF, Expr, ScalarUDF, cast};
 
 pub(crate) use interval::{
-    IntervalOperators, PARTS as INTERVAL_PARTS, microseconds as interval_microseconds,
+    IntervalOperators, PARTS as INTERVAL_PARTS, between as interval_between, difference,
+    microseconds as interval_microseconds,
 };
 pub(crate) use json::JsonOperators;
 pub(crate) use list::{LIST_ARGUMENT, NOT_A_LIST};
@@ -50,7 +51,8 @@ pub(crate) use window::{NOT_A_TIME, WINDOWS_MAX, WindowFunction, WindowUdf};
 
 /// What an expression that nobody wrote stands for.
 pub(crate) fn stands_for(expr: &Expr) -> Option<Expr> {
-    integer::stands_for(expr).or_else(|| float::stands_for(expr))
+    let difference = difference(expr).map(|d| cast(d.clone(), interval::INTERVAL));
+    difference.or_else(|| integer::stands_for(expr)).or_else(|| float::stands_for(expr))
 }
 
 /// Every scalar function of ours.
@@ -61,7 +63,8 @@ pub fn scalars() -> Vec<Arc<ScalarUDF>> {
     all.extend(json::all());
     all.extend(interval::all());
     all.push(list::argument());
-    all.extend([uuid::from_text(), uuid::to_text(), trunc::date_trunc_utc(), series::series()]);
+    all.extend([uuid::from_text(), uuid::to_text(), series::series()]);
+    all.extend(time::all());
     all
 }
 

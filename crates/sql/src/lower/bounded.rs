@@ -24,6 +24,7 @@ use super::clock::length_us;
 use super::closing::{self, Lags};
 use crate::catalog::{Catalog, RelationKind};
 use crate::explain::tidy;
+use crate::functions;
 use crate::view::{GroupTime, JoinKind, JoinTimes, ViewNode};
 
 const LEFT: usize = 0;
@@ -178,7 +179,7 @@ impl Bounded<'_> {
         length: &Expr,
     ) -> Option<(Moved, Moved, Operator)> {
         let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) =
-            without_casts(difference, |to| {
+            without_casts(functions::difference(difference).unwrap_or(difference), |to| {
                 matches!(to, DataType::Interval(_) | DataType::Duration(_))
             })
         else {

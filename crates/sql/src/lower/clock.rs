@@ -18,6 +18,7 @@ use super::expr::Scope;
 use super::{Lowered, Lowering};
 use crate::ast::Query;
 use crate::error::SqlError;
+use crate::functions;
 use crate::view::{ClockCondition, ViewNode};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -147,7 +148,7 @@ fn comparisons_of(condition: &Expr) -> Option<Vec<Comparison>> {
 
 /// `now() - time op length`, or `time - now() op length`.
 fn elapsed(difference: &Expr, op: Operator, length: &Expr) -> Option<Vec<Comparison>> {
-    let mut difference = difference;
+    let mut difference = functions::difference(difference).unwrap_or(difference);
     while let Expr::Cast(cast) = difference
         && matches!(cast.field.data_type(), DataType::Interval(_) | DataType::Duration(_))
     {

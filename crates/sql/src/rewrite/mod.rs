@@ -17,6 +17,7 @@
 //! | `TABLE t` | `SELECT * FROM t` |
 //! | `mod(a, b)` | `(a % b)` |
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
+//! | `t AT TIME ZONE z`, `date_trunc('day', t, z)` | calls of `timezone` |
 //! | `x SIMILAR TO 'a%'` | `(x ~ '(?s)^(?:a.*)$')` |
 //! | `generate_series(t.a, t.b)` after FROM | `UNNEST` of a list |
 //! | `t JOIN q FOR SYSTEM_TIME AS OF t.ts ON …` | `t ASOF JOIN q ON … AND t.ts >= q.valid_from` |
@@ -43,6 +44,7 @@ mod unnested;
 mod versions;
 mod window;
 mod within;
+mod zone;
 
 pub(crate) use name::{UNNAMED, shown};
 pub(crate) use rows::series_as_lists;
@@ -186,6 +188,7 @@ impl VisitorMut for Words<'_> {
         interval::read_clocks(expr);
         call::operator(expr);
         compared::subquery(expr);
+        zone::at(expr);
         if let Err(e) = similar::to(expr) {
             return ControlFlow::Break(Box::new(e.or_at(Some(self.within))));
         }

@@ -1,0 +1,115 @@
+//! Times in microseconds, in a plan whose types are final.
+//!
+//! | in the plan | becomes |
+//! |---|---|
+//! | nanoseconds compared or subtracted | microseconds |
+//! | `CAST(a - b AS interval)` of two times | an interval that may be longer than 292 years |
+//!
+//! Nanoseconds hold the years 1677 to 2262. DataFusion takes them wherever a time meets a text, a date or `now()`,
+//! and a row of another year would be an error then.
+//!
+//! What must hold: batch queries and views go through here alike.
+
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+
+use crate::{coerce, functions};
+
+/// Takes nanoseconds out of the comparisons and differences of a plan.
+pub(crate) fn only(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found = found || expr.exists(|expr| Ok(is_candidate(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    if !found {
+        return Ok(plan);
+    }
+    coerce::rewrite(plan, &mut |expr, schema| Ok(in_micros(expr, schema)))
+}
+
+fn is_candidate(expr: &Expr) -> bool {
+    matches!(expr, Expr::Cast(cast) if matches!(
+        cast.field.data_type(),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Interval(_)
+    ))
+}
+
+fn in_micros(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if are_times(&[&left, &right], schema) => {
+            let (left, right) = (micros(*left, schema), micros(*right, schema));
+            let (left, right) = (Box::new(left), Box::new(right));
+            Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+        }
+        Expr::Between(Between { expr, negated, low, high })
+            if are_times(&[&expr, &low, &high], schema) =>
+        {
+            let [expr, low, high] = [expr, low, high].map(|e| Box::new(micros(*e, schema)));
+            Transformed::yes(Expr::Between(Between { expr, negated, low, high }))
+        }
+        Expr::InList(InList { expr, list, negated })
+            if are_times(&std::iter::once(&*expr).chain(&list).collect::<Vec<_>>(), schema) =>
+        {
+            let list = list.into_iter().map(|e| micros(e, schema)).collect();
+            let expr = Box::new(micros(*expr, schema));
+            Transformed::yes(Expr::InList(InList { expr, list, negated }))
+        }
+        Expr::Cast(Cast { expr, field })
+            if matches!(field.data_type(), DataType::Interval(_))
+                && is_difference(&expr, schema) =>
+        {
+            Transformed::yes(functions::interval_between(*expr))
+        }
+        other => Transformed::no(other),
+    }
+}
+
+/// Whether it is how far two times are apart, in microseconds.
+pub(crate) fn is_difference(expr: &Expr, schema: &DFSchema) -> bool {
+    let data_type = expr.get_type(schema);
+    data_type.is_ok_and(|t| t == DataType::Duration(TimeUnit::Microsecond))
+}
+
+/// Whether all are times and some in nanoseconds.
+fn are_times(exprs: &[&Expr], schema: &DFSchema) -> bool {
+    let mut any = false;
+    let all = exprs.iter().all(|expr| {
+        // What another operator gives is none. Asking would walk the whole tree, at every operator in it.
+        let no_time = matches!(expr, Expr::BinaryExpr(b) if b.op.is_logic_operator() || b.op.supports_propagation());
+        let data_type = if no_time { None } else { expr.get_type(schema).ok() };
+        match data_type {
+            Some(DataType::Timestamp(unit, _)) => {
+                any = any || unit == TimeUnit::Nanosecond;
+                true
+            }
+            _ => false,
+        }
+    });
+    all && any
+}
+
+/// A time in microseconds.
+fn micros(expr: Expr, schema: &DFSchema) -> Expr {
+    let zone = match expr.get_type(schema) {
+        Ok(DataType::Timestamp(TimeUnit::Nanosecond, zone)) => zone,
+        _ => return expr,
+    };
+    let wanted = DataType::Timestamp(TimeUnit::Microsecond, zone.clone());
+    match expr {
+        Expr::Cast(Cast { expr, .. }) => match expr.get_type(schema) {
+            Ok(found) if found == wanted => *expr,
+            _ => Expr::Cast(Cast::new(expr, wanted)),
+        },
+        Expr::Literal(ScalarValue::TimestampNanosecond(time, _), metadata) => {
+            let time = time.map(|ns| ns.div_euclid(1_000));
+            Expr::Literal(ScalarValue::TimestampMicrosecond(time, zone), metadata)
+        }
+        other => Expr::Cast(Cast::new(Box::new(other), wanted)),
+    }
+}
