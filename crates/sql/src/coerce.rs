@@ -27,7 +27,7 @@ use datafusion::optimizer::Analyzer;
 use crate::assign::{self, assign};
 use crate::error::{ErrorKind, SqlError};
 use crate::planner::Context;
-use crate::{datatype, exact, functions, keys, micros};
+use crate::{datatype, exact, frames, functions, keys, micros};
 
 /// The columns a node's expressions may name: those of its inputs, or of the table it scans.
 fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
@@ -330,6 +330,7 @@ fn event_time(plan: &LogicalPlan, context: &Context<'_>) -> Option<Column> {
 pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<LogicalPlan> {
     let plan = keys::named(plan, options)?;
     let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {})?;
+    frames::check(&plan)?;
     let plan = micros::only(plan)?;
     keys::told_apart(exact::floats(exact::integers(plan)?)?)
 }

@@ -24,6 +24,7 @@ mod dialect;
 mod error;
 mod exact;
 mod explain;
+mod frames;
 mod function;
 mod functions;
 mod interval;

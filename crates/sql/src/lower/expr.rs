@@ -1,6 +1,7 @@
 //! Expressions: DataFusion's, with the columns of the node beneath by position.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
@@ -134,6 +135,20 @@ impl Scope {
     }
 }
 
+/// What DataFusion's code gives. Where it panics, the view stops, and not the engine: the same rows would come to it
+/// after every start.
+pub(super) fn guarded<T>(evaluate: impl FnOnce() -> Result<T>) -> Result<T, ExprError> {
+    match catch_unwind(AssertUnwindSafe(evaluate)) {
+        Ok(result) => result.map_err(|e| ExprError { message: translate::execution(e).message }),
+        Err(panic) => {
+            let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+            let said = said.unwrap_or_else(|| "no word of why".to_owned());
+            Err(ExprError { message: format!("the batch engine has a defect: {said}") })
+        }
+    }
+}
+
 /// An expression DataFusion evaluates.
 #[derive(Debug)]
 struct General {
@@ -143,10 +158,7 @@ struct General {
 
 impl Expr for General {
     fn evaluate(&self, rows: &RecordBatch) -> Result<ArrayRef, ExprError> {
-        self.expr
-            .evaluate(rows)
-            .and_then(|value| value.into_array(rows.num_rows()))
-            .map_err(|e| ExprError { message: translate::execution(e).message })
+        guarded(|| self.expr.evaluate(rows).and_then(|value| value.into_array(rows.num_rows())))
     }
 
     fn data_type(&self) -> &DataType {

@@ -79,6 +79,9 @@ pub(super) fn rewrite(
     Ok(())
 }
 
+/// The longest window: a thousand years, so that the bounds of every window are times.
+const LENGTH_US_MAX: i64 = 365_250 * 86_400_000_000;
+
 /// The arguments of a window, understood.
 struct Call {
     kind: Kind,
@@ -117,6 +120,10 @@ impl Call {
         let length = |e: &sql::Expr| length(e, text, place, kind.usage());
         let positive = |e: &sql::Expr| match length(e)? {
             0 => Err(wrong(format!("the windows of {} have no length", kind.name()))),
+            us if us > LENGTH_US_MAX => {
+                let (name, most) = (kind.name(), interval::display(LENGTH_US_MAX));
+                Err(wrong(format!("the windows of {name} are longer than {most}")))
+            }
             us => Ok(us),
         };
         let step = positive(args[2])?;

@@ -172,3 +172,12 @@ SELECT price * interval '1 day' * interval '1 day' FROM events
 SELECT age(ts) FROM events
 SELECT make_interval(dayz => 1)
 SELECT make_interval(1.5)
+CREATE MATERIALIZED VIEW v AS SELECT sum(price) OVER (ORDER BY ts RANGE BETWEEN INTERVAL '-1 hour' PRECEDING AND CURRENT ROW) AS s FROM events
+SELECT sum(price) OVER (ORDER BY product_id RANGE BETWEEN CURRENT ROW AND -5 FOLLOWING) AS s FROM events
+SELECT count(*) FROM TUMBLE(events, ts, INTERVAL '100000000 days')
+SELECT date_trunc('fortnight', ts) FROM events
+SELECT date_bin(INTERVAL '0 seconds', ts, TIMESTAMPTZ '2001-01-01 00:00:00Z') FROM events
+SELECT date_bin(INTERVAL '1 month 1 day', ts, TIMESTAMPTZ '2001-01-01 00:00:00Z') FROM events
+SELECT ts AT TIME ZONE 'Asia/Nowhere' FROM events
+SELECT ts AT TIME ZONE '+09:00' FROM events
+SELECT make_timestamp(2024, 1, 1, 0, 0) FROM events

@@ -22,10 +22,10 @@ use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_planner::create_window_expr;
 use yeoul_batch::{ExprError, PartitionFunction, PartitionOrder, Reach};
 
+use super::super::expr::guarded;
 use super::Call;
 use super::reach::reach;
 use crate::planner::Planner;
-use crate::translate;
 
 /// Calls of window functions.
 #[derive(Debug)]
@@ -133,10 +133,6 @@ fn too_many() -> DataFusionError {
     ArrowError::ComputeError("more than 2^32 rows in one batch".into()).into()
 }
 
-fn failed(e: DataFusionError) -> ExprError {
-    ExprError { message: translate::execution(e).message }
-}
-
 impl PartitionFunction for Calls {
     fn fields(&self) -> &Fields {
         &self.fields
@@ -147,7 +143,7 @@ impl PartitionFunction for Calls {
         rows: &RecordBatch,
         partitions: &[Range<usize>],
     ) -> Result<Vec<ArrayRef>, ExprError> {
-        self.answers(rows, partitions).map_err(failed)
+        guarded(|| self.answers(rows, partitions))
     }
 
     fn reach(&self) -> Option<Reach> {
@@ -160,8 +156,10 @@ impl PartitionFunction for Calls {
         partitions: &[Range<usize>],
     ) -> Result<PartitionOrder, ExprError> {
         let order = &self.orders[0];
-        let sorted = order.sorted(rows, partitions).map_err(failed)?;
-        let ties = order.ties(rows, partitions, &sorted).map_err(failed)?;
-        Ok(PartitionOrder { rows: sorted, ties })
+        guarded(|| {
+            let sorted = order.sorted(rows, partitions)?;
+            let ties = order.ties(rows, partitions, &sorted)?;
+            Ok(PartitionOrder { rows: sorted, ties })
+        })
     }
 }
