@@ -250,6 +250,7 @@ impl Graph {
         (begins && !self.releases.is_empty())
             || self.stages.iter().any(|stage| match &stage.target {
                 Target::Closing { closing, .. } => closing.is_due(time),
+                Target::Operator { operator, .. } => operator.is_closing(time),
                 _ => false,
             })
     }
@@ -257,7 +258,11 @@ impl Graph {
     /// Whether it waits for windows to close, or lets go of rows, so that it has to know of the watermark.
     #[must_use]
     pub fn needs_watermark(&self) -> bool {
-        let closes = |stage: &Stage| matches!(stage.target, Target::Closing { .. });
+        let closes = |stage: &Stage| match &stage.target {
+            Target::Closing { .. } => true,
+            Target::Operator { operator, .. } => operator.closes(),
+            _ => false,
+        };
         !self.releases.is_empty() || self.stages.iter().any(closes)
     }
 

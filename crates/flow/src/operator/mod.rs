@@ -69,6 +69,17 @@ pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it tells rows when the watermark says that they are complete.
+    fn closes(&self) -> bool {
+        false
+    }
+
+    /// Whether rows may be complete at `time` that were not.
+    fn is_closing(&self, time: StepTime) -> bool {
+        let _ = time;
+        false
+    }
+
     /// Takes the updates of each input; gives the change of the answer, or what of it was not emitted.
     fn step(
         &mut self,

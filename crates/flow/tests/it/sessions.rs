@@ -4,18 +4,23 @@ use std::cell::Cell as Counter;
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::compute::{filter, filter_record_batch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use yeoul_batch::{KeyRange, RangeRows, Updates};
 use yeoul_flow::{
     AggregateCall, CacheBudget, Function, GraphBuilder, Limits, NamedExpr, SessionsSpec,
-    SourceIndex, StateReader, StateTree, Workers,
+    SourceIndex, StateReader, StateTree, StepTime, Workers,
 };
 
 use crate::cells::{self, Cell, Row};
+use crate::laws::assert_same;
 use crate::random::{self, Random};
-use crate::trees::Trees;
+use crate::trees::{Source, Trees, apply};
 use crate::trial::Trial;
-use crate::twin;
+use crate::twin::{self, Bag};
 
 #[derive(Debug)]
 struct Case {
@@ -58,6 +63,7 @@ impl Case {
             time: random::column(random::TIME),
             gap_us: self.gap_us,
             calls: self.calls.clone(),
+            lag_us: None,
         }
     }
 
@@ -97,6 +103,98 @@ fn sessions_are_cut_at_gaps() {
         let what = format!("{case:?}");
         trial.check(node, &what, move |rows| case.twin(&rows[0]));
     }
+}
+
+/// The updates that come in time: those that are not as far behind as the lag.
+fn in_time(updates: &Updates, closed_us: Option<i64>, lag_us: i64) -> Updates {
+    let times = updates.rows().column(random::TIME).as_primitive::<TimestampMicrosecondType>();
+    let is = |time: Option<i64>| {
+        Some(time.is_some_and(|time| closed_us.is_none_or(|closed| time + lag_us > closed)))
+    };
+    let mask: BooleanArray = times.iter().map(is).collect();
+    let rows = filter_record_batch(updates.rows(), &mask).unwrap();
+    match updates.diffs() {
+        None => Updates::inserts(rows),
+        Some(diffs) => {
+            Updates::new(rows, filter(diffs, &mask).unwrap().as_primitive::<Int64Type>().clone())
+        }
+    }
+}
+
+#[test]
+fn sessions_are_told_once_when_nothing_can_join_them() {
+    let (mut told_in_all, mut late) = (0, 0);
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let case = Case::new(&mut random);
+        let append_only = random.one_in(2);
+        let lag_us = *random.pick(&[0, 1, 500_000]);
+        let mut source = Source::new(&mut random, append_only);
+        let cache_bytes = *random.pick(&[0, 3_000, 1 << 26]);
+        let mut builder = GraphBuilder::new()
+            .limits(Limits { caches: CacheBudget::new(cache_bytes), ..Limits::default() });
+        let node = builder.source(random::schema(), append_only);
+        let spec = SessionsSpec { lag_us: Some(lag_us), ..case.spec() };
+        let node = builder.sessions(node, spec).unwrap();
+        let mut graph = builder.output(node, true).unwrap();
+        assert!(graph.append_only() && graph.needs_watermark());
+        let (pool, mut trees) = (Workers::new(2), Trees::new(&graph));
+        let (mut told, mut closed_us): (Vec<Row>, Option<i64>) = (Vec::new(), None);
+        let mut taken = Bag::default();
+        let end = |row: &Row| match row[case.keys.len() + 1] {
+            Cell::Int(end) => end,
+            ref other => panic!("{other:?} is no time"),
+        };
+        for step in 0..20 {
+            let name = format!("seed {seed} step {step}, {append_only}, lag {lag_us}: {case:?}");
+            let closing_us = match closed_us {
+                None if random.one_in(3) => None,
+                None => Some(random.int(10_000_000) - 10_000_000),
+                Some(closed) => Some(closed + random.int(3_000_000)),
+            };
+            let mut inputs = Vec::new();
+            if random.one_in(2) {
+                let updates = source.step(&mut random, 20);
+                let some = in_time(&updates, closed_us, lag_us);
+                late += updates.len() - some.len();
+                apply(&mut taken, Some(&some));
+                let parts = crate::laws::cut(&mut random, &updates);
+                inputs.extend(parts.into_iter().map(|part| (SourceIndex(0), part)));
+            }
+            let time = StepTime { now_us: 0, closed_us, closing_us };
+            let due = graph.is_closing(time);
+            graph.set_time(time);
+            let output = graph.step(&inputs, &pool, &trees).unwrap();
+            trees.publish(&output);
+            assert!(due || !inputs.is_empty() || output.change.is_none(), "{name}: it was not due");
+            assert!(output.change.as_ref().is_none_or(|change| change.diffs().is_none()), "{name}");
+            told.extend(output.change.iter().flat_map(|change| cells::rows(change.rows())));
+            let sessions = case.twin(&taken.rows());
+            let until = i128::from(closing_us.unwrap_or(i64::MIN));
+            let (expected, open): (Vec<Row>, Vec<Row>) =
+                sessions.into_iter().partition(|row| end(row) + i128::from(lag_us) <= until);
+            assert_same(trees.rows(&graph), expected.clone(), &name);
+            assert_same(told.clone(), expected, &format!("{name}, followed"));
+            // What was told is not kept.
+            let kept = trees.states(StateTree(1)).num_rows();
+            if append_only {
+                assert_eq!(kept, open.len(), "{name}: sessions that are kept");
+            } else {
+                assert_eq!(kept == 0, open.is_empty(), "{name}: instants that are kept");
+            }
+            closed_us = closing_us;
+        }
+        told_in_all += told.len();
+        let closing_us = Some(1 << 55);
+        graph.set_time(StepTime { now_us: 0, closed_us, closing_us });
+        trees.publish(&graph.step(&[], &pool, &trees).unwrap());
+        assert_same(trees.rows(&graph), case.twin(&taken.rows()), &format!("seed {seed}, the end"));
+        for tree in 1..=2 {
+            assert_eq!(trees.states(StateTree(tree)).num_rows(), 0, "seed {seed}: tree {tree}");
+        }
+        assert!(!graph.is_closing(StepTime { now_us: 0, closed_us: closing_us, closing_us }));
+    }
+    assert!(told_in_all > 1_000 && late > 1_000, "{told_in_all} told, {late} late");
 }
 
 /// Counts the rows that are read.
@@ -152,6 +250,7 @@ fn a_long_session_costs_what_comes() {
             time: random::column(random::TIME),
             gap_us: 10_000_000,
             calls: vec![AggregateCall::new("n", Function::Count, vec![])],
+            lag_us: None,
         };
         let node = builder.sessions(source, spec).unwrap();
         let mut graph = builder.output(node, false).unwrap();

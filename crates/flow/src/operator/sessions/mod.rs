@@ -17,15 +17,18 @@
 //! Over rows that also go, a session may fall apart anywhere. The states of each instant are kept, which can be
 //! undone, and the sessions of touched instants are made of them again.
 //!
+//! Sessions that are told once ([`closing`]) are taken out of the tree then.
+//!
 //! Limits: a step holds the sessions it touches; over rows that also go, all of their instants.
 
+mod closing;
 mod pieces;
 mod read;
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
-use arrow::compute::{concat_batches, is_not_null, take_arrays, take_record_batch};
+use arrow::compute::{and, concat_batches, is_not_null, take_arrays, take_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use yeoul_batch::{Combine, ExprRef, Updates};
 
@@ -34,12 +37,13 @@ use super::{Operator, Step, keyless};
 use crate::aggregate::{Aggregate, AggregateCall, AggregateSpec, Function, NamedExpr};
 use crate::error::FlowError;
 use crate::graph::CacheBudget;
-use crate::graph::{Cache, TreeShape, difference};
+use crate::graph::{Cache, StepTime, TreeShape, difference};
 use crate::group::Groups;
+use closing::{Closing, Fate};
 use pieces::Pieces;
 use read::Stored;
 
-/// Its only tree.
+/// The tree of sessions, or of instants.
 const TREE: usize = 0;
 
 /// Which sessions, and what is computed of their rows.
@@ -53,6 +57,9 @@ pub struct SessionsSpec {
     pub gap_us: i64,
     /// What is computed of the rows of a session.
     pub calls: Vec<AggregateCall>,
+    /// Where sessions are told once, when they are complete: how far the watermark must be past the time of a row
+    /// until rows of that time come too late, in microseconds. Such rows are in no session.
+    pub lag_us: Option<i64>,
 }
 
 /// Sessions as an operator.
@@ -66,6 +73,7 @@ pub(crate) struct Sessions {
     /// By the keys and the time that a session or an instant begins at.
     states: Arc<Aggregate>,
     growing: Option<Growing>,
+    closing: Option<Closing>,
 }
 
 /// What is there where rows only come.
@@ -90,7 +98,7 @@ impl Sessions {
         append_only: bool,
         caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
-        let SessionsSpec { keys, time, gap_us, mut calls } = spec;
+        let SessionsSpec { keys, time, gap_us, mut calls, lag_us } = spec;
         let of_time = time.data_type().clone();
         if !matches!(of_time, DataType::Timestamp(TimeUnit::Microsecond, _)) {
             let why = format!("a session is over a timestamp in microseconds, not {of_time}");
@@ -125,8 +133,9 @@ impl Sessions {
             let last = column.expect("the greatest of values that only come is a state");
             Growing { last, latest: Cache::new(schema, states.key_len() - 1, caches) }
         });
+        let closing = lag_us.map(|lag_us| Closing::new(lag_us, gap_us, &states)).transpose()?;
         let schema = Arc::new(Schema::new(fields));
-        Ok(Self { time, gap_us, schema, shown, states, growing })
+        Ok(Self { time, gap_us, schema, shown, states, growing, closing })
     }
 
     /// How many columns of states are keys; the next is the time.
@@ -146,12 +155,21 @@ impl Sessions {
     }
 
     /// The states of each key and instant of the step.
-    fn delta(&self, updates: &Updates) -> Result<RecordBatch, FlowError> {
+    fn delta(&self, updates: &Updates, now: StepTime) -> Result<RecordBatch, FlowError> {
         let time = self.time.evaluate(updates.rows())?;
-        if time.null_count() == 0 {
-            return self.states.partial(updates);
+        let closing = self.closing.as_ref();
+        let mut taken = closing.and_then(|closing| closing.in_time(times(&time), now));
+        if time.null_count() > 0 {
+            let timed = is_not_null(&time)?;
+            taken = Some(match taken {
+                Some(taken) => and(&taken, &timed)?,
+                None => timed,
+            });
         }
-        self.states.partial(&chosen(updates, &is_not_null(&time)?)?)
+        match taken {
+            Some(taken) => self.states.partial(&chosen(updates, &taken)?),
+            None => self.states.partial(updates),
+        }
     }
 
     fn pieces(&self, states: &RecordBatch) -> Result<Pieces, FlowError> {
@@ -184,13 +202,21 @@ impl Sessions {
 
     /// The rows of the answer that are sessions.
     fn answer(&self, sessions: &Merged) -> Result<RecordBatch, FlowError> {
+        self.rows(&sessions.states, sessions.pieces.sessions.iter().map(|session| session.last))
+    }
+
+    /// The rows of the answer that are sessions, of which these are the states and the last times.
+    fn rows(
+        &self,
+        states: &RecordBatch,
+        lasts: impl Iterator<Item = i64>,
+    ) -> Result<RecordBatch, FlowError> {
         let end = |last: i64| {
             let beyond = || FlowError::range("a session", self.time.data_type());
             last.checked_add(self.gap_us).ok_or_else(beyond)
         };
-        let ends = sessions.pieces.sessions.iter().map(|session| end(session.last));
-        let ends = self.time_column(ends.collect::<Result<_, _>>()?);
-        let finished = self.states.finish(&sessions.states)?;
+        let ends = self.time_column(lasts.map(end).collect::<Result<_, _>>()?);
+        let finished = self.states.finish(states)?;
         let mut columns = finished.columns()[..self.shown].to_vec();
         columns.extend([Arc::clone(finished.column(self.key_len())), ends]);
         let calls = self.schema.fields().len() - self.shown - 2;
@@ -198,19 +224,26 @@ impl Sessions {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    /// A step over rows that only come.
+    /// A step over rows that only come. `passed` are the sessions at starts whose timers have passed.
     fn grow(
         &mut self,
         delta: &RecordBatch,
+        passed: &RecordBatch,
         step: &mut Step<'_>,
     ) -> Result<Option<Updates>, FlowError> {
         let local = self.merged(delta)?;
-        let Stored { touched, latest } = self.touched(&local, step)?;
+        let Stored { touched, latest } = self.touched(&local, passed, step)?;
         let all = concat_batches(&touched.schema(), [&touched, &local.states])?;
         let sessions = self.merged(&all)?;
-        self.put(&all, touched.num_rows(), &sessions.pieces, step)?;
-        self.remember(&sessions, &latest)?;
-        difference(&self.answer(&self.merged(&touched)?)?, &self.answer(&sessions)?)
+        let before = self.merged(&touched)?;
+        let fate = self.close(&before, &sessions, passed, step)?;
+        self.put(&all, touched.num_rows(), &sessions.pieces, &fate, step)?;
+        let open = self.open_of_keys(&sessions, &fate, &local)?;
+        self.remember(&open, &latest)?;
+        match self.closing {
+            Some(_) => self.told(&sessions, &fate),
+            None => difference(&self.answer(&before)?, &self.answer(&sessions)?),
+        }
     }
 
     /// Puts what is new of sessions into the tree. The first `stored` rows of `all` are there already: those
@@ -220,6 +253,7 @@ impl Sessions {
         all: &RecordBatch,
         stored: usize,
         pieces: &Pieces,
+        fate: &Fate,
         step: &mut Step<'_>,
     ) -> Result<(), FlowError> {
         let starts = self.starts(all);
@@ -227,11 +261,14 @@ impl Sessions {
         for (&piece, &session) in pieces.order.iter().zip(&pieces.of) {
             let start = pieces.sessions[session].start;
             let is_stored = (piece as usize) < stored;
-            if is_stored && starts[piece as usize] == start {
+            let told = fate.told[session];
+            if is_stored && !told && starts[piece as usize] == start {
                 continue;
             }
-            moved.push(piece);
-            to.push(start);
+            if !told {
+                moved.push(piece);
+                to.push(start);
+            }
             if is_stored {
                 gone.push(piece);
             }
@@ -246,8 +283,8 @@ impl Sessions {
 
     /// Keeps in memory which session of each touched key begins last: one of `sessions`, or of those in
     /// `others` that nothing touched.
-    fn remember(&mut self, sessions: &Merged, others: &RecordBatch) -> Result<(), FlowError> {
-        let all = concat_batches(&others.schema(), [&sessions.states, others])?;
+    fn remember(&mut self, sessions: &RecordBatch, others: &RecordBatch) -> Result<(), FlowError> {
+        let all = concat_batches(&others.schema(), [sessions, others])?;
         let key_len = self.key_len();
         let keys = Groups::of(&all.columns()[..key_len], all.num_rows())?;
         let starts = self.starts(&all);
@@ -262,17 +299,27 @@ impl Sessions {
         self.growing.as_mut().expect("rows only come").latest.put(&latest)
     }
 
-    /// A step over rows that also go.
+    /// A step over rows that also go. `passed` is what is stored at starts whose timers have passed.
     fn recompute(
-        &self,
+        &mut self,
         delta: RecordBatch,
+        passed: &RecordBatch,
         step: &mut Step<'_>,
     ) -> Result<Option<Updates>, FlowError> {
-        let before = self.around(&delta, step)?;
-        let after = self.states.combine(&[before.clone(), delta.clone()], true)?;
+        let touched = concat_batches(&delta.schema(), [&delta, passed])?;
+        let stored = self.around(&touched, step)?;
+        let instants = self.states.combine(&[stored.clone(), delta.clone()], true)?;
         step.put(TREE, delta);
-        let answer = |states: &RecordBatch| self.answer(&self.merged(states)?);
-        difference(&answer(&before)?, &answer(&after)?)
+        let (before, after) = (self.merged(&stored)?, self.merged(&instants)?);
+        if self.closing.is_none() {
+            return difference(&self.answer(&before)?, &self.answer(&after)?);
+        }
+        let fate = self.close(&before, &after, passed, step)?;
+        let pieces = after.pieces.order.iter().zip(&after.pieces.of);
+        let told = pieces.filter(|(_, session)| fate.told[**session]).map(|(piece, _)| *piece);
+        let told = take_record_batch(&instants, &UInt32Array::from_iter_values(told))?;
+        step.put(TREE, self.states.taken_out(&told)?);
+        self.told(&after, &fate)
     }
 }
 
@@ -282,11 +329,20 @@ impl Operator for Sessions {
     }
 
     fn append_only(&self) -> bool {
-        false
+        self.closing.is_some()
     }
 
     fn trees(&self) -> Vec<TreeShape> {
-        vec![TreeShape::Combine(Arc::clone(&self.states))]
+        let timers = self.closing.as_ref().map(Closing::shape);
+        std::iter::once(TreeShape::Combine(Arc::clone(&self.states))).chain(timers).collect()
+    }
+
+    fn closes(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    fn is_closing(&self, time: StepTime) -> bool {
+        self.closing.as_ref().is_some_and(|closing| closing.is_due(time))
     }
 
     fn step(
@@ -294,14 +350,17 @@ impl Operator for Sessions {
         ports: Vec<Vec<Updates>>,
         step: &mut Step<'_>,
     ) -> Result<Vec<Updates>, FlowError> {
-        let Some(updates) = Updates::concat(&ports[0])? else { return Ok(Vec::new()) };
-        let delta = self.delta(&updates)?;
-        if delta.num_rows() == 0 {
+        let delta = match Updates::concat(&ports[0])? {
+            Some(updates) => self.delta(&updates, step.time())?,
+            None => RecordBatch::new_empty(Arc::clone(Combine::schema(&*self.states))),
+        };
+        let passed = self.passed(step)?;
+        if delta.num_rows() == 0 && passed.num_rows() == 0 {
             return Ok(Vec::new());
         }
         let change = match &self.growing {
-            Some(_) => self.grow(&delta, step)?,
-            None => self.recompute(delta, step)?,
+            Some(_) => self.grow(&delta, &passed, step)?,
+            None => self.recompute(delta, &passed, step)?,
         };
         Ok(change.into_iter().collect())
     }

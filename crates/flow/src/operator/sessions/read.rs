@@ -54,8 +54,16 @@ impl Sessions {
         Ok(KeyCodec::new(Combine::schema(&*self.states), &columns)?.encode_columns(&keys)?)
     }
 
-    /// The stored sessions that `local` ones touch, where rows only come.
-    pub(super) fn touched(&mut self, local: &Merged, step: &Step<'_>) -> Result<Stored, FlowError> {
+    /// The stored sessions that `local` ones touch, where rows only come, and those of `also`.
+    pub(super) fn touched(
+        &mut self,
+        local: &Merged,
+        also: &RecordBatch,
+        step: &Step<'_>,
+    ) -> Result<Stored, FlowError> {
+        if local.states.num_rows() == 0 {
+            return Ok(Stored { touched: also.clone(), latest: also.slice(0, 0) });
+        }
         let key_len = self.key_len();
         let local_keys = &local.states.columns()[..key_len];
         let groups = Groups::of(local_keys, local.states.num_rows())?;
@@ -76,6 +84,7 @@ impl Sessions {
             }
         }
         let read = self.read_late(local, &late, step)?;
+        let read = concat_batches(&read.schema(), [&read, also])?;
         self.stored(&read, &latest, &reached)
     }
 
