@@ -93,12 +93,13 @@ fn with_others(n: &ViewNode) -> String {
         ViewNode::Join { .. } => joined(n),
         ViewNode::AsOf { .. } => as_of(n),
         ViewNode::Ranked { .. } => ranked(n),
-        ViewNode::Sessions { input, keys, time, gap_us, calls, .. } => {
+        ViewNode::Sessions { input, keys, time, gap_us, calls, lag_us, .. } => {
             let keys: Vec<String> = keys.iter().map(|k| expr(k, input)).collect();
             let calls: Vec<String> = calls.iter().map(|c| call(c, input)).collect();
             let of = if keys.is_empty() { "all rows".to_owned() } else { keys.join(", ") };
             let (time, gap) = (expr(time, input), display(*gap_us));
-            format!("Sessions of {of} over {time}, gap {gap}: [{}]", calls.join(", "))
+            let told = if lag_us.is_some() { ", told on window close" } else { "" };
+            format!("Sessions of {of} over {time}, gap {gap}{told}: [{}]", calls.join(", "))
         }
         ViewNode::Over { input, partition, calls, .. } => {
             let keys: Vec<String> = partition.iter().map(|k| expr(k, input)).collect();
@@ -189,22 +190,30 @@ fn state(n: &ViewNode) -> Option<String> {
             Some("the wanted rows of each partition; never released".to_owned())
         }
         ViewNode::Ranked { .. } => Some("the rows of each partition; never released".to_owned()),
+        ViewNode::Sessions { input, lag_us: Some(lag_us), .. } => {
+            let what = if input.append_only() { "session" } else { "key and time" };
+            // What is past a time is a microsecond further than the time itself.
+            let lag_us = lag_us - i64::from(lag_us % 1_000 == 1);
+            let until = until(what, "window_end", lag_us);
+            Some(format!("{until}; rows behind it are in no session"))
+        }
         ViewNode::Sessions { input, .. } if input.append_only() => {
             Some("one per session; never released".to_owned())
         }
         ViewNode::Sessions { .. } => {
             Some("one per key and time, undone when a row changes; never released".to_owned())
         }
+        ViewNode::Over { whole: true, .. } => None,
         ViewNode::Over { .. } => Some("the rows of each partition; never released".into()),
         ViewNode::Expiring { conditions, .. } => Some(match conditions.iter().any(|c| !c.comes) {
             true => "the rows that will come or go, each released when it goes".to_owned(),
             false => "the rows that will come, each released when it comes".to_owned(),
         }),
         ViewNode::Closing { input, keys, window, lag_us, .. } => {
-            Some(group_until(&expr(&keys[*window], input), *lag_us))
+            Some(until("group", &expr(&keys[*window], input), *lag_us))
         }
         ViewNode::Aggregate { input, keys, released: Some(by), .. } => {
-            Some(group_until(&expr(&keys[by.key], input), by.lag_us))
+            Some(until("group", &expr(&keys[by.key], input), by.lag_us))
         }
         ViewNode::Aggregate { input, .. } => {
             let undo = if input.append_only() { "" } else { ", undone when a row changes" };
@@ -214,13 +223,13 @@ fn state(n: &ViewNode) -> Option<String> {
     }
 }
 
-/// Groups that are released when they are complete.
-fn group_until(time: &str, lag_us: i64) -> String {
+/// States that are released when they are complete.
+fn until(what: &str, time: &str, lag_us: i64) -> String {
     let behind = match lag_us {
         0 => String::new(),
         lag => format!(" + {}", display(lag)),
     };
-    format!("one per group, released when the watermark, less the lateness, passes {time}{behind}")
+    format!("one per {what}, released when the watermark, less the lateness, passes {time}{behind}")
 }
 
 /// What an ASOF join keeps.

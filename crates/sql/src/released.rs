@@ -89,11 +89,19 @@ fn named(keys: &[ExprRef], input: &ViewNode) -> Vec<String> {
     keys.iter().filter(endless).map(|key| expr(key, input)).collect()
 }
 
-/// Whether the groups of the last step are released when they are told.
+/// Whether what the last step tells was released with it.
 fn closes(node: &ViewNode) -> bool {
     match node {
-        ViewNode::Closing { .. } => true,
-        ViewNode::Filter { input, .. } | ViewNode::Project { input, .. } => closes(input),
+        ViewNode::Closing { .. } | ViewNode::Sessions { lag_us: Some(_), .. } => true,
+        ViewNode::Filter { input, .. }
+        | ViewNode::Project { input, .. }
+        | ViewNode::Window { input, .. }
+        | ViewNode::Expand { input, .. }
+        | ViewNode::Unnest { input, .. }
+        | ViewNode::Lookup { input, .. }
+        | ViewNode::Over { input, .. } => closes(input),
+        ViewNode::Join { left, right, .. } => closes(left) && closes(right),
+        ViewNode::Union { inputs, .. } => inputs.iter().all(closes),
         _ => false,
     }
 }
@@ -161,15 +169,15 @@ fn collect(node: &ViewNode, grows: Grows<'_>, found: &mut Vec<Unreleased>) {
                 note(distinct, CLOCK.to_owned());
             }
         }
-        ViewNode::Over { input, .. } if !sources(input, grows).is_empty() => {
+        ViewNode::Over { input, whole: false, .. } if !sources(input, grows).is_empty() => {
             note(rows_of(&sources(input, grows)), CLOCK.to_owned());
         }
-        ViewNode::Sessions { input, .. } if !sources(input, grows).is_empty() => {
+        ViewNode::Sessions { input, lag_us: None, .. } if !sources(input, grows).is_empty() => {
             let grows_with = match input.append_only() {
                 true => "the number of sessions".to_owned(),
                 false => rows_of(&sources(input, grows)),
             };
-            note(grows_with, CLOCK.to_owned());
+            note(grows_with, format!("{WINDOW}, or {CLOCK}"));
         }
         _ => {}
     }

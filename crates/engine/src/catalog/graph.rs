@@ -80,9 +80,10 @@ impl Building {
                 let joined = self.builder.as_of(left, right, &as_of(plan))?;
                 Ok(self.builder.named(joined, schema))
             }
-            (ViewNode::Over { partition, function, schema, .. }, &[input]) => {
+            (ViewNode::Over { partition, function, whole, schema, .. }, &[input]) => {
                 let (partition, function) = (partition.clone(), Arc::clone(function));
-                let spec = OverSpec { partition, function, rows_max: OverSpec::ROWS_MAX };
+                let (whole, rows_max) = (*whole, OverSpec::ROWS_MAX);
+                let spec = OverSpec { partition, function, whole, rows_max };
                 let over = self.builder.over(input, spec)?;
                 Ok(self.builder.named(over, schema))
             }
@@ -90,12 +91,13 @@ impl Building {
                 let ranked = self.builder.ranked(input, ranked(plan))?;
                 Ok(self.builder.named(ranked, schema))
             }
-            (ViewNode::Sessions { keys, time, gap_us, calls, schema, .. }, &[input]) => {
+            (ViewNode::Sessions { keys, time, gap_us, calls, lag_us, schema, .. }, &[input]) => {
                 let spec = SessionsSpec {
                     keys: named(keys, schema),
                     time: Arc::clone(time),
                     gap_us: *gap_us,
                     calls: calls.iter().map(call).collect(),
+                    lag_us: *lag_us,
                 };
                 let sessions = self.builder.sessions(input, spec)?;
                 Ok(self.builder.named(sessions, schema))
@@ -209,8 +211,8 @@ fn does(plan: &ViewNode) -> String {
             let (of, by, shown) = (all(partition), ordered(order), rank.is_some());
             format!("ranked {of:?} {by:?} {function:?} {first} {last} {shown}")
         }
-        ViewNode::Over { partition, function, .. } => {
-            format!("over {:?} {function:?}", all(partition))
+        ViewNode::Over { partition, function, whole, .. } => {
+            format!("over {:?} {function:?} {whole}", all(partition))
         }
         ViewNode::Expand { lists, .. } => {
             format!("expand {:?}", lists.iter().map(|list| all(list)).collect::<Vec<_>>())
@@ -225,9 +227,10 @@ fn does(plan: &ViewNode) -> String {
             let calls: Vec<String> = calls.iter().map(call).collect();
             format!("closing {:?} {calls:?} {window} {lag_us}", all(keys))
         }
-        ViewNode::Sessions { keys, time, gap_us, calls, .. } => {
+        ViewNode::Sessions { keys, time, gap_us, calls, lag_us, .. } => {
             let calls: Vec<String> = calls.iter().map(call).collect();
-            format!("sessions {:?} {} {gap_us} {calls:?}", all(keys), time.identity())
+            let of = (all(keys), time.identity());
+            format!("sessions {of:?} {gap_us} {calls:?} {lag_us:?}")
         }
         ViewNode::Aggregate { keys, calls, released, .. } => {
             let calls: Vec<String> = calls.iter().map(call).collect();

@@ -377,7 +377,7 @@ impl Shapes {
     }
 
     fn over(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
-        let ViewNode::Over { input, partition, function, schema, .. } = node else {
+        let ViewNode::Over { input, partition, function, whole, schema, .. } = node else {
             unreachable!("called for window functions only");
         };
         let input = self.node(catalog, input);
@@ -389,18 +389,20 @@ impl Shapes {
         let further: Vec<Known> = further.collect();
         let columns = input.columns.iter().copied().chain(further).collect();
         let (of, types) = (texts(partition), types(schema));
-        let shape = format!("over {} {of:?} {function:?} {types}", input.shape);
+        let whole = if *whole { " whole" } else { "" };
+        let shape = format!("over{whole} {} {of:?} {function:?} {types}", input.shape);
         Origin { rows: input.rows, columns, shape: self.known(shape) }
     }
 
     fn sessions(&mut self, catalog: &Catalog, node: &ViewNode) -> Origin {
-        let ViewNode::Sessions { input, keys, time, gap_us, calls, schema } = node else {
+        let ViewNode::Sessions { input, keys, time, gap_us, calls, lag_us, schema } = node else {
             unreachable!("called for sessions only");
         };
         let input = self.node(catalog, input);
         let at = self.value(time, &input);
-        let rows = self.known(format!("sessions {gap_us} {} by {at}", input.rows));
-        let shape = format!("sessions {gap_us} {} by {}", input.shape, time.identity());
+        let told = lag_us.map_or(String::new(), |lag_us| format!("told {lag_us} "));
+        let rows = self.known(format!("{told}sessions {gap_us} {} by {at}", input.rows));
+        let shape = format!("{told}sessions {gap_us} {} by {}", input.shape, time.identity());
         let of = Origin { rows, columns: input.columns, shape: self.known(shape) };
         let mut groups = self.aggregate(&of, keys, calls, schema);
         let bounds = ["start", "end"].map(|bound| self.known(format!("{bound} {}", groups.rows)));

@@ -24,4 +24,5 @@ mod select;
 mod support;
 mod tables;
 mod time;
+mod told_sessions;
 mod values;

@@ -57,7 +57,7 @@ impl Bench {
         lines
     }
 
-    fn pass(&self, us: i64) {
+    pub(crate) fn pass(&self, us: i64) {
         self.clock.0.fetch_add(us, Ordering::SeqCst);
     }
 

@@ -209,7 +209,7 @@ const KEYS: [&[usize]; 4] =
 fn spec(keys: &[usize], function: &Arc<Calls>) -> OverSpec {
     let partition = keys.iter().map(|&key| random::column(key)).collect();
     let function = Arc::clone(function) as Arc<dyn PartitionFunction>;
-    OverSpec { partition, function, rows_max: OverSpec::ROWS_MAX }
+    OverSpec { partition, function, whole: false, rows_max: OverSpec::ROWS_MAX }
 }
 
 #[test]

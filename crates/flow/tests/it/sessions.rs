@@ -121,6 +121,15 @@ fn in_time(updates: &Updates, closed_us: Option<i64>, lag_us: i64) -> Updates {
     }
 }
 
+/// Where windows are closed next.
+fn later(random: &mut Random, closed_us: Option<i64>) -> Option<i64> {
+    match closed_us {
+        None if random.one_in(3) => None,
+        None => Some(random.int(10_000_000) - 10_000_000),
+        Some(closed) => Some(closed + random.int(3_000_000)),
+    }
+}
+
 #[test]
 fn sessions_are_told_once_when_nothing_can_join_them() {
     let (mut told_in_all, mut late) = (0, 0);
@@ -147,11 +156,7 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
         };
         for step in 0..20 {
             let name = format!("seed {seed} step {step}, {append_only}, lag {lag_us}: {case:?}");
-            let closing_us = match closed_us {
-                None if random.one_in(3) => None,
-                None => Some(random.int(10_000_000) - 10_000_000),
-                Some(closed) => Some(closed + random.int(3_000_000)),
-            };
+            let closing_us = later(&mut random, closed_us);
             let mut inputs = Vec::new();
             if random.one_in(2) {
                 let updates = source.step(&mut random, 20);

@@ -269,13 +269,26 @@ pub(super) fn joined_lags(times: &JoinTimes, of_left: &mut Lags, of_right: &mut 
     of_right[right] = times.most_us.map(|most| lag_right.max(lag_left.saturating_add(most)));
 }
 
-/// Lets an aggregate beneath a join go of groups whose rows come too late for the join: `column` is their time.
+/// Lets an aggregate beneath go of groups whose rows come too late for what is above it, a join, closed windows or
+/// sessions: `column` is their time.
 pub(super) fn release_groups(node: &mut ViewNode, column: usize, lag_us: i64) {
     match node {
         ViewNode::Filter { input, .. } => release_groups(input, column, lag_us),
         ViewNode::Project { input, exprs, .. } => {
             if let Some(below) = exprs[column].as_column() {
                 release_groups(input, below, lag_us);
+            }
+        }
+        ViewNode::Window { input, time, kind, .. } => {
+            // A window begins by the time of each of its rows, and ends by its length behind it.
+            let (time, width) = (time.as_column(), input.schema().fields().len());
+            match (column.checked_sub(width), time) {
+                (None, _) => release_groups(input, column, lag_us),
+                (Some(0), Some(time)) => release_groups(input, time, lag_us),
+                (Some(_), Some(time)) => {
+                    release_groups(input, time, lag_us.saturating_add(kind.length_us()));
+                }
+                (Some(_), None) => {}
             }
         }
         ViewNode::Aggregate { keys, released, .. } if column < keys.len() => {

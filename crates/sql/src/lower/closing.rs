@@ -11,11 +11,14 @@
 use super::bounded;
 use crate::catalog::{Catalog, RelationKind};
 use crate::error::{Span, SqlError};
-use crate::view::{JoinKind, ViewNode, WindowKind};
+use crate::view::{JoinKind, ViewNode};
 use yeoul_batch::ExprRef;
 
 /// The lag of each column, where it has one.
 pub(crate) type Lags = Vec<Option<i64>>;
+
+/// What window functions of a SESSION are called that is not grouped by its columns.
+const SESSION: &str = "window_session_";
 
 /// What there is, and the place for messages.
 pub(super) struct Closing<'a> {
@@ -39,19 +42,22 @@ impl Closing<'_> {
                 let inputs = inputs.into_iter().map(|input| self.closed(input));
                 ViewNode::Union { inputs: inputs.collect::<Result<_, _>>()?, schema }
             }
-            ViewNode::Aggregate { input, keys, calls, schema, .. } => {
+            ViewNode::Aggregate { mut input, keys, calls, schema, .. } => {
                 let below = lags(&input, self.catalog);
                 let lag_of = |at: usize| below.get(keys[at].as_column()?).copied().flatten();
                 let window = (0..keys.len()).filter_map(|at| Some((lag_of(at)?, at))).min();
                 let Some((lag_us, window)) = window else {
                     return Err(self.refused("a GROUP BY has no window among its columns"));
                 };
+                if let Some(time) = keys[window].as_column() {
+                    bounded::release_groups(&mut input, time, lag_us);
+                }
                 ViewNode::Closing { input, keys, calls, window, lag_us, schema }
             }
+            ViewNode::Sessions { lag_us: Some(_), .. } => node,
             ViewNode::Ranked { input, partition, order, function, first, last, rank, schema } => {
                 let input = boxed(input)?;
-                let told_by = self.told_by(&input);
-                if told_by.is_none() || partition.iter().all(|by| by.as_column() != told_by) {
+                if !self.is_within_window(&input, &partition) {
                     return Err(self.refused("a ranking goes on over several windows"));
                 }
                 ViewNode::Ranked { input, partition, order, function, first, last, rank, schema }
@@ -65,8 +71,72 @@ impl Closing<'_> {
                 }
                 ViewNode::Join { left, right, kind, on, nulls_equal, residual, released, schema }
             }
+            ViewNode::Over { input, partition, function, calls, schema, .. } => {
+                if calls.iter().any(|call| call.starts_with(SESSION)) {
+                    return Err(self.refused("a SESSION is not grouped by all of its columns"));
+                }
+                let input = boxed(input)?;
+                let whole = self.is_within_window(&input, &partition);
+                if !whole || !input.append_only() {
+                    return Err(self.refused("a window function goes on over several windows"));
+                }
+                ViewNode::Over { input, partition, function, calls, whole, schema }
+            }
+            other => self.row_by_row(other)?,
+        })
+    }
+
+    /// Nodes that make of each row what it says alone.
+    fn row_by_row(&self, node: ViewNode) -> Result<ViewNode, SqlError> {
+        let boxed = |input: Box<ViewNode>| self.closed(*input).map(Box::new);
+        Ok(match node {
+            ViewNode::Window { input, time, kind, schema } => {
+                ViewNode::Window { input: boxed(input)?, time, kind, schema }
+            }
+            ViewNode::Expand { input, lists, schema } => {
+                ViewNode::Expand { input: boxed(input)?, lists, schema }
+            }
+            ViewNode::Unnest { input, lists, outer, schema } => {
+                ViewNode::Unnest { input: boxed(input)?, lists, outer, schema }
+            }
+            ViewNode::Lookup {
+                input,
+                relation,
+                columns,
+                table,
+                primary_key,
+                keys,
+                condition,
+                outer,
+                schema,
+            } => {
+                let input = boxed(input)?;
+                ViewNode::Lookup {
+                    input,
+                    relation,
+                    columns,
+                    table,
+                    primary_key,
+                    keys,
+                    condition,
+                    outer,
+                    schema,
+                }
+            }
+            ViewNode::Sessions { .. } => {
+                return Err(self.refused("a SESSION is not over the column that has the WATERMARK"));
+            }
+            ViewNode::Expiring { .. } => {
+                return Err(self.refused("rows go by the clock after their window was told"));
+            }
             _ => return Err(self.refused("there are rows that are not grouped by a window")),
         })
+    }
+
+    /// Whether the rows of a partition are of windows that are closed together.
+    fn is_within_window(&self, input: &ViewNode, partition: &[ExprRef]) -> bool {
+        let told_by = self.told_by(input);
+        told_by.is_some() && partition.iter().any(|by| by.as_column() == told_by)
     }
 
     /// Whether rows of two sides match only when they are of windows that are closed together.
@@ -86,7 +156,14 @@ impl Closing<'_> {
     fn told_by(&self, node: &ViewNode) -> Option<usize> {
         match node {
             ViewNode::Closing { window, .. } => Some(*window),
-            ViewNode::Filter { input, .. } | ViewNode::Ranked { input, .. } => self.told_by(input),
+            ViewNode::Sessions { keys, lag_us: Some(_), .. } => Some(keys.len() + 1),
+            ViewNode::Filter { input, .. }
+            | ViewNode::Ranked { input, .. }
+            | ViewNode::Over { input, .. }
+            | ViewNode::Window { input, .. } => self.told_by(input),
+            ViewNode::Unnest { input, lists, .. } => {
+                self.told_by(input).filter(|told_by| !lists.contains(told_by))
+            }
             ViewNode::Project { input, exprs, .. } => {
                 let below = self.told_by(input)?;
                 exprs.iter().position(|expr| expr.as_column() == Some(below))
@@ -114,8 +191,8 @@ impl Closing<'_> {
         SqlError::unsupported("EMIT ON WINDOW CLOSE needs windows to close")
             .detail(why)
             .hint(
-                "GROUP BY window_start or window_end of TUMBLE, HOP or CUMULATE over the column that has \
-                 the WATERMARK",
+                "GROUP BY window_start or window_end of TUMBLE, HOP or CUMULATE, or by all columns of a SESSION, \
+                 over the column that has the WATERMARK; rows that only come need no window to close",
             )
             .at(self.at)
     }
@@ -141,10 +218,7 @@ pub(crate) fn lags(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
             // The last row of a window is a microsecond before its end.
             let end = time.as_column().and_then(|time| lags.get(time).copied().flatten());
             let end = end.map(|lag| lag.saturating_sub(1));
-            let (WindowKind::Tumble { size_us, .. }
-            | WindowKind::Hop { size_us, .. }
-            | WindowKind::Cumulate { size_us, .. }) = *kind;
-            lags.extend([end.map(|lag| lag.saturating_add(size_us)), end]);
+            lags.extend([end.map(|lag| lag.saturating_add(kind.length_us())), end]);
             lags
         }
         ViewNode::Union { inputs, .. } => {
@@ -162,7 +236,7 @@ pub(crate) fn lags(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
             lags[times.columns[0]] = times.kept_us[0];
             lags
         }
-        ViewNode::Ranked { input, partition, .. } => {
+        ViewNode::Ranked { input, partition, .. } | ViewNode::Over { input, partition, .. } => {
             let below = lags(input, catalog);
             let of_partition = |column: usize| {
                 partition.iter().any(|by| by.as_column() == Some(column)).then_some(below[column])
@@ -173,6 +247,26 @@ pub(crate) fn lags(node: &ViewNode, catalog: &dyn Catalog) -> Lags {
             let below = lags(input, catalog);
             let lag = |key: &ExprRef| below.get(key.as_column()?).copied().flatten();
             keys.iter().map(lag).collect()
+        }
+        // One that begins before the watermark may go on. A live one changes with rows that are too late for it.
+        ViewNode::Sessions { keys, lag_us: Some(lag_us), .. } => {
+            let mut lags = vec![None; width];
+            lags[keys.len() + 1] = Some(*lag_us);
+            lags
+        }
+        ViewNode::Expand { input, lists, .. } => {
+            let below = lags(input, catalog);
+            let lag = |expr: &ExprRef| below.get(expr.as_column()?).copied().flatten();
+            let greatest = |column: usize| {
+                let of = lists.iter().map(|list| list.get(column).and_then(lag));
+                of.reduce(|a, b| a.zip(b).map(|(a, b)| a.max(b))).flatten()
+            };
+            (0..width).map(greatest).collect()
+        }
+        ViewNode::Unnest { input, lists: of, .. } => {
+            let mut below = lags(input, catalog);
+            of.iter().for_each(|&column| below[column] = None);
+            below
         }
         // Rows of these come and go for other reasons than that rows of the sources come.
         _ => Lags::new(),

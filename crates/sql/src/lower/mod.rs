@@ -81,7 +81,7 @@ pub(crate) fn view(
     let sources = sources(&planned.plan).map_err(fail)?;
     let plan = simplify(planner, planned.plan).map_err(fail)?;
     check::subqueries(&plan, query)?;
-    let lowering = Lowering { planner, catalog, query };
+    let lowering = Lowering { planner, catalog, query, closes: on_close.is_some() };
     let lowered = lowering.node(&plan)?;
     let key = lowered.key.clone();
     let mut root = lowered.materialised(&schema)?;
@@ -273,6 +273,8 @@ struct Lowering<'a> {
     planner: &'a Planner,
     catalog: &'a dyn Catalog,
     query: &'a Query,
+    /// Whether rows are told once, when their windows are closed.
+    closes: bool,
 }
 
 impl Lowering<'_> {

@@ -26,7 +26,7 @@ use yeoul_batch::ExprRef;
 
 use super::aggregate::stored_field;
 use super::expr::Scope;
-use super::{Lowered, Lowering, renamed};
+use super::{Lowered, Lowering, closing, renamed};
 use crate::error::SqlError;
 use crate::functions::{SessionBound, SessionUdf};
 use crate::view::{AggregateCall, AggregateFunction, ViewNode};
@@ -279,12 +279,16 @@ impl Lowering<'_> {
             let at = columns.push(field.as_ref().clone(), (None, &field));
             terms.push(columns.seen(at).gt(lit(0i64)));
         }
+        let time = input.scope.expr(above.call.time, self.planner).map_err(fail)?;
+        let lags = closing::lags(&input.node, self.catalog);
+        let lag = time.as_column().and_then(|time| lags.get(time).copied().flatten());
         let mut node = ViewNode::Sessions {
-            time: input.scope.expr(above.call.time, self.planner).map_err(fail)?,
+            time,
             input: Box::new(input.node),
             keys,
             gap_us: above.call.gap_us,
             calls: kept,
+            lag_us: lag.filter(|_| self.closes),
             schema: Arc::new(Schema::new(columns.kept.clone())),
         };
         let scope = columns.scope().map_err(fail)?;

@@ -203,6 +203,8 @@ pub enum ViewNode {
         function: Arc<dyn PartitionFunction>,
         /// How that is written in SQL, column by column.
         calls: Vec<String>,
+        /// Whether rows only come, and those of a partition all at once: then nothing is kept.
+        whole: bool,
         /// The columns of the input, then those of the function.
         schema: SchemaRef,
     },
@@ -219,6 +221,9 @@ pub enum ViewNode {
         gap_us: i64,
         /// What is computed of the rows of a session.
         calls: Vec<AggregateCall>,
+        /// Where sessions are told once, when they are closed: how far the watermark must be past `window_end`, in
+        /// microseconds. Rows of times that it is so far past are in no session.
+        lag_us: Option<i64>,
         /// Keys, the bounds, calls.
         schema: SchemaRef,
     },
@@ -328,6 +333,17 @@ pub struct OrderBy {
     pub nulls_first: bool,
 }
 
+impl WindowKind {
+    /// How long its windows are at most, in microseconds.
+    #[must_use]
+    pub fn length_us(self) -> i64 {
+        let (Self::Tumble { size_us, .. }
+        | Self::Hop { size_us, .. }
+        | Self::Cumulate { size_us, .. }) = self;
+        size_us
+    }
+}
+
 impl ViewNode {
     /// The columns of the node's rows.
     #[must_use]
@@ -394,11 +410,9 @@ impl ViewNode {
                 come_only && left.append_only() && right.append_only()
             }
             Self::Union { inputs, .. } => inputs.iter().all(Self::append_only),
-            Self::Aggregate { .. }
-            | Self::AsOf { .. }
-            | Self::Ranked { .. }
-            | Self::Over { .. }
-            | Self::Sessions { .. } => false,
+            Self::Sessions { lag_us, .. } => lag_us.is_some(),
+            Self::Over { whole, .. } => *whole,
+            Self::Aggregate { .. } | Self::AsOf { .. } | Self::Ranked { .. } => false,
         }
     }
 }

@@ -100,6 +100,8 @@ CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE ts > now() - INTERVAL '
 CREATE MATERIALIZED VIEW v AS SELECT event_id, now() AS seen FROM events
 CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE kind = 'click' OR ts > now()
 CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) AS n FROM events GROUP BY kind EMIT ON WINDOW CLOSE
+CREATE MATERIALIZED VIEW v AS SELECT kind, price, window_end FROM SESSION(events PARTITION BY kind, ts, INTERVAL '1 hour') EMIT ON WINDOW CLOSE
+CREATE MATERIALIZED VIEW v AS SELECT kind, max(n) AS n FROM (SELECT kind, window_start, count(*) AS n FROM SESSION(events PARTITION BY kind, ts, INTERVAL '1 hour') GROUP BY kind, window_start) s GROUP BY kind EMIT ON WINDOW CLOSE
 SELECT * FROM events EMIT ON WINDOW CLOSE
 CREATE MATERIALIZED VIEW v AS SELECT random() AS r, kind FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind FROM events e WHERE price > (SELECT p.price FROM products p WHERE p.product_id > e.product_id)

@@ -150,7 +150,7 @@ async fn run(shop: &Shop, node: &ViewNode) -> RecordBatch {
         | ViewNode::Unnest { .. } => {
             panic!("the engine tests what is made of several rows, or becomes several")
         }
-        ViewNode::Sessions { input, keys, time, gap_us, calls, schema } => {
+        ViewNode::Sessions { input, keys, time, gap_us, calls, schema, .. } => {
             let rows = Box::pin(run(shop, input)).await;
             let timed = is_not_null(&time.evaluate(&rows).unwrap()).unwrap();
             let rows = filter_record_batch(&rows, &timed).unwrap();

@@ -59,6 +59,8 @@ CREATE MATERIALIZED VIEW v07 AS SELECT a.name, b.name AS other FROM items a JOIN
 CREATE MATERIALIZED VIEW v08 AS SELECT n, count(*) AS views FROM v01 GROUP BY n;
 CREATE MATERIALIZED VIEW v09 AS SELECT o.item, count(*) AS n FROM TUMBLE(orders, at, INTERVAL '1 minute') o JOIN TUMBLE(clicks, at, INTERVAL '1 minute') c ON o.item = c.item AND o.window_start = c.window_start AND o.window_end = c.window_end GROUP BY o.item, o.window_start, o.window_end EMIT ON WINDOW CLOSE;
 CREATE MATERIALIZED VIEW v10 AS SELECT c.good, count(*) AS n FROM clicks c ASOF LEFT JOIN orders o ON c.good = (o.item > 7) AND c.at >= o.at GROUP BY c.good;
+CREATE MATERIALIZED VIEW v11 AS SELECT item, window_start, count(*) AS n FROM SESSION(clicks PARTITION BY item, at, INTERVAL '1 minute') GROUP BY item, window_start, window_end EMIT ON WINDOW CLOSE;
+CREATE MATERIALIZED VIEW v12 AS SELECT item, w, n, sum(n) OVER (PARTITION BY w) AS of_all FROM (SELECT item, window_end AS w, count(*) AS n FROM SESSION(clicks PARTITION BY item, at, INTERVAL '1 minute') GROUP BY item, window_end) s EMIT ON WINDOW CLOSE;
 -- With one.
 CREATE MATERIALIZED VIEW w01 AS SELECT item, kind, count(*) AS n FROM clicks GROUP BY item, kind, good;
 CREATE MATERIALIZED VIEW w02 AS SELECT window_start, item, count(*) AS n FROM TUMBLE(clicks, at, INTERVAL '1 minute') GROUP BY window_start, item;
@@ -100,7 +102,7 @@ note: state of view \"w06\" grows with the rows of clicks
       ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
 note: state of view \"w07\" grows with the number of sessions
       kept by: Sessions of item over at, gap 1 min: [count(*)]
-      ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
+      ended by: EMIT ON WINDOW CLOSE, or a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'
 note: state of view \"w08\" grows with the number of distinct item
       kept by: Aggregate by one group: [count(DISTINCT item)]
       ended by: a condition on the clock, such as WHERE ts > now() - INTERVAL '7 days'

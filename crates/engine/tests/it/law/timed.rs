@@ -6,6 +6,8 @@
 //! ```text
 //!   taken:  seq <= $created OR window_end > wm      a view takes all rows that are stored when it is created
 //!   told:   window_end <= $closed                   the watermark as it is
+//!
+//!   sessions:  seq <= $created OR ts >= wm, told with window_end < $closed
 //! ```
 
 use super::aggregates::unmixed;
@@ -53,6 +55,9 @@ impl Writer<'_> {
             return self.session();
         }
         let relation = self.chance.pick(&closing).clone();
+        if self.chance.once_in(2) {
+            return self.closing_sessions(relation);
+        }
         let name = &relation.name;
         let window = *self.chance.pick(&[
             "TUMBLE({}, ts, INTERVAL '1 minute')",
@@ -99,6 +104,54 @@ impl Writer<'_> {
         ];
         let told = &columns[0].name;
         let twin = tree!["SELECT * FROM (", taken, format!(") q WHERE {told} <= $closed")];
+        Query { sql, columns, reads: vec![relation.name], wide: false, twin: Twin::Closed(twin) }
+    }
+
+    /// Sessions that are told once.
+    pub(super) fn closing_sessions(&mut self, relation: Relation) -> Query {
+        let scope = self.scope(&relation.columns);
+        let kind = *self.chance.pick(&[Kind::Int, Kind::Text, Kind::Bool]);
+        let key = if self.chance.once_in(4) {
+            None
+        } else {
+            scope.one(self.chance, kind).map(|key| (Tree::from(key), kind))
+        };
+        let by =
+            key.as_ref().map_or_else(|| Tree::from(""), |(key, _)| tree![" PARTITION BY ", key]);
+        let gap = *self.chance.pick(&["2 seconds", "10 seconds", "1 minute"]);
+        let mut keys =
+            vec![(Tree::from("window_end"), Kind::Time), ("window_start".into(), Kind::Time)];
+        keys.extend(key);
+        let mut calls = Vec::new();
+        for _ in 0..1 + self.chance.below(3) {
+            calls.push(self.scope(&relation.columns).aggregate(self.chance, false));
+        }
+        let calls = unmixed(calls);
+        let (mut items, mut columns) = (Vec::new(), Vec::<Column>::new());
+        for (value, kind) in keys.iter().chain(&calls) {
+            let column = self.column(columns.len(), *kind);
+            let item = tree![value, " AS ", &column.name];
+            items.push(if columns.is_empty() { item } else { self.chance.maybe(item) });
+            columns.push(column);
+        }
+        let session = |of: &str| tree!["SESSION(", of, &by, format!(", ts, INTERVAL '{gap}')")];
+        let groups = keys.iter().map(|(key, _)| key.clone()).collect();
+        let head = tree![Tree::select(Tree::list(items)), " FROM "];
+        let groups = Tree::List { before: " GROUP BY ", between: ", ", items: groups };
+        let having = self.having(&calls);
+        let tail = tree![self.filter(&relation.columns), groups, having];
+        let sql = tree![&head, session(&relation.name), &tail, " EMIT ON WINDOW CLOSE"];
+        let in_time =
+            format!("(SELECT * FROM {} w WHERE seq <= $created OR ts >= wm)", relation.name);
+        let told = &columns[0].name;
+        let twin = tree![
+            "SELECT * FROM (",
+            head,
+            session(&in_time),
+            tail,
+            format!(") q WHERE {told} < $closed")
+        ];
+        let sql = Tree::only_ours(sql);
         Query { sql, columns, reads: vec![relation.name], wide: false, twin: Twin::Closed(twin) }
     }
 }

@@ -120,7 +120,7 @@ impl Writer<'_> {
         Query { sql, columns, wide: from.wide, reads: from.reads, twin: Twin::Query }
     }
 
-    fn having(&mut self, calls: &[(Tree, Kind)]) -> Tree {
+    pub(super) fn having(&mut self, calls: &[(Tree, Kind)]) -> Tree {
         if !self.chance.once_in(4) {
             return "".into();
         }
@@ -202,6 +202,9 @@ impl Writer<'_> {
     /// Sessions, grouped by all that makes them, or their rows.
     pub(super) fn session(&mut self) -> Query {
         let relation = self.relation();
+        if relation.closing && self.chance.once_in(2) {
+            return self.closing_sessions(relation);
+        }
         let Some(time) = self.time_of(&relation) else { return self.union() };
         let of = self.windowed(&relation);
         let gap = *self.chance.pick(&["2 seconds", "10 seconds", "1 minute"]);

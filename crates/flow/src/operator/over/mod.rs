@@ -42,6 +42,8 @@ pub struct OverSpec {
     pub partition: Vec<ExprRef>,
     /// What is computed.
     pub function: Arc<dyn PartitionFunction>,
+    /// Whether rows only come, and those of a partition all in one step: then nothing is kept.
+    pub whole: bool,
     /// How many rows a partition may have.
     pub rows_max: usize,
 }
@@ -60,6 +62,7 @@ pub(crate) struct Over {
     /// Of each value that rows are divided by, whether it is a column, which has a name.
     named: Vec<bool>,
     function: Arc<dyn PartitionFunction>,
+    whole: bool,
     rows_max: usize,
     input: SchemaRef,
     schema: SchemaRef,
@@ -92,7 +95,7 @@ impl Over {
         append_only: bool,
         caches: &CacheBudget,
     ) -> Result<Self, FlowError> {
-        let OverSpec { mut partition, function, rows_max } = spec;
+        let OverSpec { mut partition, function, whole, rows_max } = spec;
         let width = input.fields().len();
         if partition.iter().filter_map(|expr| expr.as_column()).any(|column| column >= width) {
             let message = "rows are partitioned by a column that is not there";
@@ -106,7 +109,11 @@ impl Over {
         let fields = input.fields().iter().chain(function.fields()).cloned();
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let (key_len, input) = (partition.len(), Arc::clone(input));
-        Ok(Self { rows, key_len, named, function, rows_max, input, schema })
+        if whole && !append_only {
+            let message = "rows that go are in partitions that come more than once";
+            return Err(FlowError::Unsupported(message.into()));
+        }
+        Ok(Self { rows, key_len, named, function, whole, rows_max, input, schema })
     }
 
     /// The partitions that `new` touches, of which `old` is what was there.
@@ -180,8 +187,12 @@ impl Over {
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.input), columns, &options)?)
     }
 
-    /// The change of the answer.
-    fn change(&self, touched: &Touched, step: &Step<'_>) -> Result<Option<Updates>, FlowError> {
+    /// The answers that may have changed, before and after.
+    fn answers(
+        &self,
+        touched: &Touched,
+        step: &Step<'_>,
+    ) -> Result<(RecordBatch, RecordBatch), FlowError> {
         let stretches = Stretches::of(touched, &*self.function)?;
         let sides = [&touched.before, &touched.after].map(|counts| stretches.tasks(counts));
         let tasks_before = sides[0].len();
@@ -192,7 +203,7 @@ impl Over {
         let answers = answers.into_iter().collect::<Result<Vec<RecordBatch>, FlowError>>()?;
         let (before, after) = answers.split_at(tasks_before);
         let all = |parts: &[RecordBatch]| concat_batches(&self.schema, parts);
-        difference(&all(before)?, &all(after)?)
+        Ok((all(before)?, all(after)?))
     }
 }
 
@@ -221,11 +232,11 @@ impl Operator for Over {
     }
 
     fn append_only(&self) -> bool {
-        false
+        self.whole
     }
 
     fn trees(&self) -> Vec<TreeShape> {
-        vec![self.rows.shape()]
+        if self.whole { Vec::new() } else { vec![self.rows.shape()] }
     }
 
     fn step(
@@ -237,11 +248,16 @@ impl Operator for Over {
         let Some(updates) = updates else { return Ok(Vec::new()) };
         self.rows.begin();
         let new = self.rows.arrange(&updates)?;
+        if self.whole {
+            let none = Updates::inserts(new.rows().slice(0, 0));
+            let answer = self.answers(&self.touched(&none, &new)?, step)?.1;
+            return Ok(vec![Updates::inserts(answer)]);
+        }
         let old = self.rows.read(&keys_of(&new, self.key_len)?, step)?;
         let touched = self.touched(&old, &new)?;
-        let change = self.change(&touched, step)?;
+        let (before, after) = self.answers(&touched, step)?;
         self.rows.write(&new, step)?;
-        Ok(change.into_iter().collect())
+        Ok(difference(&before, &after)?.into_iter().collect())
     }
 }
 

@@ -138,7 +138,8 @@ impl Lowering<'_> {
         let schema = Arc::new(Schema::new(columns.collect::<Vec<_>>()));
         let function = Calls::new(calls, scope.schema(), fields, self.planner);
         let function = Arc::new(function.map_err(|e| self.fail(e))?);
-        Ok(ViewNode::Over { input: Box::new(input), partition, function, calls: written, schema })
+        let input = Box::new(input);
+        Ok(ViewNode::Over { input, partition, function, calls: written, whole: false, schema })
     }
 }
 
