@@ -86,6 +86,9 @@ pub(crate) struct RelationMeta {
     /// A view that is not complete: it is built anew on start.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub building: bool,
+    /// What the trees of a view are like: with another layout they are not taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
     /// A version of a view that is being built beside the one of its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<VersionMeta>,
@@ -211,6 +214,7 @@ mod tests {
             trees: trees.into(),
             created,
             building: false,
+            layout: None,
             version: None,
             history: None,
             newest_us: None,

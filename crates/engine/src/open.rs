@@ -17,7 +17,7 @@ use yeoul_store::{
 
 use crate::catalog::{
     Body, BuildId, Catalog, Definer, LATE_ROWS, Relation, RelationId, Version, ViewBody,
-    build_graph, dead_letters, dead_letters_without_key, late_rows, logged_letters,
+    build_graph, dead_letters, dead_letters_without_key, late_rows, layout, logged_letters,
 };
 use crate::commit::{
     Arrived, Build, BuildStatus, CommitRows, DEAD_LETTERS, Definition, Late, MoveRecord, SourceKey,
@@ -34,6 +34,9 @@ use crate::record::{CommitRecord, DeliveryRecord};
 
 /// The tree of `yeoul.dead_letters`.
 const DEAD_LETTERS_TREE: u32 = 0;
+
+/// How many trees are made between two checkpoints at most.
+const SPARE_TREES: u32 = 1 << 20;
 
 /// The data folder as a place for bytes.
 pub(crate) fn media(dir: &Path, read_only: bool) -> Result<Arc<dyn Media>, EngineError> {
@@ -84,6 +87,7 @@ pub(crate) fn open(
         sources: Arc::new(Sources::default()),
         next_relation: DEAD_LETTERS.0 + 1,
         next_tree: DEAD_LETTERS_TREE + 1,
+        spare_tree: DEAD_LETTERS_TREE + 1 + SPARE_TREES,
         ripe: Default::default(),
         given_up: Default::default(),
         duplicates,
@@ -121,6 +125,7 @@ fn load(state: &mut State, opening: &Opening, planning: &Planning) -> Result<(),
     state.sources = Arc::new(Sources::from_meta(&meta.sources));
     state.next_relation = meta.next_relation;
     state.next_tree = meta.next_tree;
+    state.spare_tree = meta.next_tree.saturating_add(SPARE_TREES);
     for sql in &meta.functions {
         state.add_function(planning, sql)?;
     }
@@ -169,8 +174,35 @@ fn build_anew(state: &State, body: &ViewBody) -> Build {
     Build::Waiting(Arc::new(BuildStatus::default()))
 }
 
-/// A relation of the manifest. A view that was not complete gets its trees empty and waits to be
-/// built. They keep their numbers: the next free ones may be taken by a definition in the log.
+/// Whether a view's trees are not what this program makes of it, or it reads a view that is built anew.
+fn is_outdated(state: &State, known: &RelationMeta, relation: &Relation) -> bool {
+    let Body::View(body) = &relation.body else { return false };
+    let other = match &known.layout {
+        Some(known) => layout(relation).is_some_and(|layout| layout != *known),
+        // Programs before the first that says it.
+        None => known.trees.len() != relation.trees.len(),
+    };
+    let unready = |view: &ViewState| !matches!(view.build, Build::Ready);
+    other || body.inputs().any(|(_, id, _)| state.views.get(&id).is_some_and(unready))
+}
+
+/// Refuses to build a view anew whose state is all that there is of some rows.
+fn check_rebuild(state: &State, relation: &Relation) -> Result<(), EngineError> {
+    let Body::View(body) = &relation.body else { return Ok(()) };
+    let mut sources = body.inputs().filter_map(|(_, id, _)| state.catalog.by_id(id));
+    let Some(stream) = sources.find(|source| !source.keeps_rows()) else { return Ok(()) };
+    let message = format!(
+        "view \"{}\" was kept by another version of Yeoul in another form, and cannot be built again because stream \
+         \"{}\" keeps no rows",
+        relation.name, stream.name
+    );
+    Err(EngineError::new(ErrorKind::Input, message).with_hint(
+        "start the data folder with the version of Yeoul that wrote it, and copy or drop the view there",
+    ))
+}
+
+/// A relation of the manifest. A view that was not complete, or was kept in another form, gets its trees empty and
+/// waits to be built. They keep their numbers: the next free ones may be taken by a definition in the log.
 fn load_relation(
     state: &mut State,
     known: &RelationMeta,
@@ -198,8 +230,17 @@ fn load_relation(
         }
     };
     let relation = Arc::new(relation);
+    let mut building = known.building;
+    if !building && is_outdated(state, known, &relation) {
+        check_rebuild(state, &relation)?;
+        tracing::info!(
+            "view \"{}\" is built anew: another version of the program kept it in another form",
+            relation.name
+        );
+        building = true;
+    }
     for tree in &relation.trees {
-        if known.building {
+        if building {
             state.store.create_tree(tree.clone())?;
         } else {
             state.store.attach_tree(tree.clone())?;
@@ -220,8 +261,8 @@ fn load_relation(
     }
     if let Body::View(body) = &relation.body {
         let (graph, _) = build_graph(&body.plan, &state.limits)?;
-        let build = if known.building { build_anew(state, body) } else { Build::Ready };
-        let closed_us = known.closed_us.filter(|_| !known.building);
+        let build = if building { build_anew(state, body) } else { Build::Ready };
+        let closed_us = known.closed_us.filter(|_| !building);
         let clock = ViewClock { closed_us, ..ViewClock::default() };
         let view = ViewState { relation: Arc::clone(&relation), graph, build, clock, begun: None };
         if view.is_stepped() {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use yeoul_store::{SeenRunMeta, Store, StoreError};
 
-use crate::catalog::{Catalog, RelationId};
+use crate::catalog::{Catalog, RelationId, layout};
 use crate::duplicates::Duplicates;
 use crate::meta::{BuildFunctionMeta, Meta, MoveMeta, RelationMeta, VersionMeta};
 
@@ -80,6 +80,7 @@ impl MetaAt {
                 trees: relation.trees.iter().map(|tree| tree.id.0).collect(),
                 created: relation.created.0,
                 building: self.building.contains(&relation.id),
+                layout: layout(relation),
                 version: self.catalog.version(relation.id).map(|version| VersionMeta {
                     replaces: version.replaces.0,
                     build: version.build.0,

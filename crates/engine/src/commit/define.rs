@@ -116,6 +116,8 @@ impl State {
         sql: &str,
         trees: Option<&[u32]>,
     ) -> Result<Relation, EngineError> {
+        // Trees that it did not have: the next free numbers may be taken by a definition in the log.
+        let spare = trees.map_or(0, |_| self.spare_tree);
         let mut next = self.next_tree;
         let mut given = trees.map(|trees| trees.iter().copied());
         let mut tree = || match given.as_mut().and_then(Iterator::next) {
@@ -124,7 +126,7 @@ impl State {
                 TreeId(number)
             }
             None => {
-                next += 1;
+                next = next.max(spare) + 1;
                 TreeId(next - 1)
             }
         };

@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub sources: Arc<Sources>,
     pub next_relation: u32,
     pub next_tree: u32,
+    /// The first number of trees that are given while the log is replayed, and were not given before.
+    pub spare_tree: u32,
     /// Builds that are complete and wait to be durable before they are swapped in.
     pub ripe: HashSet<BuildId>,
     /// Why the last replacement of a view was given up, by its name.

@@ -12,6 +12,7 @@ mod functions;
 mod intervals;
 mod late;
 mod law;
+mod layouts;
 mod lookup;
 mod numbers;
 mod order;
