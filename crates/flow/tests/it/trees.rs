@@ -67,6 +67,7 @@ impl Trees {
 }
 
 impl StateReader for Trees {
+    /// Goes through everything; what a key became commit by commit comes in pieces.
     fn get_many(
         &self,
         tree: StateTree,
@@ -76,7 +77,8 @@ impl StateReader for Trees {
             format!("{:?}", columns.iter().map(|c| cells::cell(c, row)).collect::<Vec<_>>())
         };
         let wanted: Vec<String> = (0..keys[0].len()).map(|row| name(keys, row)).collect();
-        let states = self.states(tree);
+        let batches = self.batches.get(&tree).map_or(&[][..], Vec::as_slice);
+        let states = concat_batches(self.shapes[&tree].schema(), batches)?;
         let key_columns = &states.columns()[..keys.len()];
         let mask: BooleanArray = (0..states.num_rows())
             .map(|row| Some(wanted.contains(&name(key_columns, row))))

@@ -50,9 +50,7 @@ pub(super) fn step(
         contest.add(hash, rows);
     }
     let answer = if step.is_heard() { contest.answer()? } else { None };
-    let Some(Outcome { delta, coming, partitions }) = contest.outcome()? else {
-        return Ok(answer);
-    };
+    let Outcome { delta, coming, partitions } = contest.outcome()?;
     step.put(TREE, delta);
     let first = known.push(coming)?;
     for Standing { hash, rows, full } in partitions {
@@ -208,30 +206,39 @@ impl<'a> Contest<'a> {
         Ok(interleave_record_batch(&self.chunks, &places)?)
     }
 
-    /// What comes of it, when anything does.
-    fn outcome(&self) -> Result<Option<Outcome>, FlowError> {
-        let moved: Vec<Kept> =
-            self.changes.kept.iter().filter(|kept| kept.diff != 0).copied().collect();
-        if moved.is_empty() {
-            return Ok(None);
-        }
+    /// What comes of it.
+    fn outcome(&self) -> Result<Outcome, FlowError> {
+        let moved: Vec<&Kept> = self
+            .changes
+            .kept
+            .iter()
+            .filter(|kept| kept.diff != 0 || self.number(kept).is_none())
+            .collect();
         let rows = compact_batch(&self.gather(moved.iter().map(|kept| kept.row))?)?;
         let width = self.ranking.layout.schema.fields().len();
-        let with_counts = |counts: Int64Array| {
+        let counted = |count: &dyn Fn(&Kept) -> i64, of: &dyn Fn(&Kept) -> bool| {
             let mut columns = rows.columns().to_vec();
+            let counts: Int64Array = moved.iter().map(|kept| Some(count(kept))).collect();
             columns[width] = Arc::new(counts);
-            RecordBatch::try_new(rows.schema(), columns)
+            let these: BooleanArray = moved.iter().map(|kept| Some(of(kept))).collect();
+            let rows = RecordBatch::try_new(rows.schema(), columns)?;
+            compact_batch(&filter_record_batch(&rows, &these)?)
         };
-        let diffs = with_counts(moved.iter().map(|kept| Some(kept.diff)).collect())?;
-        let coming = with_counts(moved.iter().map(|kept| Some(kept.count)).collect())?;
-        let stays: BooleanArray = moved.iter().map(|kept| Some(kept.count != 0)).collect();
-        let coming = compact_batch(&filter_record_batch(&coming, &stays)?)?;
+        let delta = counted(&|kept| kept.diff, &|kept| kept.diff != 0)?;
+        let coming = |kept: &Kept| kept.count != 0 && self.number(kept).is_none();
+        let coming = counted(&|kept| kept.count, &coming)?;
         let stored: Vec<usize> = (0..=width).collect();
-        let delta = diffs.project(&stored)?;
-        Ok(Some(Outcome { delta, coming, partitions: self.standings() }))
+        let delta = delta.project(&stored)?;
+        Ok(Outcome { delta, coming, partitions: self.standings() })
     }
 
-    /// The partitions after the step; rows that come are numbered as they are in the changes.
+    /// The number of a row that is in memory as it is kept. One that was read may have come in pieces.
+    fn number(&self, kept: &Kept) -> Option<u32> {
+        let Entry { number, at: (chunk, row) } = self.entries[kept.row as usize];
+        number.filter(|_| self.counts[chunk].value(row) == kept.count)
+    }
+
+    /// The partitions after the step; rows that come are numbered in the order of the changes.
     fn standings(&self) -> Vec<Standing> {
         let (mut start, mut coming) = (0, 0);
         let standing = |&(hash, end): &(u128, usize)| {
@@ -239,13 +246,13 @@ impl<'a> Contest<'a> {
             start = end;
             let full = self.is_full(kept);
             let rows = kept.iter().filter(|kept| kept.count != 0).map(|kept| {
-                match self.entries[kept.row as usize].number.filter(|_| kept.diff == 0) {
-                    Some(number) => Row::Known(number),
-                    None => {
+                self.number(kept).map_or_else(
+                    || {
                         coming += 1;
                         Row::Coming(coming - 1)
-                    }
-                }
+                    },
+                    Row::Known,
+                )
             });
             Standing { hash, rows: rows.collect(), full }
         };
