@@ -187,7 +187,7 @@ pub(crate) struct Readable<'a> {
     /// The relation that is shown with its row id, since its rows are to be changed.
     changed: Option<&'a str>,
     /// One provider per relation, so that a query that names it twice reads it once planned.
-    made: RefCell<HashMap<String, Arc<dyn TableSource>>>,
+    made: RefCell<HashMap<(String, bool), Arc<dyn TableSource>>>,
     /// Why a named relation cannot be read.
     refused: RefCell<Option<EngineError>>,
 }
@@ -220,14 +220,18 @@ impl<'a> Readable<'a> {
     }
 
     fn provider(&self, name: &TableReference) -> Option<Arc<dyn TableSource>> {
-        let full = match name.schema() {
-            None | Some("public") => name.table().to_owned(),
-            Some(schema) => format!("{schema}.{}", name.table()),
+        // A name may have a dot in it: "yeoul.views" is no table of the engine.
+        let (full, of_engine) = match name.schema() {
+            None | Some("public") => (name.table().to_owned(), false),
+            Some(schema) => (format!("{schema}.{}", name.table()), true),
         };
-        if let Some(made) = self.made.borrow().get(&full) {
+        let key = (full, of_engine);
+        if let Some(made) = self.made.borrow().get(&key) {
             return Some(Arc::clone(made));
         }
-        let source = match self.shown(&full) {
+        let full = &key.0;
+        let shown = self.shown(full);
+        let source = match shown.filter(|r| (r.kind == RelationKind::System) == of_engine) {
             Some(relation) => {
                 if let Err(error) = self.world.readable(relation) {
                     self.refused.borrow_mut().get_or_insert(error);
@@ -235,11 +239,12 @@ impl<'a> Readable<'a> {
                 provider_as_source(Arc::new(provider(self.world, relation)?))
             }
             None => {
-                let system = system::table(&full, self.world, self.shared);
+                let system =
+                    of_engine.then(|| system::table(full, self.world, self.shared)).flatten();
                 provider_as_source(system.or_else(|| self.asker.table(name))?)
             }
         };
-        self.made.borrow_mut().insert(full, Arc::clone(&source));
+        self.made.borrow_mut().insert(key, Arc::clone(&source));
         Some(source)
     }
 }

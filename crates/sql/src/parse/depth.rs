@@ -22,6 +22,21 @@ pub(crate) const DEPTH_MAX: usize = 250;
 /// How many conditions or queries may stand in a row: each is a node of the plan.
 const CHAIN_MAX: usize = 2_000;
 
+/// How many subqueries of conditions and select lists may stand within each other. DataFusion checks each once more
+/// for every one around it: their number doubles with each.
+const SUBQUERIES_MAX: usize = 12;
+
+/// Words behind which a query in parentheses is read from, and is no part of an expression.
+const READS: [Keyword; 7] = [
+    Keyword::FROM,
+    Keyword::JOIN,
+    Keyword::AS,
+    Keyword::LATERAL,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+];
+
 /// Words at which an expression ends and another may begin.
 const BOUNDARIES: [Keyword; 22] = [
     Keyword::SELECT,
@@ -72,15 +87,16 @@ const OPERATORS: [Keyword; 18] = [
 
 /// Refuses a statement that is nested too deeply.
 pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<(), SqlError> {
-    let mut reading = Reading { levels: vec![Level::default()], wants_operand: true, last: None };
+    let mut reading = Reading::new();
     for token in tokens {
         reading.step(&token.token);
         let Some(why) = reading.too_much() else { continue };
-        let error = SqlError::new(ErrorKind::TooComplex, "the statement is nested too deeply")
-            .detail(why)
-            .hint("IN (…) holds any number of values; parentheses make a long sum less deep")
-            .or_at(text.span(token.span));
-        return Err(error);
+        let hint = match reading.subqueries() > SUBQUERIES_MAX {
+            true => "join what the inner ones read, or make views of them",
+            false => "IN (…) holds any number of values; parentheses make a long sum less deep",
+        };
+        let error = SqlError::new(ErrorKind::TooComplex, "the statement is nested too deeply");
+        return Err(error.detail(why).hint(hint).or_at(text.span(token.span)));
     }
     Ok(())
 }
@@ -89,6 +105,10 @@ pub(super) fn check(tokens: &[TokenWithSpan], text: &Text) -> Result<(), SqlErro
 #[derive(Default)]
 struct Level {
     is_case: bool,
+    /// Whether a query here is read from.
+    reads: bool,
+    /// Whether it is a query that is part of an expression.
+    is_subquery: bool,
     /// The depth of the operand that is being read.
     depth: usize,
     /// The greatest depth of the operands of `AND` and `OR` before it.
@@ -155,9 +175,21 @@ struct Reading {
     /// Whether the last token leaves something to come: what comes is no operator and no boundary.
     wants_operand: bool,
     last: Option<Keyword>,
+    /// Whether a query that begins here is read from.
+    reads: bool,
 }
 
 impl Reading {
+    fn new() -> Self {
+        let first = Level { reads: true, ..Level::default() };
+        Self { levels: vec![first], wants_operand: true, last: None, reads: true }
+    }
+
+    /// How many subqueries of expressions this place is in.
+    fn subqueries(&self) -> usize {
+        self.levels.iter().filter(|level| level.is_subquery).count()
+    }
+
     fn level(&mut self) -> &mut Level {
         if self.levels.is_empty() {
             self.levels.push(Level::default());
@@ -166,6 +198,12 @@ impl Reading {
     }
 
     fn too_much(&mut self) -> Option<String> {
+        if self.subqueries() > SUBQUERIES_MAX {
+            let most = SUBQUERIES_MAX;
+            return Some(format!(
+                "at most {most} subqueries of conditions may stand in each other"
+            ));
+        }
         let level = self.level();
         if level.whole() > DEPTH_MAX {
             return Some(format!("at most {DEPTH_MAX} operators may stand in a row"));
@@ -178,9 +216,13 @@ impl Reading {
     fn step(&mut self, token: &Token) {
         let wanted = self.wants_operand;
         let last = self.last.take();
+        let reads = std::mem::take(&mut self.reads);
         self.wants_operand = true;
         match token {
-            Token::LParen | Token::LBrace => self.levels.push(Level::default()),
+            Token::LParen | Token::LBrace => {
+                self.levels.push(Level { reads, ..Level::default() });
+                self.reads = reads;
+            }
             Token::LBracket => {
                 self.level().depth += 1;
                 self.levels.push(Level::default());
@@ -195,9 +237,15 @@ impl Reading {
                 let level = self.level();
                 level.tables += usize::from(level.in_from);
                 level.end();
+                self.reads = self.level().in_from;
             }
             Token::Word(word) if word.quote_style.is_none() => {
                 self.last = Some(word.keyword);
+                self.reads = READS.contains(&word.keyword);
+                if word.keyword == Keyword::SELECT {
+                    let level = self.level();
+                    level.is_subquery = !level.reads;
+                }
                 self.word(word.keyword, wanted, last);
             }
             Token::Word(_) | Token::Number(..) | Token::Placeholder(_) => {
@@ -267,13 +315,35 @@ mod tests {
 
     fn depth(sql: &str) -> usize {
         let text = Text::new(sql).expect("has tokens");
-        let mut reading =
-            Reading { levels: vec![Level::default()], wants_operand: true, last: None };
+        let mut reading = Reading::new();
         text.tokens().iter().for_each(|token| reading.step(&token.token));
         while reading.levels.len() > 1 {
             reading.close();
         }
         reading.level().whole()
+    }
+
+    #[test]
+    fn subqueries_of_conditions_are_counted_and_others_are_not() {
+        let count = |sql: &str| {
+            let text = Text::new(sql).expect("has tokens");
+            let mut reading = Reading::new();
+            let each = text.tokens().iter().map(|token| {
+                reading.step(&token.token);
+                reading.subqueries()
+            });
+            each.max()
+        };
+        for (sql, expected) in [
+            ("SELECT a FROM (SELECT a FROM ((SELECT a FROM t)) x) y, (SELECT 1) z", 0),
+            ("WITH x AS (SELECT 1), y AS (SELECT 2) (SELECT 1) UNION (SELECT 2)", 1),
+            ("SELECT a FROM t JOIN (SELECT 1) x ON true, LATERAL (SELECT 1) y", 0),
+            ("SELECT a, (SELECT 1) FROM t WHERE a IN (SELECT b FROM (SELECT 1) x)", 1),
+            ("SELECT a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE b = (SELECT max(c) FROM v))", 2),
+            ("SELECT f(a, (SELECT b FROM (SELECT 1 WHERE NOT EXISTS (SELECT 1)) x))", 2),
+        ] {
+            assert_eq!(count(sql), Some(expected), "{sql}");
+        }
     }
 
     #[test]

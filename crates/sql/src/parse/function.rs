@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 
 use super::reader::{Reader, word_of};
 use crate::ast::{CreateFunction, DropFunction, Name};
+use crate::datatype;
 use crate::error::{ErrorKind, SqlError};
 use crate::function::{SqlFunction, without_places};
 
@@ -30,7 +31,9 @@ pub(super) fn create(r: &mut Reader<'_>, or_replace: bool) -> Result<CreateFunct
             .hint("a materialized view holds rows")
             .at(r.here()));
     }
+    let at = r.here();
     let returns = r.run(Parser::parse_data_type)?;
+    datatype::from_sql(&returns).map_err(|e| e.or_at(Some(at.to(r.last()))))?;
     let mut attributes = Attributes::default();
     while !r.peek_word().is_empty() {
         attribute(r, &mut attributes)?;
@@ -72,6 +75,7 @@ fn parameters(r: &mut Reader<'_>) -> Result<Vec<(Option<String>, sql::DataType)>
                 (Some(name), r.run(Parser::parse_data_type)?)
             }
         };
+        datatype::from_sql(&parameter.1).map_err(|e| e.or_at(Some(at.to(r.last()))))?;
         if matches!(r.peek_word().as_str(), "DEFAULT" | "=") {
             return Err(SqlError::unsupported("defaults of parameters are not supported")
                 .hint("write a second function of that name with fewer parameters")

@@ -255,9 +255,18 @@ pub(crate) fn parse_type(name: &str) -> Result<sql::DataType, SqlError> {
     reader.run(Parser::parse_data_type)
 }
 
+/// How the names of what the engine says of itself begin.
+const OF_ENGINE: &str = "yeoul.";
+
 /// The name `parts` make: one, or one after `public`.
 fn plain_name(parts: &[String], span: Span) -> Result<Name, SqlError> {
     match parts {
+        [name] if name.starts_with(OF_ENGINE) => {
+            let message = format!("the name \"{name}\" cannot be given");
+            Err(SqlError::new(ErrorKind::InvalidDefinition, message)
+                .detail("what the engine says of itself is called so")
+                .at(span))
+        }
         [name] => Ok(Name { value: name.clone(), span }),
         [schema, name] if crate::catalog::PUBLIC_SCHEMAS.contains(&schema.as_str()) => {
             Ok(Name { value: name.clone(), span })
