@@ -35,5 +35,5 @@ pub use id::{CommitId, TreeId};
 pub use json::compact_json;
 pub use key::{KeyCodec, KeyRange, RangeRows, hash64, hash128};
 pub use limit::TimeLimit;
-pub use partition::{PartitionFunction, PartitionOrder, Reach};
+pub use partition::{Behind, Known, PartitionFunction, Reach};
 pub use updates::Updates;

@@ -36,7 +36,7 @@ fn frame(draw: &mut Draw, unit: &dyn Fn(u64) -> String) -> String {
 fn call(draw: &mut Draw) -> String {
     let partition =
         draw.pick(["", "PARTITION BY ad", "PARTITION BY who", "PARTITION BY ad, who % 2"]);
-    let way = draw.pick(["", " DESC"]);
+    let way = draw.pick(["", " DESC", " NULLS FIRST", " DESC NULLS LAST"]);
     let aggregate = draw.pick([
         "sum(price)",
         "sum(who)",
@@ -127,6 +127,104 @@ fn window_functions_are_kept() {
             engine.checkpoint().expect("writes");
         }
         compare(&engine, &queries, &format!("round {round}"));
+    }
+    engine.shutdown().expect("stops");
+}
+
+/// Partitions that are longer than what a change reaches: rows are appended, come late, change and go, tie, and have no
+/// place.
+#[test]
+fn long_partitions_change_in_places() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(
+        &engine,
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, g BIGINT, o BIGINT, v BIGINT, p DOUBLE PRECISION, s VARCHAR, d NUMERIC(9, 2))",
+    );
+    let mut queries = Vec::new();
+    for way in ["", " DESC", " NULLS FIRST", " DESC NULLS LAST"] {
+        let by = format!("PARTITION BY g ORDER BY o{way}");
+        let (ties, unique) = (format!("OVER ({by})"), format!("OVER ({by}, id)"));
+        let rows = |frame: &str| format!("OVER ({by}, id ROWS {frame})");
+        let running = rows("UNBOUNDED PRECEDING");
+        let near = rows("BETWEEN 3 PRECEDING AND 1 FOLLOWING");
+        for calls in [
+            format!("lag(v) {unique} AS a, lag(s, 3) {unique} AS b, lead(v, 2) {unique} AS c"),
+            format!("row_number() {unique} AS a, lag(v, 2) {unique} AS b, lead(d) {unique} AS c"),
+            format!(
+                "rank() {ties} AS a, dense_rank() {ties} AS b, count(*) {ties} AS c, count(v) {ties} AS e"
+            ),
+            format!(
+                "sum(v) {ties} AS a, avg(v) {ties} AS b, min(v) {ties} AS c, max(s) {ties} AS e"
+            ),
+            format!(
+                "sum(p) {ties} AS a, avg(p) {ties} AS b, min(p) {ties} AS c, sum(d) {ties} AS e"
+            ),
+            format!(
+                "sum(p / 3) {running} AS a, avg(d) {running} AS b, max(d) {running} AS c, avg(v) {running} AS e"
+            ),
+            format!(
+                "first_value(s) {unique} AS a, last_value(v) {unique} AS b, sum(v) {unique} AS c"
+            ),
+            format!(
+                "sum(v) {near} AS a, min(s) {near} AS b, first_value(d) {near} AS c, count(*) {near} AS e"
+            ),
+            // Evaluated over the whole partition.
+            format!(
+                "sum(v) FILTER (WHERE v > 3) {ties} AS a, percent_rank() {ties} AS b, nth_value(v, 2) {unique} AS c"
+            ),
+        ] {
+            queries.push((format!("w{}", queries.len()), format!("SELECT id, {calls} FROM t")));
+        }
+    }
+    for (name, query) in &queries {
+        ok(&engine, &format!("CREATE MATERIALIZED VIEW v_{name} AS {query}"));
+    }
+    let queries: Vec<(&str, &str)> = queries.iter().map(|(n, q)| (&**n, &**q)).collect();
+    let mut draw = Draw(5);
+    let mut id = 0;
+    let row = |draw: &mut Draw, id: u64, o: u64| {
+        let o = if draw.below(20) == 0 { "NULL".to_owned() } else { o.to_string() };
+        let v = if draw.below(9) == 0 { "NULL".to_owned() } else { draw.below(40).to_string() };
+        let (g, p, s) = (draw.below(20) / 18, draw.below(900), draw.below(30));
+        format!("({id}, {g}, {o}, {v}, {p} / 8.0, 's{s}', {p} / 4.0)")
+    };
+    let rows: Vec<String> = (0..250).map(|at| row(&mut draw, at, at / 3)).collect();
+    ok(&engine, &format!("INSERT INTO t VALUES {}", rows.join(", ")));
+    id += 250;
+    compare(&engine, &queries, "filled");
+    for step in 0..24 {
+        for _ in 0..1 + draw.below(2) {
+            match draw.below(6) {
+                0 | 1 => {
+                    let rows = [row(&mut draw, id, id / 3), row(&mut draw, id + 1, id / 3)];
+                    ok(&engine, &format!("INSERT INTO t VALUES {}", rows.join(", ")));
+                    id += 2;
+                }
+                2 => {
+                    let behind = draw.below(30);
+                    let late = row(&mut draw, id, (id / 3).saturating_sub(behind));
+                    ok(&engine, &format!("INSERT INTO t VALUES {late}"));
+                    id += 1;
+                }
+                3 => {
+                    let gone = id - 1 - draw.below(60);
+                    ok(&engine, &format!("DELETE FROM t WHERE id IN ({gone}, {})", gone + 1));
+                }
+                4 => {
+                    let at = id - 1 - draw.below(20);
+                    ok(&engine, &format!("UPDATE t SET v = v + 1, p = p + 1 WHERE id = {at}"));
+                }
+                _ => {
+                    let at = id - 1 - draw.below(40);
+                    ok(&engine, &format!("UPDATE t SET o = o + 5, s = 'moved' WHERE id = {at}"));
+                }
+            }
+        }
+        if step == 12 {
+            engine.checkpoint().expect("writes");
+        }
+        compare(&engine, &queries, &format!("step {step}"));
     }
     engine.shutdown().expect("stops");
 }

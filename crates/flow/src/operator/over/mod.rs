@@ -5,32 +5,36 @@
 //!                       └───── + updates ─────┴─ after ──▶ f(…) OVER ─ + ─┴─▶ what differs
 //! ```
 //!
-//! Of a partition only the part is evaluated that a changed row can reach ([`reach`]); where that is not
-//! known, all of it.
+//! Of a partition only the part is evaluated that a changed row can reach ([`reach`]), and where that is bounded only
+//! that part is read ([`near`]); else all of it.
 //!
 //! What must hold: the function gives the same answers for the same rows, down to the last bit, else rows
 //! would be taken back that were never given.
 //!
-//! Limits: `rows_max` rows in a partition; a step holds all rows of the partitions that it touches.
+//! Limits: `rows_max` rows of a partition are looked at; a step holds all rows that it looks at.
 
+mod near;
 mod reach;
+mod touched;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::util::display::array_value_to_string;
-use yeoul_batch::{ExprRef, PartitionFunction, Updates};
+use yeoul_batch::{Behind, ExprRef, PartitionFunction, Updates};
 
 use super::arranged::{Arrangement, Stored, keys_of};
 use super::{Operator, Step, keyless};
 use crate::error::FlowError;
 use crate::graph::CacheBudget;
 use crate::graph::{TreeShape, difference};
-use crate::group::{ByGroup, Groups};
+use crate::group::Groups;
+use near::Near;
 use reach::Stretches;
+use touched::{Part, Touched};
 
 /// About how many rows a worker evaluates at once.
 const TASK_ROWS: usize = 8192;
@@ -44,20 +48,20 @@ pub struct OverSpec {
     pub function: Arc<dyn PartitionFunction>,
     /// Whether rows only come, and those of a partition all in one step: then nothing is kept.
     pub whole: bool,
-    /// How many rows a partition may have.
+    /// How many rows of a partition a step may look at.
     pub rows_max: usize,
 }
 
 impl OverSpec {
-    /// How many rows a partition may have unless told otherwise. A step holds them as they are stored, in order,
-    /// evaluated before and after, and both together: at 100 bytes a row half a gigabyte for a while.
+    /// How many rows of a partition a step may look at unless told otherwise. It holds them as they are stored, in
+    /// order, evaluated before and after, and both together: at 100 bytes a row half a gigabyte for a while.
     pub const ROWS_MAX: usize = 1_000_000;
 }
 
 /// Window functions as an operator.
 #[derive(Debug)]
 pub(crate) struct Over {
-    rows: Arrangement,
+    kept: Kept,
     key_len: usize,
     /// Of each value that rows are divided by, whether it is a column, which has a name.
     named: Vec<bool>,
@@ -68,14 +72,21 @@ pub(crate) struct Over {
     schema: SchemaRef,
 }
 
-/// The rows of the touched partitions, partition by partition, in the columns of the input.
-struct Touched {
-    rows: RecordBatch,
-    partitions: Vec<Range<usize>>,
-    /// How often each row was there.
-    before: Vec<usize>,
-    /// How often it is there from now on.
-    after: Vec<usize>,
+/// How the rows of partitions are kept.
+#[derive(Debug)]
+enum Kept {
+    /// In no order: those of a partition are read together.
+    Whole(Arrangement),
+    /// In order.
+    Near(Near),
+}
+
+/// The answers that may have changed, and what is known from now on.
+struct Answers {
+    before: RecordBatch,
+    after: RecordBatch,
+    /// States, and the rows that they are behind.
+    marks: Vec<(UInt32Array, RecordBatch)>,
 }
 
 /// Rows that are evaluated together.
@@ -85,6 +96,20 @@ struct Task {
     partitions: Vec<Range<usize>>,
     /// Of which rows the answer is wanted.
     wanted: Vec<bool>,
+    /// The state that each partition begins behind.
+    behind: Vec<Option<u32>>,
+    /// Of which rows the state is wanted.
+    marked: Vec<u32>,
+}
+
+/// What is evaluated, for all tasks.
+#[derive(Clone)]
+struct Work {
+    function: Arc<dyn PartitionFunction>,
+    rows: RecordBatch,
+    /// States to begin behind.
+    states: Option<RecordBatch>,
+    schema: SchemaRef,
 }
 
 impl Over {
@@ -105,7 +130,14 @@ impl Over {
         if partition.is_empty() {
             partition.push(keyless());
         }
-        let rows = Arrangement::new(0, &partition, input, Stored::Rows, append_only, caches)?;
+        let near = if whole { None } else { Near::new(&partition, input, &function)? };
+        let kept = match near {
+            Some(near) => Kept::Near(near),
+            None => {
+                let rows = Stored::Rows;
+                Kept::Whole(Arrangement::new(0, &partition, input, rows, append_only, caches)?)
+            }
+        };
         let fields = input.fields().iter().chain(function.fields()).cloned();
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let (key_len, input) = (partition.len(), Arc::clone(input));
@@ -113,48 +145,33 @@ impl Over {
             let message = "rows that go are in partitions that come more than once";
             return Err(FlowError::Unsupported(message.into()));
         }
-        Ok(Self { rows, key_len, named, function, whole, rows_max, input, schema })
+        Ok(Self { kept, key_len, named, function, whole, rows_max, input, schema })
     }
 
     /// The partitions that `new` touches, of which `old` is what was there.
     fn touched(&self, old: &Updates, new: &Updates) -> Result<Touched, FlowError> {
-        let rows = concat_batches(self.rows.schema(), [old.rows(), new.rows()])?;
+        let rows = concat_batches(&new.rows().schema(), [old.rows(), new.rows()])?;
+        let groups = Groups::of(&rows.columns()[..self.key_len], rows.num_rows())?;
         let diff = |updates: &Updates, row: usize| updates.diffs().map_or(1, |d| d.value(row));
         let of_old = (0..old.len()).map(|row| (diff(old, row), diff(old, row)));
         let of_new = (0..new.len()).map(|row| (0, diff(new, row)));
-        let counts: Vec<(i64, i64)> = of_old.chain(of_new).collect();
-        let (rows, counts) = if counts.iter().any(|(before, after)| before.min(after) < &0) {
-            summed(&rows, &counts)?
-        } else {
-            (rows, counts)
-        };
-        let groups = Groups::of(&rows.columns()[..self.key_len], rows.num_rows())?;
-        let by_partition = ByGroup::new(groups.ids(), groups.count());
-        // A row that is to go before it comes counts when it has come.
-        let times = |count: i64| usize::try_from(count).unwrap_or(0);
-        let mut touched = Vec::with_capacity(counts.len());
-        let (mut before, mut after, mut partitions) = (Vec::new(), Vec::new(), Vec::new());
-        for of_partition in by_partition.iter() {
-            let start = touched.len();
-            for &row in of_partition {
-                let counts = counts[row as usize];
-                let (was, is) = (times(counts.0), times(counts.1));
-                if was > 0 || is > 0 {
-                    touched.push(row);
-                    before.push(was);
-                    after.push(is);
-                }
-            }
-            let many = after[start..].iter().fold(0usize, |sum, &count| sum.saturating_add(count));
+        let counts = of_old.chain(of_new).zip(groups.ids());
+        let part = |((before, after), &number): ((i64, i64), &u32)| Part { number, before, after };
+        Touched::new(rows, counts.map(part).collect(), |rows| {
+            Ok(self.function.order(&self.laid_out(rows)?)?)
+        })
+    }
+
+    /// Sees that no more rows are looked at than may be.
+    fn check(&self, touched: &Touched) -> Result<(), FlowError> {
+        for part in &touched.parts {
+            let counts = touched.after[part.clone()].iter();
+            let many = counts.fold(0usize, |sum, &count| sum.saturating_add(count));
             if many > self.rows_max {
-                return Err(self.too_many(&rows, of_partition[0] as usize, many));
-            }
-            if touched.len() > start {
-                partitions.push(start..touched.len());
+                return Err(self.too_many(&touched.stored, part.start, many));
             }
         }
-        let stored = take_record_batch(&rows, &UInt32Array::from(touched))?;
-        Ok(Touched { rows: self.laid_out(&stored)?, partitions, before, after })
+        Ok(())
     }
 
     fn too_many(&self, rows: &RecordBatch, row: usize, many: usize) -> FlowError {
@@ -172,8 +189,12 @@ impl Over {
             [] => "the one partition of OVER".to_owned(),
             keys => format!("the partition of OVER with {}", keys.join(", ")),
         };
+        let has = match self.kept {
+            Kept::Whole(_) => format!("{which} would have"),
+            Kept::Near(_) => format!("a change of {which} reaches"),
+        };
         FlowError::Limit(format!(
-            "{which} would have {many} rows, more than {}; PARTITION BY more columns, or keep fewer \
+            "{has} {many} rows, more than {}; PARTITION BY more columns, or keep fewer \
              rows with WHERE",
             self.rows_max
         ))
@@ -181,48 +202,85 @@ impl Over {
 
     /// Stored rows as rows of the input.
     fn laid_out(&self, stored: &RecordBatch) -> Result<RecordBatch, FlowError> {
-        let columns = self.rows.places().into_iter().map(|at| Arc::clone(stored.column(at)));
+        let places = match &self.kept {
+            Kept::Whole(rows) => rows.places(),
+            Kept::Near(near) => near.places(),
+        };
+        let columns = places.into_iter().map(|at| Arc::clone(stored.column(at)));
         let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
         let columns = columns.collect();
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.input), columns, &options)?)
     }
 
-    /// The answers that may have changed, before and after.
-    fn answers(
-        &self,
-        touched: &Touched,
-        step: &Step<'_>,
-    ) -> Result<(RecordBatch, RecordBatch), FlowError> {
-        let stretches = Stretches::of(touched, &*self.function)?;
-        let sides = [&touched.before, &touched.after].map(|counts| stretches.tasks(counts));
-        let tasks_before = sides[0].len();
-        let (function, rows) = (Arc::clone(&self.function), touched.rows.clone());
-        let schema = Arc::clone(&self.schema);
-        let work = move |task: Task| task.evaluate(&*function, &rows, &schema);
-        let answers = step.pool().map(sides.into_iter().flatten().collect(), work);
-        let answers = answers.into_iter().collect::<Result<Vec<RecordBatch>, FlowError>>()?;
+    fn answers(&self, touched: &Touched, step: &Step<'_>) -> Result<Answers, FlowError> {
+        let stretches = Stretches::of(touched, &*self.function);
+        let marked = matches!(&self.kept, Kept::Near(near) if near.has_marks());
+        let before = stretches.tasks(&touched.before, false);
+        let after = stretches.tasks(&touched.after, marked);
+        let tasks_before = before.len();
+        let work = Work {
+            function: Arc::clone(&self.function),
+            rows: self.laid_out(&touched.stored)?,
+            states: touched.states.as_ref().map(|(states, _)| states.clone()),
+            schema: Arc::clone(&self.schema),
+        };
+        let tasks = before.into_iter().chain(after).collect();
+        let done = step.pool().map(tasks, move |task: Task| task.evaluate(&work));
+        let (mut answers, mut marks) = (Vec::new(), Vec::new());
+        for done in done {
+            let (answer, mark) = done?;
+            answers.push(answer);
+            marks.extend(mark);
+        }
         let (before, after) = answers.split_at(tasks_before);
         let all = |parts: &[RecordBatch]| concat_batches(&self.schema, parts);
-        Ok((all(before)?, all(after)?))
+        Ok(Answers { before: all(before)?, after: all(after)?, marks })
+    }
+
+    /// Takes the step's updates; gives the rows that they reach.
+    fn take(&mut self, updates: &Updates, step: &mut Step<'_>) -> Result<Touched, FlowError> {
+        let (old, new) = match &mut self.kept {
+            Kept::Near(near) => return near.take(updates, step),
+            Kept::Whole(rows) => {
+                rows.begin();
+                let new = rows.arrange(updates)?;
+                if self.whole {
+                    (Updates::inserts(new.rows().slice(0, 0)), new)
+                } else {
+                    let old = rows.read(&keys_of(&new, self.key_len)?, step)?;
+                    rows.write(&new, step)?;
+                    (old, new)
+                }
+            }
+        };
+        self.touched(&old, &new)
     }
 }
 
 impl Task {
-    /// The wanted rows with their answers.
+    /// The wanted rows with their answers, and the wanted states with the rows they are behind.
     fn evaluate(
         self,
-        function: &dyn PartitionFunction,
-        rows: &RecordBatch,
-        schema: &SchemaRef,
-    ) -> Result<RecordBatch, FlowError> {
-        let rows = take_record_batch(rows, &UInt32Array::from(self.rows))?;
-        let answers = function.evaluate(&rows, &self.partitions)?;
+        work: &Work,
+    ) -> Result<(RecordBatch, Option<(UInt32Array, RecordBatch)>), FlowError> {
+        let at = UInt32Array::from(self.rows);
+        let rows = take_record_batch(&work.rows, &at)?;
+        let (answers, states): (Vec<ArrayRef>, _) = match &work.states {
+            None => (work.function.evaluate(&rows, &self.partitions)?, None),
+            Some(states) => {
+                let behind = Behind { states, of: &self.behind, wanted: &self.marked };
+                let (answers, states) =
+                    work.function.evaluate_behind(&rows, &self.partitions, &behind)?;
+                let marked = self.marked.iter().map(|&row| at.value(row as usize));
+                (answers, Some((UInt32Array::from_iter_values(marked), states)))
+            }
+        };
         let columns = rows.columns().iter().cloned().chain(answers).collect();
-        let answered = RecordBatch::try_new(Arc::clone(schema), columns)?;
+        let answered = RecordBatch::try_new(Arc::clone(&work.schema), columns)?;
         if self.wanted.iter().all(|wanted| *wanted) {
-            return Ok(answered);
+            return Ok((answered, states));
         }
-        Ok(filter_record_batch(&answered, &BooleanArray::from(self.wanted))?)
+        Ok((filter_record_batch(&answered, &BooleanArray::from(self.wanted))?, states))
     }
 }
 
@@ -236,7 +294,11 @@ impl Operator for Over {
     }
 
     fn trees(&self) -> Vec<TreeShape> {
-        if self.whole { Vec::new() } else { vec![self.rows.shape()] }
+        match &self.kept {
+            _ if self.whole => Vec::new(),
+            Kept::Whole(rows) => vec![rows.shape()],
+            Kept::Near(near) => near.trees(),
+        }
     }
 
     fn step(
@@ -246,32 +308,17 @@ impl Operator for Over {
     ) -> Result<Vec<Updates>, FlowError> {
         let updates = Updates::concat(&ports[0])?.filter(|updates| !updates.is_empty());
         let Some(updates) = updates else { return Ok(Vec::new()) };
-        self.rows.begin();
-        let new = self.rows.arrange(&updates)?;
-        if self.whole {
-            let none = Updates::inserts(new.rows().slice(0, 0));
-            let answer = self.answers(&self.touched(&none, &new)?, step)?.1;
-            return Ok(vec![Updates::inserts(answer)]);
+        let touched = self.take(&updates, step)?;
+        self.check(&touched)?;
+        let Answers { before, after, marks } = self.answers(&touched, step)?;
+        if let Kept::Near(near) = &self.kept {
+            for (rows, states) in marks {
+                near.mark(&take_record_batch(&touched.stored, &rows)?, &states, step)?;
+            }
         }
-        let old = self.rows.read(&keys_of(&new, self.key_len)?, step)?;
-        let touched = self.touched(&old, &new)?;
-        let (before, after) = self.answers(&touched, step)?;
-        self.rows.write(&new, step)?;
+        if self.whole {
+            return Ok(vec![Updates::inserts(after)]);
+        }
         Ok(difference(&before, &after)?.into_iter().collect())
     }
-}
-
-/// Every row once, with the sums of its counts.
-fn summed(
-    rows: &RecordBatch,
-    counts: &[(i64, i64)],
-) -> Result<(RecordBatch, Vec<(i64, i64)>), FlowError> {
-    let groups = Groups::of(rows.columns(), rows.num_rows())?;
-    let mut sums = vec![(0, 0); groups.count()];
-    for (&group, (before, after)) in groups.ids().iter().zip(counts) {
-        let sum = &mut sums[group as usize];
-        *sum = (sum.0 + before, sum.1 + after);
-    }
-    let firsts = UInt32Array::from(groups.firsts().to_vec());
-    Ok((take_record_batch(rows, &firsts)?, sums))
 }

@@ -11,79 +11,78 @@
 
 use std::ops::Range;
 
-use yeoul_batch::{PartitionFunction, PartitionOrder};
+use yeoul_batch::PartitionFunction;
 
-use super::{TASK_ROWS, Task, Touched};
-use crate::error::FlowError;
+use super::near::MARK_ROWS;
+use super::touched::Touched;
+use super::{TASK_ROWS, Task};
 
-/// The parts of partitions that are evaluated.
-pub(super) struct Stretches {
-    /// Rows, partition by partition; in order where it matters.
-    rows: Vec<u32>,
-    /// Whether the answer of each of them may be another.
+/// The stretches of parts of partitions that are evaluated.
+pub(super) struct Stretches<'a> {
+    touched: &'a Touched,
+    /// Whether the answer of each row may be another.
     affected: Vec<bool>,
-    /// Ranges of `rows`.
-    stretches: Vec<Range<usize>>,
+    /// Rows, and the state that they begin behind.
+    stretches: Vec<(Range<usize>, Option<u32>)>,
 }
 
-impl Stretches {
-    pub(super) fn of(
-        touched: &Touched,
-        function: &dyn PartitionFunction,
-    ) -> Result<Self, FlowError> {
+impl<'a> Stretches<'a> {
+    pub(super) fn of(touched: &'a Touched, function: &dyn PartitionFunction) -> Self {
+        let state = |part: usize| touched.states.as_ref().and_then(|(_, of)| of[part]);
+        let (before, after) = (&touched.before, &touched.after);
         let Some(reach) = function.reach() else {
-            let count = touched.rows.num_rows();
-            return Ok(Self {
-                rows: (0u32..).take(count).collect(),
-                affected: vec![true; count],
-                stretches: touched.partitions.clone(),
-            });
+            let affected = vec![true; before.len()];
+            let parts = touched.parts.iter().cloned().enumerate();
+            let stretches = parts.map(|(part, rows)| (rows, state(part))).collect();
+            return Self { touched, affected, stretches };
         };
-        let PartitionOrder { rows, ties } = function.order(&touched.rows, &touched.partitions)?;
-        let counts = |row: u32| (touched.before[row as usize], touched.after[row as usize]);
-        let mut affected: Vec<bool> = rows.iter().map(|&r| counts(r).0 != counts(r).1).collect();
-        // Of what is not affected there is as much as before.
-        let counts: Vec<usize> = rows.iter().map(|&row| touched.before[row as usize]).collect();
+        let mut affected: Vec<bool> = before.iter().zip(after).map(|(b, a)| b != a).collect();
         let mut stretches = Vec::new();
-        for partition in &touched.partitions {
-            let affected = &mut affected[partition.clone()];
-            let (counts, ties) = (&counts[partition.clone()], &ties[partition.clone()]);
+        for (number, part) in touched.parts.iter().enumerate() {
+            let tied = |at: usize| at > part.start && touched.ties(at);
+            let ties: Vec<bool> = part.clone().map(tied).collect();
+            let affected = &mut affected[part.clone()];
+            // Of what is not affected there is as much as before.
+            let counts = &before[part.clone()];
             if reach.peers {
-                spread_to_ties(affected, ties);
+                spread_to_ties(affected, &ties);
             }
             let changed = affected.to_vec();
             spread(affected, &changed, counts, reach.preceding, false);
             spread(affected, &changed, counts, reach.following, true);
             if reach.peers {
-                spread_to_ties(affected, ties);
+                spread_to_ties(affected, &ties);
             }
             let mut needed = affected.to_vec();
             spread(&mut needed, affected, counts, reach.following, false);
             spread(&mut needed, affected, counts, reach.preceding, true);
             if reach.peers {
-                spread_to_ties(&mut needed, ties);
+                spread_to_ties(&mut needed, &ties);
             }
-            stretches.extend(runs(&needed, partition.start));
+            stretches.extend(runs(&needed, part.start).into_iter().map(|run| (run, state(number))));
         }
-        Ok(Self { rows, affected, stretches })
+        Self { touched, affected, stretches }
     }
 
     /// What is to be evaluated when each row is there as often as `counts` says. A stretch of which no answer
-    /// is wanted is left out.
-    pub(super) fn tasks(&self, counts: &[usize]) -> Vec<Task> {
+    /// is wanted is left out. `marked`: states are wanted, too.
+    pub(super) fn tasks(&self, counts: &[usize], marked: bool) -> Vec<Task> {
         let mut tasks = Vec::new();
         let mut task = Task::default();
-        for stretch in &self.stretches {
-            let times = |at: usize| counts[self.rows[at] as usize];
-            if !stretch.clone().any(|at| self.affected[at] && times(at) > 0) {
+        for (stretch, state) in &self.stretches {
+            if !stretch.clone().any(|at| self.affected[at] && counts[at] > 0) {
                 continue;
             }
             let start = task.rows.len();
-            for at in stretch.clone() {
-                task.rows.extend(std::iter::repeat_n(self.rows[at], times(at)));
-                task.wanted.extend(std::iter::repeat_n(self.affected[at], times(at)));
+            for (row, at) in (0u32..).skip(stretch.start).zip(stretch.clone()) {
+                task.rows.extend(std::iter::repeat_n(row, counts[at]));
+                task.wanted.extend(std::iter::repeat_n(self.affected[at], counts[at]));
             }
             task.partitions.push(start..task.rows.len());
+            task.behind.push(*state);
+            if marked {
+                self.mark(&mut task, start);
+            }
             if task.rows.len() >= TASK_ROWS {
                 tasks.push(std::mem::take(&mut task));
             }
@@ -92,6 +91,19 @@ impl Stretches {
             tasks.push(task);
         }
         tasks
+    }
+
+    /// Wants states of some of the rows from `start` on.
+    fn mark(&self, task: &mut Task, start: usize) {
+        let Some(order) = &self.touched.order else { return };
+        let place = |at: usize| task.rows.get(at).map(|&row| order.value(row as usize));
+        let mut since = start;
+        for at in start..task.rows.len() {
+            if at + 1 - since >= MARK_ROWS && place(at) != place(at + 1) {
+                task.marked.push(u32::try_from(at).expect("rows of a task are counted in 32 bits"));
+                since = at + 1;
+            }
+        }
     }
 }
 

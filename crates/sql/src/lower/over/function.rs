@@ -4,27 +4,28 @@
 //!   rows ─ sorted by partition and order ─▶ WindowExpr, partition by partition ─▶ back in the rows' order
 //! ```
 //!
-//! Rows that tie in an order are put into one by all of their columns.
+//! Rows that tie in an order keep the one in which they are given.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{
-    LexicographicalComparator, SortColumn, concat, take, take_record_batch,
-};
+use datafusion::arrow::array::{ArrayRef, BinaryArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{concat, take, take_record_batch};
 use datafusion::arrow::datatypes::Fields;
 use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_expr::window::WindowExpr;
 use datafusion::physical_planner::create_window_expr;
-use yeoul_batch::{ExprError, PartitionFunction, PartitionOrder, Reach};
+use yeoul_batch::{Behind, ExprError, Known, PartitionFunction, Reach};
 
 use super::super::expr::guarded;
 use super::Call;
-use super::reach::reach;
+use super::behind::{Knows, Placed, state_schema};
+use super::reach::{of_call, reach};
 use crate::planner::Planner;
 
 /// Calls of window functions.
@@ -33,6 +34,15 @@ pub(super) struct Calls {
     orders: Vec<Order>,
     fields: Fields,
     reach: Option<Reach>,
+    behind: Option<From>,
+}
+
+/// How calls of one order are evaluated behind rows that are not there.
+#[derive(Debug)]
+struct From {
+    /// What each call has to know, in the order of the answers.
+    calls: Vec<(Knows, Arc<dyn WindowExpr>)>,
+    known: Known,
 }
 
 /// Calls in one order.
@@ -65,7 +75,11 @@ impl Calls {
             }
         }
         let reach = if orders.len() == 1 { reach(calls, schema) } else { None };
-        Ok(Self { orders, fields, reach })
+        let behind = match (reach, orders.as_slice()) {
+            (Some(_), [order]) => From::new(calls, &order.calls, schema)?,
+            _ => None,
+        };
+        Ok(Self { orders, fields, reach, behind })
     }
 
     fn answers(&self, rows: &RecordBatch, partitions: &[Range<usize>]) -> Result<Vec<ArrayRef>> {
@@ -92,38 +106,64 @@ impl Calls {
     }
 }
 
+impl From {
+    /// `None` when some call has to be evaluated from the first row on.
+    fn new(
+        calls: &[&Call],
+        compiled: &[(usize, Arc<dyn WindowExpr>)],
+        schema: &DFSchema,
+    ) -> Result<Option<Self>> {
+        let (mut known, mut preceding) = (Vec::with_capacity(calls.len()), 0);
+        for (call, (_, compiled)) in calls.iter().zip(compiled) {
+            let Expr::WindowFunction(function) = &call.expr else { return Ok(None) };
+            let Some(reach) = of_call(function, schema) else { return Ok(None) };
+            let Some(knows) = Knows::of(function, reach, &**compiled) else { return Ok(None) };
+            preceding = preceding.max(reach.preceding.unwrap_or(0));
+            known.push((knows, Arc::clone(compiled)));
+        }
+        let schema = state_schema(&known)?;
+        Ok(Some(Self { calls: known, known: Known { schema, preceding } }))
+    }
+}
+
 impl Order {
-    fn columns(&self, rows: &RecordBatch) -> Result<Vec<SortColumn>> {
-        self.by.iter().map(|by| by.evaluate_to_sort_column(rows)).collect()
+    /// What rows are ordered by, as bytes of that order.
+    fn encoded(&self, rows: &RecordBatch) -> Result<Rows> {
+        let columns = self.by.iter().map(|by| by.evaluate_to_sort_column(rows));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let fields = columns.iter().map(|column| {
+            let options = column.options.unwrap_or_default();
+            SortField::new_with_options(column.values.data_type().clone(), options)
+        });
+        let values: Vec<ArrayRef> = columns.iter().map(|c| Arc::clone(&c.values)).collect();
+        Ok(RowConverter::new(fields.collect())?.convert_columns(&values)?)
     }
 
     /// The rows of each partition in order, by position.
     fn sorted(&self, rows: &RecordBatch, partitions: &[Range<usize>]) -> Result<Vec<u32>> {
-        let mut columns = self.columns(rows)?;
-        let all = rows.columns().iter().cloned();
-        columns.extend(all.map(|values| SortColumn { values, options: None }));
-        let compared = LexicographicalComparator::try_new(&columns)?;
         let count = u32::try_from(rows.num_rows()).map_err(|_| too_many())?;
         let mut sorted: Vec<u32> = (0..count).collect();
+        if self.by.is_empty() {
+            return Ok(sorted);
+        }
+        let encoded = self.encoded(rows)?;
         for partition in partitions {
             let of_partition = &mut sorted[partition.clone()];
-            of_partition.sort_unstable_by(|a, b| compared.compare(*a as usize, *b as usize));
+            of_partition.sort_by(|a, b| encoded.row(*a as usize).cmp(&encoded.row(*b as usize)));
         }
         Ok(sorted)
     }
 
-    /// Of rows in order whether each ties with the one before it.
-    fn ties(
-        &self,
-        rows: &RecordBatch,
-        partitions: &[Range<usize>],
-        sorted: &[u32],
-    ) -> Result<Vec<bool>> {
-        let compared = LexicographicalComparator::try_new(&self.columns(rows)?)?;
-        let mut ties = vec![false; sorted.len()];
+    /// Of rows in order whether each ties with the one before it in its partition.
+    fn ties(&self, rows: &RecordBatch, partitions: &[Range<usize>]) -> Result<Vec<bool>> {
+        let mut ties = vec![true; rows.num_rows()];
+        partitions.iter().for_each(|partition| ties[partition.start] = false);
+        if self.by.is_empty() {
+            return Ok(ties);
+        }
+        let encoded = self.encoded(rows)?;
         for at in partitions.iter().flat_map(|partition| partition.start + 1..partition.end) {
-            let (before, row) = (sorted[at - 1] as usize, sorted[at] as usize);
-            ties[at] = compared.compare(before, row).is_eq();
+            ties[at] = encoded.row(at - 1) == encoded.row(at);
         }
         Ok(ties)
     }
@@ -150,16 +190,32 @@ impl PartitionFunction for Calls {
         self.reach
     }
 
-    fn order(
+    fn order(&self, rows: &RecordBatch) -> Result<Option<BinaryArray>, ExprError> {
+        let [order] = self.orders.as_slice() else { return Ok(None) };
+        if order.by.is_empty() {
+            let none = std::iter::repeat_n([0u8; 0], rows.num_rows());
+            return Ok(Some(BinaryArray::from_iter_values(none)));
+        }
+        guarded(|| Ok(Some(order.encoded(rows)?.try_into_binary()?)))
+    }
+
+    fn known(&self) -> Option<&Known> {
+        self.behind.as_ref().map(|behind| &behind.known)
+    }
+
+    fn evaluate_behind(
         &self,
         rows: &RecordBatch,
         partitions: &[Range<usize>],
-    ) -> Result<PartitionOrder, ExprError> {
-        let order = &self.orders[0];
+        behind: &Behind<'_>,
+    ) -> Result<(Vec<ArrayRef>, RecordBatch), ExprError> {
+        let (Some(from), [order]) = (&self.behind, self.orders.as_slice()) else {
+            return Err(ExprError { message: "an evaluation begins with the first row".into() });
+        };
         guarded(|| {
-            let sorted = order.sorted(rows, partitions)?;
-            let ties = order.ties(rows, partitions, &sorted)?;
-            Ok(PartitionOrder { rows: sorted, ties })
+            let ties = order.ties(rows, partitions)?;
+            let placed = Placed { rows, partitions, ties: &ties, behind };
+            placed.evaluate(&from.calls, &from.known.schema)
         })
     }
 }

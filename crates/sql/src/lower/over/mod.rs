@@ -9,6 +9,7 @@
 //!
 //! What must hold: rows are stored with the columns that are seen above or needed here, and no others.
 
+mod behind;
 mod function;
 mod reach;
 

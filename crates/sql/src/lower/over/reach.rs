@@ -32,7 +32,8 @@ pub(super) fn reach(calls: &[&Call], schema: &DFSchema) -> Option<Reach> {
     (all.preceding.is_some() || all.following.is_some()).then_some(all)
 }
 
-fn of_call(call: &WindowFunction, schema: &DFSchema) -> Option<Reach> {
+/// That of one call.
+pub(super) fn of_call(call: &WindowFunction, schema: &DFSchema) -> Option<Reach> {
     let before = Reach { preceding: None, following: Some(0), peers: false };
     let behind = Reach { preceding: Some(0), following: None, peers: false };
     match &call.fun {
@@ -48,10 +49,22 @@ fn of_call(call: &WindowFunction, schema: &DFSchema) -> Option<Reach> {
                     n => Some(Reach { following: usize::try_from(n).ok(), ..behind }),
                 }
             }
-            "first_value" | "last_value" | "nth_value" => of_frame(call, true),
+            "last_value" => of_frame(call, true).map(|reach| last_value(call, reach)),
+            "first_value" | "nth_value" => of_frame(call, true),
             _ => None,
         },
     }
+}
+
+/// The last value of a frame that has the row itself is at its end, wherever it begins.
+fn last_value(call: &WindowFunction, reach: Reach) -> Reach {
+    let frame = &call.params.window_frame;
+    let ends_here = !matches!(frame.end_bound, WindowFrameBound::Preceding(_));
+    let nulls_count = call.params.null_treatment != Some(NullTreatment::IgnoreNulls);
+    if frame.start_bound.is_unbounded() && ends_here && nulls_count {
+        return Reach { preceding: Some(0), ..reach };
+    }
+    reach
 }
 
 /// How many rows `lag` and `lead` look away.
