@@ -203,9 +203,9 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
 }
 
 /// Counts the rows that are read.
-struct Counting<'a> {
-    trees: &'a Trees,
-    rows: Counter<usize>,
+pub(crate) struct Counting<'a> {
+    pub(crate) trees: &'a Trees,
+    pub(crate) rows: Counter<usize>,
 }
 
 impl StateReader for Counting<'_> {

@@ -16,7 +16,7 @@
 //!
 //! What must hold: a region has all rows of the tree between its bounds, and no row outside of it sees a change.
 
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -40,6 +40,8 @@ const ROWS: usize = 0;
 const MARKS: usize = 1;
 /// From one mark to the next: what is read more than is reached, and one state for so many rows.
 pub(super) const MARK_ROWS: usize = 32;
+/// Of so many changed rows of a partition it is looked first whether others are between them.
+const RUN_ROWS: usize = 8;
 
 /// The place of a row in the order of a function.
 #[derive(Debug)]
@@ -88,14 +90,18 @@ struct Edge {
     ties: Vec<u8>,
 }
 
-/// Regions, marks, and which of the marks each region begins behind.
-type Marked = (Vec<Region>, RecordBatch, Vec<Option<u32>>);
-
 /// A part of a partition.
 struct Region {
     range: KeyRange,
     /// How many of the changed rows are in it.
     changed: usize,
+}
+
+/// Marks that regions begin behind.
+struct Marks {
+    rows: RecordBatch,
+    /// Which of them each region begins behind.
+    of: Vec<Option<u32>>,
 }
 
 impl Near {
@@ -166,8 +172,8 @@ impl Near {
         let (regions, before) = match &self.marks {
             None => (self.around(&new, step)?, None),
             Some((schema, _)) => {
-                let (regions, marks, of) = self.behind_marks(&new, schema, step)?;
-                (regions, Some((marks, of)))
+                let (regions, marks) = self.behind_marks(&new, schema, step)?;
+                (regions, Some(marks))
             }
         };
         let ranges: Vec<KeyRange> = regions.iter().map(|region| region.range.clone()).collect();
@@ -189,7 +195,7 @@ impl Near {
         })?;
         step.put(ROWS, new);
         Ok(match before {
-            Some((marks, of)) => touched.behind(self.states(&marks)?, of),
+            Some(Marks { rows, of }) => touched.behind(self.states(&rows)?, of),
             None => touched,
         })
     }
@@ -241,40 +247,74 @@ impl Near {
         Ok(())
     }
 
+    /// The changed rows, which are in order, that regions begin and end at, and how many of them are between. Where
+    /// many changed rows of a partition have few others between them, they are in one.
+    fn runs(&self, new: &RecordBatch, step: &Step<'_>) -> Result<Vec<Range<usize>>, FlowError> {
+        let ends = self.ends(new)?;
+        let all: Vec<usize> = (0..ends.len()).collect();
+        let same = |a: &usize, b: &usize| ends[*a].partition == ends[*b].partition;
+        let partitions: Vec<Range<usize>> =
+            all.chunk_by(same).map(|of| of[0]..of[0] + of.len()).collect();
+        let many = partitions.iter().filter(|rows| rows.len() >= RUN_ROWS);
+        let spans: Vec<KeyRange> =
+            many.clone().map(|rows| ends[rows.start].to(&ends[rows.end - 1])).collect();
+        let most = many.map(Range::len).max().unwrap_or(0);
+        let mut more = match spans.is_empty() {
+            true => Vec::new(),
+            false => step.read_ranges(ROWS, &spans, most, false)?.more,
+        }
+        .into_iter();
+        let mut runs = Vec::new();
+        for rows in partitions {
+            if rows.len() >= RUN_ROWS && more.next() == Some(false) {
+                runs.push(rows);
+            } else {
+                runs.extend(rows.map(|row| row..row + 1));
+            }
+        }
+        Ok(runs)
+    }
+
     /// The regions around changed rows, which are in order.
     fn around(&self, new: &RecordBatch, step: &Step<'_>) -> Result<Vec<Region>, FlowError> {
         let [preceding, following] = self.seen;
-        let (mut from, mut to) = (self.ends(new)?, self.ends(new)?);
+        let runs = self.runs(new, step)?;
+        let picked = |row: &dyn Fn(&Range<usize>) -> usize| {
+            let rows = runs.iter().map(|run| u32::try_from(row(run)).expect("rows of a batch"));
+            let rows = take_record_batch(new, &UInt32Array::from_iter_values(rows))?;
+            self.ends(&rows)
+        };
+        let (mut from, mut to) = (picked(&|run| run.start)?, picked(&|run| run.end - 1)?);
         // Those that see a changed row, and what these see.
         self.walk(&mut from, following, true, step)?;
         self.walk(&mut from, preceding, true, step)?;
         self.walk(&mut to, preceding, false, step)?;
         self.walk(&mut to, following, false, step)?;
         let mut regions: Vec<Region> = Vec::new();
-        for (from, to) in from.into_iter().zip(to) {
+        for ((from, to), run) in from.into_iter().zip(to).zip(&runs) {
             let (from, to) = (from.inner(), to.inner());
             match regions.last_mut() {
                 Some(region) if reaches(&region.range.to, &from) => {
                     region.range.to = Bound::Included(to);
-                    region.changed += 1;
+                    region.changed += run.len();
                 }
                 _ => {
                     let range = KeyRange { from: Bound::Included(from), to: Bound::Included(to) };
-                    regions.push(Region { range, changed: 1 });
+                    regions.push(Region { range, changed: run.len() });
                 }
             }
         }
         Ok(regions)
     }
 
-    /// The regions from the last mark before the first row that is reached to the end of each partition; the marks, and
-    /// which of them each region begins behind. The marks that are in regions are taken out.
+    /// The regions from the last mark before the first row that is reached to the end of each partition. The marks that
+    /// are in regions are taken out.
     fn behind_marks(
         &self,
         new: &RecordBatch,
         schema: &SchemaRef,
         step: &mut Step<'_>,
-    ) -> Result<Marked, FlowError> {
+    ) -> Result<(Vec<Region>, Marks), FlowError> {
         let mut regions: Vec<(End, usize)> = Vec::new();
         for end in self.ends(new)? {
             match regions.last_mut() {
@@ -306,7 +346,7 @@ impl Near {
         self.put_marks(&passed, -1, step)?;
         let regions = ranges.into_iter().zip(changed);
         let regions = regions.map(|(range, changed)| Region { range, changed }).collect();
-        Ok((regions, marks.rows, of))
+        Ok((regions, Marks { rows: marks.rows, of }))
     }
 
     /// The states of marks.
@@ -352,6 +392,15 @@ impl Near {
 }
 
 impl End {
+    /// The keys between two rows, and they.
+    fn to(&self, last: &Self) -> KeyRange {
+        let bound = |end: &Self| {
+            let edge = end.edge.as_ref();
+            Bound::Included(edge.map_or_else(|| end.partition.clone(), |edge| edge.row.clone()))
+        };
+        KeyRange { from: bound(self), to: bound(last) }
+    }
+
     /// The keys of the partition that are further on.
     fn beyond(&self, back: bool) -> KeyRange {
         let whole = Bound::Included(self.partition.clone());
