@@ -71,9 +71,10 @@ impl World {
                 let why = status.failed.lock().clone().unwrap_or_default();
                 EngineError::new(ErrorKind::Conflict, format!("view \"{name}\" has stopped: {why}"))
                     .with_sqlstate("55000")
-                    .with_hint(format!(
-                        "drop \"{name}\" and create it with a query that allows for this"
-                    ))
+                    .with_hint(
+                        "CREATE OR REPLACE MATERIALIZED VIEW with a query that allows for this mends \
+                         the view that failed, and those that read it",
+                    )
             }
         })
     }

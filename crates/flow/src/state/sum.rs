@@ -201,7 +201,7 @@ fn checked_decimal(
         .flatten()
         .all(|value| Decimal128Type::validate_decimal_precision(value, precision, scale).is_ok());
     if !fits {
-        return Err(FlowError::range(what, DataType::Decimal128(precision, scale)));
+        return Err(FlowError::range(what, format_args!("numeric({precision},{scale})")));
     }
     Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
 }

@@ -3,6 +3,7 @@
 //! | call | runs in | because else |
 //! |---|---|---|
 //! | `sum(bigint)` | `numeric(38, 0)` | the sum wraps; a part of it may not fit although the whole does |
+//! | `sum(numeric)` of 29 digits and more | as many digits as 256 bits have | the sum wraps |
 //! | `min`, `max` of floats | integers in the order of the floats | the answer depends on where NaN stands |
 //!
 //! Every other call is DataFusion's alone. NaN is greater than all numbers and equal to itself, whatever its sign.
@@ -12,9 +13,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Decimal128Array};
 use datafusion::arrow::compute;
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, Int32Type, Int64Type,
+    DECIMAL256_MAX_PRECISION, DataType, Decimal128Type, Decimal256Type, Field, FieldRef,
+    Float32Type, Float64Type, Int32Type, Int64Type, i256,
 };
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
@@ -38,10 +40,18 @@ pub(super) fn all() -> [AggregateUDF; 3] {
         .map(|(whole, is_sum)| AggregateUDF::new_from_impl(Detoured { whole, is_sum }))
 }
 
+/// `numeric` of so many digits is summed up as it is: its sum has ten digits more, and those fit.
+const PLAIN_DIGITS: u8 = SUM_DIGITS - 10;
+
+/// The first number that has more digits than a `numeric`.
+const NUMERIC_END: u128 = 10_u128.pow(SUM_DIGITS as u32);
+
 /// Which way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Detour {
     Sum,
+    /// Of `numeric` with so many digits behind the point.
+    Numeric(i8),
     Real,
     Double,
 }
@@ -51,6 +61,7 @@ impl Detour {
     fn inside(self) -> DataType {
         match self {
             Self::Sum => DataType::Decimal128(SUM_DIGITS, 0),
+            Self::Numeric(scale) => DataType::Decimal256(DECIMAL256_MAX_PRECISION, scale),
             Self::Real => DataType::Int32,
             Self::Double => DataType::Int64,
         }
@@ -66,6 +77,11 @@ impl Detour {
                 let values = values.as_primitive::<Int64Type>();
                 let wide = values.unary::<_, Decimal128Type>(i128::from);
                 Arc::new(wide.with_precision_and_scale(SUM_DIGITS, 0)?)
+            }
+            Self::Numeric(scale) => {
+                let values = values.as_primitive::<Decimal128Type>();
+                let wide = values.unary::<_, Decimal256Type>(i256::from_i128);
+                Arc::new(wide.with_precision_and_scale(DECIMAL256_MAX_PRECISION, scale)?)
             }
             Self::Real => {
                 let values = values.as_primitive::<Float32Type>();
@@ -94,10 +110,19 @@ impl Detour {
                         SqlError::new(ErrorKind::OutOfRange, message)
                     })
                 });
-                Arc::new(
-                    narrow
-                        .map_err(|e| datafusion::common::DataFusionError::External(Box::new(e)))?,
-                )
+                Arc::new(narrow.map_err(|e| DataFusionError::External(Box::new(e)))?)
+            }
+            Self::Numeric(scale) => {
+                let values = values.as_primitive::<Decimal256Type>();
+                let narrow = values.try_unary::<_, Decimal128Type, DataFusionError>(|sum| {
+                    let sum = sum.to_i128().filter(|sum| sum.unsigned_abs() < NUMERIC_END);
+                    sum.ok_or_else(|| {
+                        let message = format!("sum() is out of range for numeric(38,{scale})");
+                        let error = SqlError::new(ErrorKind::OutOfRange, message);
+                        DataFusionError::External(Box::new(error))
+                    })
+                });
+                Arc::new(narrow?.with_precision_and_scale(SUM_DIGITS, scale)?)
             }
             Self::Real => {
                 let values = values.as_primitive::<Int32Type>();
@@ -119,7 +144,7 @@ impl Detour {
     /// States of sums stay inside, where they always fit. Those of `min` and `max` have the type of the
     /// answer, because DataFusion's plan for the first groups of an order reckons with it.
     fn keeps_states_inside(self) -> bool {
-        self == Self::Sum
+        matches!(self, Self::Sum | Self::Numeric(_))
     }
 }
 
@@ -142,6 +167,9 @@ impl Detoured {
     fn detour(&self, input: &[FieldRef]) -> Option<Detour> {
         match (self.is_sum, input.first()?.data_type()) {
             (true, DataType::Int64) => Some(Detour::Sum),
+            (true, DataType::Decimal128(digits, scale)) if *digits > PLAIN_DIGITS => {
+                Some(Detour::Numeric(*scale))
+            }
             (false, DataType::Float32) => Some(Detour::Real),
             (false, DataType::Float64) => Some(Detour::Double),
             _ => None,
