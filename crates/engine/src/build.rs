@@ -16,8 +16,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use crossbeam_channel::Receiver;
-use yeoul_batch::{CommitId, Updates};
+use yeoul_batch::{CommitId, KeyCodec, Updates};
 use yeoul_flow::SourceIndex;
 use yeoul_store::Snapshot;
 
@@ -144,6 +146,30 @@ fn updates(source: &Relation, rows: RecordBatch) -> Updates {
     Updates::new(rows, diffs)
 }
 
+/// Rows in the order of a key, of which no batch ends between rows that share its first `columns` columns, which
+/// are those of the rows.
+fn together<'a>(
+    rows: impl Iterator<Item = Result<RecordBatch, EngineError>> + 'a,
+    schema: &SchemaRef,
+    columns: usize,
+) -> impl Iterator<Item = Result<RecordBatch, EngineError>> + 'a {
+    let schema = Arc::clone(schema);
+    let mut held = RecordBatch::new_empty(Arc::clone(&schema));
+    let cut = move |next: Option<Result<RecordBatch, EngineError>>| {
+        let Some(next) = next else { return Ok(held.clone()) };
+        let all = concat_batches(&schema, [&held, &next?])?;
+        let keys: Vec<usize> = (0..columns).collect();
+        let keys = KeyCodec::new(&schema, &keys)?.encode(&all)?;
+        let last = all.num_rows().checked_sub(1);
+        let whole = last.map_or(0, |last| {
+            (0..last).rposition(|row| keys.row(row) != keys.row(last)).map_or(0, |row| row + 1)
+        });
+        held = all.slice(whole, all.num_rows() - whole);
+        Ok(all.slice(0, whole))
+    };
+    rows.map(Some).chain(std::iter::once(None)).map(cut)
+}
+
 type Rows<'a> = Box<dyn Iterator<Item = Result<RecordBatch, EngineError>> + 'a>;
 
 /// The rows of a relation at a snapshot.
@@ -157,9 +183,12 @@ fn stored_rows<'a>(source: &'a Relation, snapshot: &'a Snapshot) -> Result<Rows<
         (TreeView::Keep, _) => Box::new(rows),
         (TreeView::Merged { rule, .. }, Body::View(body)) => {
             let graph = &body.reader;
-            if rule.key().is_empty() {
+            if let Some(columns) = rule.together() {
+                let rows = together(rows, &tree.spec().schema, columns);
+                Box::new(rows.map(move |states| Ok(graph.finish(&states?)?)))
+            } else if rule.key().is_empty() {
                 let states: Vec<RecordBatch> = rows.collect::<Result<_, _>>()?;
-                let states = arrow::compute::concat_batches(&tree.spec().schema, &states)?;
+                let states = concat_batches(&tree.spec().schema, &states)?;
                 Box::new(std::iter::once(graph.finish(&states).map_err(EngineError::from)))
             } else {
                 Box::new(rows.map(move |states| Ok(graph.finish(&states?)?)))

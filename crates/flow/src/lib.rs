@@ -36,7 +36,7 @@ pub use graph::{
 pub use linear::{LookupSpec, TableReader, Window, WindowKind};
 pub use operator::{
     AsOfSpec, ClockCondition, JoinKind, JoinSpec, JoinTimes, Nearest, OverSpec, RankFunction,
-    RankedSpec, SessionsSpec,
+    RankedSpec, Ranking, SessionsSpec,
 };
 pub use watermark::{TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

@@ -218,12 +218,13 @@ impl Definer<'_> {
                     .map(|(out, key)| (out.name().clone(), key.name().clone()))
                     .collect(),
             },
-            TreeShape::Answering { bag, places, .. } => {
+            TreeShape::Ranked(ranking) => {
                 let plain = graph::plain_columns(&plan).into_iter();
-                let plain = plain.map(|(name, column)| (name, places[column])).collect();
+                let plain = plain.filter_map(|(name, at)| Some((name, ranking.place(at)?)));
+                let rows = ViewRows::new(Arc::clone(&graph), Arc::clone(ranking.kept()));
                 TreeView::Merged {
-                    rule: Arc::new(ViewRows::new(Arc::clone(&graph), Arc::clone(bag))),
-                    keys: key_names(&plain, bag.schema()),
+                    rule: Arc::new(rows.together(ranking.together())),
+                    keys: key_names(&plain.collect(), ranking.kept().schema()),
                 }
             }
             TreeShape::Combine(states) => TreeView::Merged {
@@ -337,8 +338,10 @@ fn state_tree(id: TreeId, name: String, shape: &TreeShape) -> TreeSpec {
             partition: None,
             retention_us: None,
         },
-        TreeShape::Bag(states) | TreeShape::Answering { bag: states, .. } => {
-            combine_tree(id, name, states, (0..states.key_len()).collect())
+        TreeShape::Bag(states) => combine_tree(id, name, states, (0..states.key_len()).collect()),
+        TreeShape::Ranked(ranking) => {
+            let key = (0..ranking.kept().key_len()).collect();
+            combine_tree(id, name, ranking.kept(), key)
         }
         TreeShape::Combine(states) => combine_tree(id, name, states, things_first(states)),
     }

@@ -6,7 +6,8 @@
 //!   parts ─── the rows of the range, filtered ────┘
 //! ```
 //!
-//! A range of which only one part has rows is passed through in batches: a part has a key once.
+//! A range of which only one part has rows is passed through in batches, unless rows of several keys are
+//! needed together: a part has a key once.
 //!
 //! What must hold: all rows of a key are merged together, however they are spread over memory and parts.
 //!
@@ -204,7 +205,8 @@ impl Reader {
         let memory = self.in_memory(number)?;
         let global = self.rule.key().is_empty();
         let mut parts = self.in_parts(number)?;
-        if memory.is_empty() && !global && self.stored.parts[number].len() <= 1 {
+        let alone = self.rule.together().is_none() && !global;
+        if memory.is_empty() && alone && self.stored.parts[number].len() <= 1 {
             let passed = parts.try_filter_map(move |batch| {
                 let passed = self.rule.pass(batch).and_then(|batch| self.projected(batch));
                 std::future::ready(passed.map(|batch| (batch.num_rows() > 0).then_some(batch)))

@@ -169,7 +169,7 @@ impl TreeProvider {
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        keyed: bool,
+        rule: &dyn MergeRule,
     ) -> Result<Stored> {
         let spec = self.tree.spec();
         let schema = match projection {
@@ -188,11 +188,13 @@ impl TreeProvider {
         let rows = usize::try_from(self.tree.rows()).unwrap_or(usize::MAX);
         let threads = state.config().target_partitions().max(1);
         let rows_each = match state.config().get_extension::<MergeRows>() {
-            Some(setting) if keyed => setting.of_a_range(rows, threads, predicate.is_some()),
+            Some(setting) if !rule.key().is_empty() => {
+                setting.of_a_range(rows, threads, predicate.is_some())
+            }
             _ => usize::MAX,
         };
         let external = |error| DataFusionError::External(Box::new(error));
-        let slices = Slices::new(&self.tree, rows_each).map_err(external)?;
+        let slices = Slices::new(&self.tree, rows_each, rule.together()).map_err(external)?;
         let mut parts = vec![Vec::new(); slices.count()];
         for (number, files) in parts.iter_mut().enumerate() {
             for part in self.tree.parts() {
@@ -332,8 +334,7 @@ impl TableProvider for TreeProvider {
                     }
                     None => (None, Arc::clone(rule), projection.cloned()),
                 };
-                let keyed = !rule.key().is_empty();
-                let stored = self.cut(state, input.as_ref(), filters, keyed)?;
+                let stored = self.cut(state, input.as_ref(), filters, &*rule)?;
                 let threads = state.config().target_partitions();
                 Ok(Arc::new(MergeExec::new(stored, rule, projection, threads)?))
             }

@@ -19,6 +19,12 @@ pub(crate) trait MergeRule: fmt::Debug + Send + Sync {
     /// How many leading columns of the input are the key.
     fn key(&self) -> &[usize];
 
+    /// Of a tree that is sorted by the key: rows that share so many leading columns of it are merged in one
+    /// call. `None`: those that share all of it.
+    fn together(&self) -> Option<usize> {
+        None
+    }
+
     /// The columns of the result.
     fn schema(&self) -> SchemaRef;
 

@@ -16,6 +16,7 @@ pub(crate) struct ViewRows {
     graph: Arc<Graph>,
     states: Arc<Aggregate>,
     key: Vec<usize>,
+    together: Option<usize>,
 }
 
 impl ViewRows {
@@ -24,7 +25,12 @@ impl ViewRows {
         // is one row at most, of answers there is always one.
         let key = if states.is_global() { 0 } else { states.key_len() };
         let key = (0..key).collect();
-        Self { graph, states, key }
+        Self { graph, states, key, together: None }
+    }
+
+    /// The same, where rows that share so many leading columns of the key are needed together.
+    pub(crate) fn together(self, together: Option<usize>) -> Self {
+        Self { together, ..self }
     }
 }
 
@@ -35,6 +41,10 @@ impl MergeRule for ViewRows {
 
     fn key(&self) -> &[usize] {
         &self.key
+    }
+
+    fn together(&self) -> Option<usize> {
+        self.together
     }
 
     fn schema(&self) -> SchemaRef {

@@ -19,6 +19,7 @@ mod order;
 mod over;
 mod path;
 mod places;
+mod ranked;
 mod replace;
 mod reported;
 mod select;

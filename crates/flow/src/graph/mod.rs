@@ -51,7 +51,7 @@ use crate::aggregate::Aggregate;
 use crate::error::FlowError;
 use crate::group::compact_batch;
 use crate::linear::{self, Linear, Lookup, TableReader};
-use crate::operator::{Operator, Step};
+use crate::operator::{Operator, Ranking, Step};
 use crate::workers::Workers;
 use emitted::Fold;
 use stage::{Inputs, Stage, Target, Way};
@@ -114,15 +114,9 @@ pub enum TreeShape {
     /// state is the column `_multiplicity` Int64. Inside a graph also aggregate states, when they are looked
     /// for by leading columns.
     Bag(Arc<Aggregate>),
-    /// The same, where an operator that is the last of a view looks for rows by leading columns: the view's own.
-    Answering {
-        /// Its rows.
-        bag: Arc<Aggregate>,
-        /// Where each column of the operator's answer is in them.
-        places: Vec<usize>,
-        /// The columns of the answer.
-        answer: SchemaRef,
-    },
+    /// What a ranking keeps of rows that only come, when the view ends in it: [`Ranking::kept`], looked for by leading
+    /// columns. Rows are numbered when they are read.
+    Ranked(Arc<Ranking>),
     /// Aggregate states: a `combine` tree of [`Combine::schema`], its key the first
     /// [`Combine::key_len`] columns.
     Combine(Arc<Aggregate>),
@@ -134,9 +128,8 @@ impl TreeShape {
     pub fn schema(&self) -> &SchemaRef {
         match self {
             Self::Keep { schema, .. } => schema,
-            Self::Bag(states) | Self::Answering { bag: states, .. } | Self::Combine(states) => {
-                states.schema()
-            }
+            Self::Bag(states) | Self::Combine(states) => states.schema(),
+            Self::Ranked(ranking) => ranking.kept().schema(),
         }
     }
 }
@@ -375,7 +368,7 @@ impl Graph {
         mut output: StepOutput,
         change: Option<&Vec<Updates>>,
     ) -> Result<StepOutput, FlowError> {
-        if let (TreeShape::Answering { .. }, Some(change)) = (&self.tree, change) {
+        if let (TreeShape::Ranked(_), Some(change)) = (&self.tree, change) {
             output.change = linear::apply_all(&self.above, change)?;
             let own = output.inner.extract_if(.., |(tree, _)| *tree == StateTree::VIEW);
             output.deltas.extend(own.map(|(_, delta)| delta));
@@ -385,16 +378,12 @@ impl Graph {
 
     /// The view's rows from rows of its tree: combined (so one row per key), in any division,
     /// except that a global aggregate wants its whole state in one call, even when it is empty,
-    /// because it has a row over nothing too.
+    /// because it has a row over nothing too, and a ranking whole partitions ([`Ranking::together`]).
     pub fn finish(&self, states: &RecordBatch) -> Result<RecordBatch, FlowError> {
         match &self.tree {
             TreeShape::Keep { .. } => Ok(states.clone()),
             TreeShape::Bag(_) => expand_bag(states, &self.schema),
-            TreeShape::Answering { bag, places, answer } => {
-                let rows = expand_bag(states, bag.output())?;
-                let columns = places.iter().map(|&place| Arc::clone(rows.column(place)));
-                self.shown(RecordBatch::try_new(Arc::clone(answer), columns.collect())?)
-            }
+            TreeShape::Ranked(ranking) => self.shown(ranking.shown(states)?),
             TreeShape::Combine(aggregate) => self.shown(aggregate.finish(states)?),
         }
     }

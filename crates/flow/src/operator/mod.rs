@@ -34,7 +34,7 @@ pub use join::{JoinKind, JoinSpec, JoinTimes};
 pub(crate) use over::Over;
 pub use over::OverSpec;
 pub(crate) use ranked::Ranked;
-pub use ranked::{RankFunction, RankedSpec};
+pub use ranked::{RankFunction, RankedSpec, Ranking};
 pub(crate) use sessions::Sessions;
 pub use sessions::SessionsSpec;
 
@@ -53,7 +53,7 @@ pub(crate) trait Operator: std::fmt::Debug + Send + Sync {
     /// The trees it keeps; [`Step`] knows them by their position here.
     fn trees(&self) -> Vec<TreeShape>;
 
-    /// What its only tree is when it is that of a view, where the answer follows from that tree alone.
+    /// What its only tree is when it is that of a view, if the answer can be read from that tree alone.
     fn answering(&self) -> Option<TreeShape> {
         None
     }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
-use yeoul_flow::{Order, RankFunction, RankedSpec};
+use yeoul_batch::ColumnExpr;
+use yeoul_flow::{NamedExpr, Order, RankFunction, RankedSpec};
 
 use crate::cells::{Cell, Row};
 use crate::random::{self, Random};
@@ -104,6 +105,35 @@ impl Case {
             }
         }
         out
+    }
+}
+
+/// What is above a ranking sees its rows, whether a view reads them from the ranking's tree or keeps its own.
+#[test]
+fn what_is_above_a_ranking_sees_its_rows() {
+    for seed in 0..200 {
+        let mut trial = Trial::new(1_000 + seed, 1, if seed % 10 == 0 { 300 } else { 30 });
+        let case = Case::new(&mut trial.random);
+        let node = trial.builder.ranked(trial.nodes[0], case.spec()).unwrap();
+        let node = trial.builder.filter(node, random::column(random::FLAG)).unwrap();
+        let schema = Arc::clone(trial.builder.schema(node));
+        let mut kept: Vec<usize> =
+            (0..schema.fields().len()).filter(|_| trial.random.one_in(2)).collect();
+        kept.push(schema.fields().len() - 1);
+        kept.rotate_right(1);
+        let column = |&index: &usize| {
+            let field = schema.field(index).clone().with_name(format!("c{index}"));
+            let column = ColumnExpr::new(index, field.data_type().clone());
+            NamedExpr::with_field(Arc::new(field), Arc::new(column))
+        };
+        kept.dedup();
+        let node = trial.builder.project(node, kept.iter().map(column).collect()).unwrap();
+        let what = format!("{case:?} {kept:?}");
+        trial.check(node, &what, move |rows| {
+            let rows = case.twin(&rows[0]);
+            let rows = rows.iter().filter(|row| matches!(row[random::FLAG], Cell::Bool(true)));
+            rows.map(|row| kept.iter().map(|&at| row[at].clone()).collect()).collect()
+        });
     }
 }
 

@@ -53,9 +53,10 @@ impl Trees {
         let batches = self.batches.get(&tree).map_or(&[][..], Vec::as_slice);
         match &self.shapes[&tree] {
             TreeShape::Keep { schema, .. } => concat_batches(schema, batches).unwrap(),
-            TreeShape::Bag(states)
-            | TreeShape::Answering { bag: states, .. }
-            | TreeShape::Combine(states) => states.combine(batches, true).unwrap(),
+            TreeShape::Bag(states) | TreeShape::Combine(states) => {
+                states.combine(batches, true).unwrap()
+            }
+            TreeShape::Ranked(ranking) => ranking.kept().combine(batches, true).unwrap(),
         }
     }
 

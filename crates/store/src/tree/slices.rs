@@ -8,8 +8,9 @@
 
 use std::ops::Range;
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::compute::take;
+use arrow::datatypes::DataType;
 use yeoul_batch::KeyCodec;
 
 use super::part::Part;
@@ -25,19 +26,30 @@ pub struct Slices {
 }
 
 impl Slices {
-    /// Cuts the keys of `tree` into ranges of about `rows_each` rows.
+    /// Cuts the keys of `tree` into ranges of about `rows_each` rows. Rows that share the first `together` columns
+    /// of the key are in one range; where these are not of a fixed length there is only one.
     ///
     /// # Errors
     /// When the index of a part cannot be read.
-    pub fn new(tree: &TreeSnapshot, rows_each: usize) -> Result<Self, StoreError> {
+    pub fn new(
+        tree: &TreeSnapshot,
+        rows_each: usize,
+        together: Option<usize>,
+    ) -> Result<Self, StoreError> {
         let total = usize::try_from(tree.rows()).unwrap_or(usize::MAX);
-        if tree.spec.key.is_empty() || total <= rows_each {
+        let bytes_max = match together {
+            Some(columns) => bytes_of(tree, columns)?,
+            None => usize::MAX,
+        };
+        if tree.spec.key.is_empty() || total <= rows_each || bytes_max == 0 {
             return Ok(Self { bounds: Vec::new() });
         }
         let samples = samples(tree)?;
         let mut bounds: Vec<Vec<u8>> = Vec::new();
         let mut rows = 0;
-        for (key, weight) in samples {
+        for (mut key, weight) in samples {
+            // What begins with less than all of these columns has all rows of them on one side.
+            key.truncate(bytes_max);
             if rows >= rows_each && bounds.last().is_none_or(|last| *last < key) {
                 bounds.push(key);
                 rows = 0;
@@ -75,6 +87,23 @@ impl Slices {
         let rows = part.sparse_keys()?.rows_from_to(from.map(Vec::as_slice), to.map(Vec::as_slice));
         Ok(rows.start.min(total)..rows.end.min(total))
     }
+}
+
+/// How many bytes of an encoded key its first columns are; 0 when that differs from key to key.
+fn bytes_of(tree: &TreeSnapshot, columns: usize) -> Result<usize, StoreError> {
+    let columns = &tree.spec.key[..columns];
+    let types: Vec<_> =
+        columns.iter().map(|&c| tree.spec.schema.field(c).data_type().clone()).collect();
+    let is_fixed = |of: &DataType| {
+        of.primitive_width().is_some()
+            || matches!(of, DataType::Boolean | DataType::FixedSizeBinary(_))
+    };
+    if !types.iter().all(is_fixed) {
+        return Ok(0);
+    }
+    let null: Vec<ArrayRef> = types.iter().map(|of| new_null_array(of, 1)).collect();
+    let key = KeyCodec::new(&tree.spec.schema, columns)?.encode_columns(&null)?;
+    Ok(key.row(0).data().len())
 }
 
 /// Some keys of the tree in order, each with how many rows it stands for.

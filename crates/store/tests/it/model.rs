@@ -1,6 +1,7 @@
 //! Random histories against the model: every snapshot shows what it must, whatever was flushed,
 //! merged, dropped or reopened.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -185,17 +186,26 @@ fn slices_hold_every_row_of_a_part() {
             continue;
         }
         for rows_each in [1, 3_000, 20_000, usize::MAX] {
-            let slices = Slices::new(tree, rows_each).expect("the index is read");
-            cuts += slices.count() - 1;
-            for part in tree.parts() {
-                check_slices(&slices, tree, part);
+            for together in [None, (!tree.spec().key.is_empty()).then_some(1)] {
+                let slices = Slices::new(tree, rows_each, together).expect("the index is read");
+                cuts += slices.count() - 1;
+                let mut ranges = HashMap::new();
+                for part in tree.parts() {
+                    check_slices(&slices, tree, part, together.map(|_| &mut ranges));
+                }
             }
         }
     }
     assert!(cuts > 10, "only {cuts} cuts: nothing was tried");
 }
 
-fn check_slices(slices: &Slices, tree: &TreeSnapshot, part: &Part) {
+/// `ranges`: in which range the rows of each value of the first column of the key are, which is one.
+fn check_slices(
+    slices: &Slices,
+    tree: &TreeSnapshot,
+    part: &Part,
+    mut ranges: Option<&mut HashMap<Vec<u8>, usize>>,
+) {
     let spec = tree.spec();
     let codec = KeyCodec::new(&spec.schema, &spec.key).expect("plain types");
     let len = usize::try_from(part.meta().bytes).expect("a small file");
@@ -208,7 +218,17 @@ fn check_slices(slices: &Slices, tree: &TreeSnapshot, part: &Part) {
             let data_type = spec.schema.field(column).data_type();
             from_stored(batch.column(column), data_type).expect("as stored")
         });
-        let keys = codec.encode_columns(&key.collect::<Vec<_>>()).expect("encodes");
+        let key: Vec<_> = key.collect();
+        let keys = codec.encode_columns(&key).expect("encodes");
+        if let Some(ranges) = &mut ranges {
+            let first = KeyCodec::new(&spec.schema, &spec.key[..1]).expect("plain types");
+            let first = first.encode_columns(&key[..1]).expect("encodes");
+            for (key, first) in keys.iter().zip(first.iter()) {
+                let number = slices.number(key.as_ref());
+                let range = *ranges.entry(first.as_ref().to_vec()).or_insert(number);
+                assert_eq!(range, number, "rows that are needed together are in two ranges");
+            }
+        }
         for key in keys.iter() {
             let number = slices.number(key.as_ref());
             let rows = slices.rows_of(part, number).expect("the index is read");

@@ -30,7 +30,7 @@ use arrow::compute::{
 };
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
-use yeoul_batch::{Combine, KeyCodec, KeyRange, Updates};
+use yeoul_batch::{Combine, ExprRef, KeyCodec, KeyRange, Updates};
 
 pub use spec::{RankFunction, RankedSpec};
 
@@ -50,14 +50,14 @@ const TREE: usize = 0;
 /// Top-N as an operator.
 #[derive(Debug)]
 pub(crate) struct Ranked {
-    ranking: Ranking,
+    ranking: Arc<Ranking>,
     /// The stored rows of partitions, when only the wanted ones are stored.
     known: Option<Known>,
 }
 
 /// What is ranked and how.
 #[derive(Debug)]
-struct Ranking {
+pub struct Ranking {
     spec: RankedSpec,
     wanted: Wanted,
     layout: Layout,
@@ -66,6 +66,9 @@ struct Ranking {
     /// Stored rows by how often they are there.
     bag: Arc<Aggregate>,
 }
+
+/// Up to so many rows of a partition are numbered when they are read, because they are held together then.
+const NUMBERED_MAX: u64 = 100_000;
 
 /// Some rows of touched partitions before a step.
 struct Before {
@@ -87,7 +90,7 @@ impl Ranked {
         let ranking = Ranking::new(spec, input, append_only)?;
         let known = append_only
             .then(|| Known::new(ranking.kept_schema(), ranking.layout.keys.len(), caches));
-        Ok(Self { ranking, known })
+        Ok(Self { ranking: Arc::new(ranking), known })
     }
 }
 
@@ -104,6 +107,63 @@ impl Ranking {
         };
         let (input, schema) = (Arc::clone(input), spec.schema(input));
         Ok(Self { spec, wanted, layout, input, schema, bag })
+    }
+
+    /// Kept rows: a `combine` tree whose key is what tells partitions apart and the rest of the columns.
+    #[must_use]
+    pub fn kept(&self) -> &Arc<Aggregate> {
+        &self.bag
+    }
+
+    /// Whether each kept row is shown whatever the others are.
+    fn shows_all(&self) -> bool {
+        self.spec.first <= 1 && self.spec.rank.is_none()
+    }
+
+    /// Whether rows can be read some partitions at a time.
+    fn is_read_apart(&self) -> bool {
+        let is_fixed = |key: &ExprRef| {
+            let of = key.data_type();
+            of.primitive_width().is_some()
+                || matches!(of, DataType::Boolean | DataType::FixedSizeBinary(_))
+        };
+        self.shows_all()
+            || (self.spec.last <= NUMBERED_MAX && self.layout.keys.iter().all(is_fixed))
+    }
+
+    /// How many leading columns tell apart what must be read together; `None`: rows have nothing to do with each
+    /// other.
+    #[must_use]
+    pub fn together(&self) -> Option<usize> {
+        (!self.shows_all()).then_some(self.layout.keys.len())
+    }
+
+    /// Where a column of the answer is in kept rows, when those of which it is not wanted may be left out
+    /// before they are numbered.
+    #[must_use]
+    pub fn place(&self, column: usize) -> Option<usize> {
+        let place = self.layout.places.get(column).copied();
+        place.filter(|place| self.together().is_none_or(|keys| *place < keys))
+    }
+
+    /// The answer of kept rows of whole partitions.
+    pub(crate) fn shown(&self, kept: &RecordBatch) -> Result<RecordBatch, FlowError> {
+        if self.shows_all() {
+            let counts = self.counts(kept);
+            let rows = self.answer(kept, &[], counts.values().to_vec())?;
+            return repeated(rows);
+        }
+        let rows = self.with_order(kept)?;
+        let keys = &rows.columns()[..self.layout.keys.len()];
+        let groups = Groups::of(keys, rows.num_rows())?;
+        let more = vec![false; groups.count()];
+        let none = RecordBatch::new_empty(rows.schema());
+        let before = Before { rows: none, partitions: Vec::new(), more };
+        let Compared { answer, .. } = self.compare(&before, &rows, groups.ids())?;
+        match answer {
+            Some(answer) => repeated(answer),
+            None => Ok(RecordBatch::new_empty(Arc::clone(&self.schema))),
+        }
     }
 
     /// The columns of kept rows in memory: those of the tree, and the order.
@@ -307,6 +367,19 @@ impl Ranking {
     }
 }
 
+/// Each row as often as it is there.
+fn repeated(updates: Updates) -> Result<RecordBatch, FlowError> {
+    let (rows, diffs) = updates.into_parts();
+    let Some(counts) = diffs.filter(|counts| counts.values().iter().any(|count| *count != 1))
+    else {
+        return Ok(rows);
+    };
+    let times =
+        |(row, count): (u32, &i64)| std::iter::repeat_n(row, usize::try_from(*count).unwrap_or(0));
+    let places: UInt32Array = (0u32..).zip(counts.values()).flat_map(times).collect();
+    Ok(take_record_batch(&rows, &places)?)
+}
+
 /// What a comparison gives.
 struct Compared {
     /// The change of the answer.
@@ -324,11 +397,11 @@ struct InOrder {
 
 impl InOrder {
     fn new(rows: &RecordBatch, layout: &Layout) -> Result<Self, FlowError> {
-        let order = rows.column(layout.order()).as_binary::<i32>().clone();
+        let order = rows.column(layout.order).as_binary::<i32>().clone();
         let options = SortOptions { descending: false, nulls_first: false };
-        let behind = layout.order() + 1..layout.schema.fields().len();
-        let rest =
-            rows.columns()[behind].iter().map(|column| make_comparator(column, column, options));
+        let rest = rows.columns()[layout.behind.clone()]
+            .iter()
+            .map(|column| make_comparator(column, column, options));
         Ok(Self { order, rest: rest.collect::<Result<_, _>>()? })
     }
 
@@ -358,10 +431,8 @@ impl Operator for Ranked {
     }
 
     fn answering(&self) -> Option<TreeShape> {
-        let Ranking { spec, layout, schema, bag, .. } = &self.ranking;
-        let same = self.known.is_some() && spec.first <= 1 && spec.rank.is_none();
-        let (bag, places, answer) = (Arc::clone(bag), layout.places.clone(), Arc::clone(schema));
-        same.then_some(TreeShape::Answering { bag, places, answer })
+        let answers = self.known.is_some() && self.ranking.is_read_apart();
+        answers.then(|| TreeShape::Ranked(Arc::clone(&self.ranking)))
     }
 
     fn step(

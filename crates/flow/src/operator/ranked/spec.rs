@@ -1,6 +1,7 @@
 //! What is ranked, and how its rows are stored.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -68,6 +69,10 @@ pub(super) struct Layout {
     /// Where each column of the input is in a stored row.
     pub(super) places: Vec<usize>,
     pub(super) schema: SchemaRef,
+    /// Where the order is in a row in memory: behind the keys, or where it is not stored behind everything.
+    pub(super) order: usize,
+    /// The columns that decide between rows that tie.
+    pub(super) behind: Range<usize>,
 }
 
 impl Layout {
@@ -108,11 +113,8 @@ impl Layout {
             }
         }
         let places = places.into_iter().flatten().collect();
-        Self { keys, rest, places, schema: Arc::new(Schema::new(fields)) }
-    }
-
-    /// Where the order is in a stored row that has it: behind the keys.
-    pub(super) fn order(&self) -> usize {
-        self.keys.len()
+        let order = if ordered { keys.len() } else { fields.len() + 1 };
+        let behind = behind..fields.len();
+        Self { keys, rest, places, schema: Arc::new(Schema::new(fields)), order, behind }
     }
 }
