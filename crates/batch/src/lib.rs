@@ -23,6 +23,7 @@ mod json;
 mod key;
 mod limit;
 mod partition;
+pub mod text;
 mod updates;
 
 pub use calendar::{date_of, days_in_month, days_of};

@@ -26,10 +26,11 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Values, Volatility,
 };
 use yeoul_batch::compact_json;
+use yeoul_batch::text::Misfit;
 
 use crate::datatype::{self, LENGTH_KEY};
 use crate::error::{ErrorKind, SqlError};
-use crate::{functions, interval, number};
+use crate::{functions, number};
 
 /// How much of a value a message shows.
 const SHOWN_CHARS: usize = 60;
@@ -50,10 +51,9 @@ pub fn assign(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
     } else if target.is_integer() {
         let whole = number::whole(values).map_err(|e| invalid(&e.to_string(), field))?;
         cast_all(&whole, field)?
-    } else if datatype::is_string(values.data_type()) && *target == datatype::timestamp() {
-        cast_all(&without_zones(values)?, field)?
-    } else if datatype::is_string(values.data_type()) && matches!(target, DataType::Interval(_)) {
-        intervals(values, field)?
+    } else if datatype::is_string(values.data_type()) && functions::is_read(target) {
+        let texts = texts(values)?;
+        functions::read(&texts, target, |row, why| Err(misread(texts.value(row), why, field)))?
     } else {
         cast_all(values, field)?
     };
@@ -81,6 +81,23 @@ fn refused(kind: ErrorKind, what: &str, shown: &str, column: &Field) -> SqlError
 
 fn invalid(shown: &str, column: &Field) -> SqlError {
     refused(ErrorKind::InvalidText, "is not a value for", shown, column)
+}
+
+/// A text that is no value of the column; a cast has none.
+pub(crate) fn misread(text: &str, why: Misfit, column: &Field) -> SqlError {
+    if why == Misfit::OutOfRange {
+        return refused(ErrorKind::OutOfRange, "is out of range for", text, column);
+    }
+    let error = invalid(text, column);
+    let word = text.trim().to_ascii_lowercase();
+    match word.trim_start_matches(['+', '-']) {
+        "infinity" | "inf" | "nan" => error.detail("there is no infinite value of this type"),
+        "now" | "today" | "tomorrow" | "yesterday" => {
+            error.hint("now() is the time, and CURRENT_DATE the day")
+        }
+        "epoch" => error.hint("write '1970-01-01'"),
+        _ => error,
+    }
 }
 
 fn cast_all(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
@@ -180,40 +197,10 @@ fn mismatch(given: &Field, column: &Field) -> SqlError {
     }
 }
 
-/// Times without the zones behind them: a `timestamp` is what the clock on the wall shows, and so an
-/// event is read, too.
-fn without_zones(values: &ArrayRef) -> Result<ArrayRef, SqlError> {
-    let cut = |text: &str| -> usize {
-        let trimmed = text.trim_end();
-        let clock = trimmed.find(':').unwrap_or(trimmed.len());
-        let zone = trimmed[clock..].find(['+', '-', 'Z', 'z']);
-        zone.map_or(text.len(), |at| clock + at)
-    };
-    let texts = texts(values)?;
-    let cut: StringViewArray =
-        texts.iter().map(|text| text.map(|text| text[..cut(text)].trim_end())).collect();
-    Ok(Arc::new(cut))
-}
-
 fn texts(values: &ArrayRef) -> Result<StringViewArray, SqlError> {
     let texts = cast(values, &DataType::Utf8View);
     let texts = texts.map_err(|e| SqlError::new(ErrorKind::Internal, e.to_string()))?;
     Ok(texts.as_string_view().clone())
-}
-
-/// Clocks of intervals are in no text that Arrow reads.
-fn intervals(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {
-    let given = texts(values)?;
-    let texts: StringViewArray =
-        given.iter().map(|text| text.map(interval::without_clocks)).collect();
-    let texts: ArrayRef = Arc::new(texts);
-    let options = CastOptions { safe: true, ..CastOptions::default() };
-    let out = cast_with_options(&texts, field.data_type(), &options);
-    let out = out.map_err(|e| invalid(&e.to_string(), field))?;
-    match (0..out.len()).find(|&row| out.is_null(row) && values.is_valid(row)) {
-        None => Ok(out),
-        Some(row) => Err(invalid(given.value(row), field)),
-    }
 }
 
 fn uuids(values: &ArrayRef, field: &Field) -> Result<ArrayRef, SqlError> {

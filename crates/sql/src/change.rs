@@ -59,12 +59,9 @@ impl Planner {
         let mut declared = parameters.to_vec();
         declare_values(&insert.source, &columns, &relation, &mut declared);
         let source = cast_values(&insert.source, &columns, &relation)?;
-        let mut rows = self.query(&source, catalog, &declared)?;
-        if matches!(source.ast.body.as_ref(), sql::SetExpr::Values(_)) {
-            let fields: Vec<_> = columns.iter().map(|c| &relation.schema.fields()[*c]).collect();
-            rows.plan = assign::values(rows.plan, &fields)
-                .map_err(|e| translate::planning(e, &source.text, source.span))?;
-        }
+        let fields: Vec<_> = columns.iter().map(|c| &relation.schema.fields()[*c]).collect();
+        let is_values = matches!(source.ast.body.as_ref(), sql::SetExpr::Values(_));
+        let rows = self.rows(&source, catalog, &declared, is_values.then_some(&fields[..]))?;
         let given = rows.schema.fields().len();
         if given > columns.len() || (!insert.columns.is_empty() && given < columns.len()) {
             let (more, less) =

@@ -1,9 +1,8 @@
 //! Lengths of time as people write them.
 
-use std::borrow::Cow;
-
 use datafusion::arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use datafusion::sql::sqlparser::ast::{self as sql, DateTimeField};
+use yeoul_batch::text::parse_interval;
 
 use crate::ast::Micros;
 
@@ -62,41 +61,17 @@ fn unit(field: &DateTimeField) -> String {
     field.to_string().to_lowercase()
 }
 
-/// The clocks of an interval in the words that Arrow reads: `1 day 02:03:04` is `1 day 2 hours 3 minutes
-/// 4 seconds`. What is no clock stays.
-pub(crate) fn without_clocks(text: &str) -> Cow<'_, str> {
-    if !text.contains(':') {
-        return Cow::Borrowed(text);
-    }
-    let word = |word: &str| clock(word).unwrap_or_else(|| word.to_owned());
-    Cow::Owned(text.split_whitespace().map(word).collect::<Vec<_>>().join(" "))
-}
-
-/// `[-]hh:mm[:ss[.f]]` in words.
-fn clock(text: &str) -> Option<String> {
-    let (sign, text) = match text.strip_prefix('-') {
-        Some(rest) => ("-", rest),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let mut pieces = text.split(':');
-    let digits = |piece: &str| !piece.is_empty() && piece.bytes().all(|b| b.is_ascii_digit());
-    let (hours, minutes) = (pieces.next()?, pieces.next()?);
-    let seconds = pieces.next().unwrap_or("0");
-    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
-    let below_60 = |piece: &str| digits(piece) && piece.parse::<u8>().is_ok_and(|n| n < 60);
-    let is_clock = digits(hours) && below_60(minutes) && below_60(whole) && digits(fraction);
-    (is_clock && pieces.next().is_none())
-        .then(|| format!("{sign}{hours} hours {sign}{minutes} minutes {sign}{seconds} seconds"))
-}
-
-/// The text of an interval literal in words that Arrow reads.
-pub(crate) fn read_clocks(expr: &mut sql::Expr) {
+/// The text of an interval literal in words that Arrow reads, where it has PostgreSQL's clocks or another form that
+/// Arrow does not know: `1 day 02:03:04` is `0 months 1 days 7384000000000 nanoseconds`.
+pub(crate) fn read_forms(expr: &mut sql::Expr) {
     if let sql::Expr::Interval(interval) = expr
+        && interval.leading_field.is_none()
         && let sql::Expr::Value(value) = interval.value.as_mut()
         && let sql::Value::SingleQuotedString(text) = &mut value.value
-        && let Cow::Owned(words) = without_clocks(text)
+        && parse_interval_month_day_nano(text).is_err()
+        && let Ok(i) = parse_interval(text)
     {
-        *text = words;
+        *text = format!("{} months {} days {} nanoseconds", i.months, i.days, i.nanoseconds);
     }
 }
 
@@ -135,10 +110,18 @@ mod tests {
         assert!(duration("-1 hour").is_err());
         assert!(duration("soon").is_err());
         let read = |text: &str| {
-            parse_interval_month_day_nano(&without_clocks(text)).map(|i| {
-                let us = i.nanoseconds / 1_000;
-                (i.months, i.days, us)
-            })
+            let mut expr = sql::Expr::Interval(sql::Interval {
+                value: Box::new(sql::Expr::value(sql::Value::SingleQuotedString(text.to_owned()))),
+                leading_field: None,
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            });
+            read_forms(&mut expr);
+            let sql::Expr::Interval(interval) = expr else { return None };
+            let sql::Expr::Value(value) = *interval.value else { return None };
+            let i = parse_interval_month_day_nano(&value.value.into_string()?).ok()?;
+            Some((i.months, i.days, i.nanoseconds / 1_000))
         };
         for (text, expected) in [
             ("1 day 02:03:04", (0, 1, 7_384_000_000)),
@@ -146,11 +129,14 @@ mod tests {
             ("1 year 2 mons -3 days +04:05:06.789", (14, -3, 14_706_789_000)),
             ("100:59", (0, 0, 363_540_000_000)),
             ("2 hours", (0, 0, 7_200_000_000)),
+            ("P1DT2H", (0, 1, 7_200_000_000)),
+            ("3 days ago", (0, -3, 0)),
+            ("@ 1 hour", (0, 0, 3_600_000_000)),
         ] {
-            assert_eq!(read(text).ok(), Some(expected), "{text}");
+            assert_eq!(read(text), Some(expected), "{text}");
         }
-        for text in ["1:60", "1:2:3:4", ":", "1:", "1:2:60", "1:2:-3", "--1:2", "x:y"] {
-            assert!(read(text).is_err(), "{text}");
+        for text in ["1:60", "1:2:3:4", ":", "1:", "1:2:-3", "--1:2", "x:y", "soon", ""] {
+            assert!(read(text).is_none(), "{text}");
         }
         assert_eq!(display(90_000_000), "90 s");
         assert_eq!(display(2 * DAY_US), "2 d");

@@ -3,6 +3,7 @@
 //! | in the plan | becomes |
 //! |---|---|
 //! | nanoseconds compared or subtracted | microseconds |
+//! | a cast of text to a time, an interval or `numeric` | the reading of PostgreSQL's forms |
 //! | `CAST(a - b AS interval)` of two times | an interval that may be longer than 292 years |
 //!
 //! Nanoseconds hold the years 1677 to 2262. DataFusion takes them wherever a time meets a text, a date or `now()`,
@@ -10,13 +11,15 @@
 //!
 //! What must hold: batch queries and views go through here alike.
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
-use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList, TryCast};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
-use crate::{coerce, functions};
+use crate::{coerce, datatype, functions};
 
 /// Takes nanoseconds out of the comparisons and differences of a plan.
 pub(crate) fn only(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -30,14 +33,54 @@ pub(crate) fn only(plan: LogicalPlan) -> Result<LogicalPlan> {
     if !found {
         return Ok(plan);
     }
-    coerce::rewrite(plan, &mut |expr, schema| Ok(in_micros(expr, schema)))
+    coerce::rewrite(plan, &mut |expr, schema| {
+        let changed = read(expr, schema)?;
+        Ok(match changed.transformed {
+            true => changed,
+            false => in_micros(changed.data, schema),
+        })
+    })
+}
+
+/// A cast of text as the reading of it.
+fn read(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_text = |e: &Expr| e.get_type(schema).is_ok_and(|t| datatype::is_string(&t));
+    match expr {
+        // Where a text meets a time.
+        Expr::Cast(Cast { expr, field })
+            if matches!(field.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, _))
+                && is_text(&expr) =>
+        {
+            let zone = match field.data_type() {
+                DataType::Timestamp(_, zone) => zone.clone(),
+                _ => None,
+            };
+            let micros = DataType::Timestamp(TimeUnit::Microsecond, zone);
+            let micros = Arc::new(Field::clone(&field).with_data_type(micros));
+            let time = Box::new(functions::cast_text(*expr, &micros, false)?);
+            Ok(Transformed::yes(Expr::Cast(Cast::new_from_field(time, field))))
+        }
+        Expr::Cast(Cast { expr, field })
+            if functions::is_read(field.data_type()) && is_text(&expr) =>
+        {
+            Ok(Transformed::yes(functions::cast_text(*expr, &field, false)?))
+        }
+        Expr::TryCast(TryCast { expr, field })
+            if functions::is_read(field.data_type()) && is_text(&expr) =>
+        {
+            Ok(Transformed::yes(functions::cast_text(*expr, &field, true)?))
+        }
+        other => Ok(Transformed::no(other)),
+    }
 }
 
 fn is_candidate(expr: &Expr) -> bool {
-    matches!(expr, Expr::Cast(cast) if matches!(
-        cast.field.data_type(),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) | DataType::Interval(_)
-    ))
+    let field = match expr {
+        Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) => field,
+        _ => return false,
+    };
+    let nanoseconds = matches!(field.data_type(), DataType::Timestamp(TimeUnit::Nanosecond, _));
+    nanoseconds || functions::is_read(field.data_type())
 }
 
 fn in_micros(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {

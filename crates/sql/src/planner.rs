@@ -33,7 +33,7 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::function::SqlFunction;
 use crate::nearest::{did_you_mean, list};
 use crate::view::ViewPlan;
-use crate::{coerce, datatype, functions, lateral, lower, rewrite, sets, translate};
+use crate::{assign, coerce, datatype, functions, lateral, lower, rewrite, sets, translate};
 
 /// The name of a subquery that was given none.
 pub(crate) const ANONYMOUS: &str = "";
@@ -97,7 +97,19 @@ impl Planner {
         catalog: &dyn Catalog,
         parameters: &[Option<DataType>],
     ) -> Result<QueryPlan, SqlError> {
-        self.planned(query, &Context { planner: self, catalog, kept: false }, parameters)
+        self.planned(query, &Context { planner: self, catalog, kept: false }, parameters, None)
+    }
+
+    /// The same for a query whose rows, if they are `VALUES`, are written to the columns `of_values`.
+    pub(crate) fn rows(
+        &self,
+        query: &Query,
+        catalog: &dyn Catalog,
+        parameters: &[Option<DataType>],
+        of_values: Option<&[&FieldRef]>,
+    ) -> Result<QueryPlan, SqlError> {
+        let context = Context { planner: self, catalog, kept: false };
+        self.planned(query, &context, parameters, of_values)
     }
 
     fn planned(
@@ -105,6 +117,7 @@ impl Planner {
         query: &Query,
         context: &Context<'_>,
         parameters: &[Option<DataType>],
+        of_values: Option<&[&FieldRef]>,
     ) -> Result<QueryPlan, SqlError> {
         let fail = |e: DataFusionError| translate::planning(e, &query.text, query.span);
         let mut ast = query.ast.clone();
@@ -124,6 +137,10 @@ impl Planner {
             let plan = context.plan(*ast, all).map_err(fail)?;
             let plan = coerce::event_order(plan, context).map_err(fail)?;
             coerce::prepare(plan).map_err(fail)?
+        };
+        let plan = match of_values {
+            Some(columns) => assign::values(plan, columns).map_err(fail)?,
+            None => plan,
         };
         let plan = coerce::typed(plan, self.state.config_options()).map_err(fail)?;
         let plan = coerce::output(plan).map_err(fail)?;
@@ -160,7 +177,7 @@ impl Planner {
         let mut listed = query.clone();
         rewrite::series_as_lists(&mut listed.ast);
         let catalog = &Bare(catalog);
-        self.planned(&listed, &Context { planner: self, catalog, kept: true }, &[])
+        self.planned(&listed, &Context { planner: self, catalog, kept: true }, &[], None)
     }
 
     /// The columns and types of the answers to a statement, without running it: `None` where it

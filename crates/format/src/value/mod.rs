@@ -6,44 +6,27 @@
 //! | boolean | `true t yes y on 1`, `false f no n off 0`, any case |
 //! | integers | digits with a sign; `12.0` and `1e3` too, since nothing is lost |
 //! | real, double | decimal forms, `NaN`, `Infinity`; a finite text that overflows is out of range |
-//! | numeric(p,s) | decimal forms, rounded half away from zero to s digits |
-//! | date | `2019-11-24`; a timestamp's date |
-//! | time | `hh:mm[:ss[.ffffff]]` |
-//! | timestamp | `2019-11-24[ T]hh:mm[:ss[.f…]][ ][Z UTC ±hh[:mm]]`, a date, or a number ([`TimestampUnit`]) |
-//! | interval | `1 day 02:03:04`, `-3 months`, `P1DT2H` |
+//! | numeric(p,s), date, time, interval | as [`yeoul_batch::text`] reads them |
+//! | timestamp | the same, or a number ([`TimestampUnit`]) |
 //! | jsonb | any JSON text, kept without white space |
 //! | uuid | 32 hexadecimal digits, with or without hyphens and braces |
 //! | bytea | `\x…` hexadecimal; any other text is its own bytes |
 //! | T[] | `{a,"b",NULL}` or a JSON array |
 //!
-//! A zone in a `timestamp` (without zone) is read and ignored, as PostgreSQL does; a `timestamptz`
-//! without one is UTC. Fractions finer than a microsecond are cut.
+//! Eight digits that are a date (`20191124`) are one, and no number of seconds.
 
 mod array;
-mod interval;
 mod number;
 mod parser;
-mod time;
 mod uuid;
 
 use crate::column::{Column, Values};
 use crate::json;
+pub(crate) use yeoul_batch::text::{Decimal, Misfit};
+use yeoul_batch::text::{parse_date, parse_interval, parse_time, parse_timestamp};
 
-pub(crate) use number::{Decimal, parse_f64};
+pub(crate) use number::parse_f64;
 pub use parser::ValueParser;
-
-/// Why a value does not fit its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Misfit {
-    /// It does not have a form of the type.
-    Invalid,
-    /// It has, and the type cannot hold it.
-    OutOfRange,
-    /// It has too many characters or elements.
-    TooLong,
-    /// A null element of an array that has none.
-    Null,
-}
 
 /// Appends the value that `text` says to `column`. On an error the column may hold half a value:
 /// [`Column::truncate`] takes it back.
@@ -67,11 +50,11 @@ pub(crate) fn push_text(column: &mut Column, text: &str) -> Result<(), Misfit> {
             values.push(number.rounded(*precision, *scale).ok_or(Misfit::OutOfRange)?);
         }
         Values::Timestamp { values, zone, unit } => {
-            values.push(time::parse_timestamp(text, zone.is_some(), *unit)?);
+            values.push(parse_timestamp(text, zone.is_some(), *unit)?);
         }
-        Values::Date(v) => v.push(time::parse_date(text).ok_or(invalid)?),
-        Values::Time(v) => v.push(time::parse_time(text).ok_or(invalid)?),
-        Values::Interval(v) => v.push(interval::parse(text)?),
+        Values::Date(v) => v.push(parse_date(text).ok_or(invalid)?),
+        Values::Time(v) => v.push(parse_time(text).ok_or(invalid)?),
+        Values::Interval(v) => v.push(parse_interval(text)?),
         Values::Json(values) => values.push(&json::compact(text).ok_or(invalid)?),
         Values::Uuid(v) => v.push(uuid::parse(text).ok_or(invalid)?),
         Values::Binary { ends, bytes } => {

@@ -22,6 +22,7 @@ mod json;
 mod list;
 mod percentile;
 mod rate;
+mod read;
 mod series;
 mod session;
 mod time;
@@ -42,6 +43,7 @@ pub(crate) use interval::{
 };
 pub(crate) use json::JsonOperators;
 pub(crate) use list::{LIST_ARGUMENT, NOT_A_LIST};
+pub(crate) use read::{cast_text, is_read, read};
 pub(crate) use session::{SessionBound, SessionUdf};
 pub(crate) use uuid::{
     each, from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
@@ -52,7 +54,10 @@ pub(crate) use window::{NOT_A_TIME, WINDOWS_MAX, WindowFunction, WindowUdf};
 /// What an expression that nobody wrote stands for.
 pub(crate) fn stands_for(expr: &Expr) -> Option<Expr> {
     let difference = difference(expr).map(|d| cast(d.clone(), interval::INTERVAL));
-    difference.or_else(|| integer::stands_for(expr)).or_else(|| float::stands_for(expr))
+    difference
+        .or_else(|| read::stands_for(expr))
+        .or_else(|| integer::stands_for(expr))
+        .or_else(|| float::stands_for(expr))
 }
 
 /// Every scalar function of ours.

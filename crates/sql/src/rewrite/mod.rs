@@ -12,7 +12,7 @@
 //! | `approx_percentile(x, p)` | `approx_percentile_cont(p) WITHIN GROUP (ORDER BY x)` |
 //! | `CAST(2.5 AS INTEGER)` | `CAST(3 AS INTEGER)` |
 //! | `OVER (w ROWS …)`, `w` being `(PARTITION BY a)` | `OVER (PARTITION BY a ROWS …)` |
-//! | `INTERVAL '1 day 02:03:04'` | `INTERVAL '1 day 2 hours 3 minutes 4 seconds'` |
+//! | `INTERVAL '1 day 02:03:04'`, `INTERVAL 'P1DT2H'` | months, days and nanoseconds |
 //! | `make_interval(days => 2)` | `make_interval(0, 0, 0, 2)` |
 //! | `TABLE t` | `SELECT * FROM t` |
 //! | `mod(a, b)` | `(a % b)` |
@@ -185,7 +185,7 @@ impl VisitorMut for Words<'_> {
             return ControlFlow::Break(Box::new(e));
         }
         number::exact_cast(expr);
-        interval::read_clocks(expr);
+        interval::read_forms(expr);
         call::operator(expr);
         compared::subquery(expr);
         zone::at(expr);

@@ -59,8 +59,9 @@ impl Sum {
 }
 
 /// Reads an interval.
-pub(super) fn parse(text: &str) -> Result<IntervalMonthDayNano, Misfit> {
+pub fn parse_interval(text: &str) -> Result<IntervalMonthDayNano, Misfit> {
     let text = text.trim_ascii();
+    let text = text.strip_prefix('@').map_or(text, str::trim_ascii_start);
     let mut sum = Sum::default();
     let read = match text.strip_prefix('P') {
         Some(rest) => iso(rest, &mut sum),
@@ -185,6 +186,7 @@ mod tests {
             ("P1Y2M3DT4H5M6.5S", Some((14, 3, 14_706_500_000_000))),
             ("PT90S", Some((0, 0, 90 * ns))),
             ("P2W", Some((0, 14, 0))),
+            ("@ 1 hour", Some((0, 0, 3_600 * ns))),
             ("P", None),
             ("P1H", None),
             ("P1DT", None),
@@ -194,7 +196,7 @@ mod tests {
             ("99999999999 years", None),
             ("1:2:3:4", None),
         ] {
-            let found = parse(text).ok().map(|i| (i.months, i.days, i.nanoseconds));
+            let found = parse_interval(text).ok().map(|i| (i.months, i.days, i.nanoseconds));
             assert_eq!(found, expected, "{text}");
         }
     }
