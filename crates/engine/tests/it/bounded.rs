@@ -4,7 +4,7 @@
 use super::time::{BEGIN_US, Bench, SECOND, timestamp};
 
 /// Name and query over the streams `a` and `b`.
-const BOUNDED: [(&str, &str); 22] = [
+const BOUNDED: [(&str, &str); 24] = [
     (
         "within",
         "SELECT x.id, y.id AS other FROM {a} x JOIN {b} y ON x.k = y.k
@@ -52,6 +52,16 @@ const BOUNDED: [(&str, &str); 22] = [
     (
         "at_once",
         "SELECT x.id, y.id AS other FROM {a} x JOIN {b} y ON x.k = y.k AND x.t = y.t",
+    ),
+    (
+        "same_minute",
+        "SELECT x.id, y.id AS other FROM {a} x JOIN {b} y ON x.k = y.k
+         AND date_trunc('minute', x.t) = date_trunc('minute', y.t)",
+    ),
+    (
+        "same_minute_or_none",
+        "SELECT x.id, y.id AS other FROM {a} x LEFT JOIN {b} y ON x.k = y.k
+         AND y.t >= date_trunc('minute', x.t) AND date_trunc('minute', y.t) <= x.t",
     ),
     (
         "tumbled",
@@ -349,11 +359,12 @@ fn explain_says_when_rows_are_released_or_why_never() {
     for (query, expected) in [
         (over(BOUNDED[0].1, "a", "b"), format!("{released}the first input's released when it passes t + 1 min, the second input's released when it passes t + 20 s; rows behind it are not joined")),
         (over(BOUNDED[8].1, "a", "b"), format!("{released}the first input's never released: nothing bounds how much later rows of the second match, the second input's released when it passes t; rows behind it are not joined")),
-        (over(BOUNDED[10].1, "a", "b"), format!("{released}the first input's released when it passes window_end, the second input's released when it passes window_end; rows behind it are not joined")),
+        (over(BOUNDED[10].1, "a", "b"), format!("{released}the first input's released when it passes t + 1 min, the second input's released when it passes t + 1 min; rows behind it are not joined")),
+        (over(BOUNDED[12].1, "a", "b"), format!("{released}the first input's released when it passes window_end, the second input's released when it passes window_end; rows behind it are not joined")),
         (over(BOUNDED[0].1, "a", "c"), "state: the rows of both inputs, by what they are compared by; never released: t of the second input goes by no watermark".to_owned()),
         (over(BOUNDED[0].1, "a", "p").replace("y.id", "y.k"), "state: the rows of both inputs, by what they are compared by; never released: rows of table p change at any time".to_owned()),
-        (over(BOUNDED[18].1, "a", "b"), "state: the first input's rows, released when the watermark, less the lateness, passes t; of the second input the rows that are the nearest to such, the others released when the next one of their key comes; rows behind the watermark are not joined".to_owned()),
-        (over(BOUNDED[18].1, "a", "c"), "state: the rows of both inputs; never released: t of the second input goes by no watermark".to_owned()),
+        (over(BOUNDED[20].1, "a", "b"), "state: the first input's rows, released when the watermark, less the lateness, passes t; of the second input the rows that are the nearest to such, the others released when the next one of their key comes; rows behind the watermark are not joined".to_owned()),
+        (over(BOUNDED[20].1, "a", "c"), "state: the rows of both inputs; never released: t of the second input goes by no watermark".to_owned()),
         ("SELECT x.id FROM a x ASOF JOIN p ON x.k = p.k AND x.t >= p.t".to_owned(), "state: the rows of both inputs; never released: rows of table p change at any time".to_owned()),
         ("SELECT x.id FROM a x ASOF JOIN b ON x.k = b.k AND x.t <= b.t".to_owned(), "state: the rows of both inputs; never released: a later row may be the nearest at any time".to_owned()),
         ("SELECT x.id FROM of_p x JOIN a ON x.t = a.t".to_owned(), "state: the rows of both inputs, by what they are compared by; never released: rows of table p change at any time".to_owned()),

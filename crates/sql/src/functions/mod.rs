@@ -45,6 +45,7 @@ pub(crate) use json::JsonOperators;
 pub(crate) use list::{LIST_ARGUMENT, NOT_A_LIST};
 pub(crate) use read::{cast_text, is_read, read};
 pub(crate) use session::{SessionBound, SessionUdf};
+pub(crate) use time::cut;
 pub(crate) use uuid::{
     each, from_text as uuid_from_text, invalid as invalid_uuid, parse as parse_uuid,
     to_text as uuid_to_text,

@@ -3,6 +3,7 @@
 //! ```text
 //!   c.at BETWEEN s.at AND s.at + INTERVAL '1 minute'      0 ≤ c.at - s.at ≤ 1 minute
 //!   x.window_start = y.window_start                       0 ≤ x.window_start - y.window_start ≤ 0
+//!   date_trunc('hour', x.at) = date_trunc('hour', y.at)   -1 hour < x.at - y.at < 1 hour
 //! ```
 //!
 //! A row is needed until every row that it could match comes too late, which is known from the lag of the other
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use yeoul_batch::ExprRef;
 
 use super::Lowered;
@@ -37,11 +38,22 @@ struct Apart {
     most: Option<i64>,
 }
 
-/// A time of one side and what is added to it.
+/// A time of one side and what is added to it, at least and at most.
 struct Moved {
     side: usize,
     column: usize,
-    shift_us: i64,
+    least_us: i64,
+    most_us: i64,
+}
+
+impl Moved {
+    fn by(self, least_us: i64, most_us: i64) -> Option<Self> {
+        Some(Self {
+            least_us: self.least_us.checked_add(least_us)?,
+            most_us: self.most_us.checked_add(most_us)?,
+            ..self
+        })
+    }
 }
 
 /// The inputs of a join.
@@ -56,7 +68,7 @@ impl Bounded<'_> {
         &self,
         kind: JoinKind,
         on: &[(ExprRef, ExprRef)],
-        filter: Option<&Expr>,
+        join: &Join,
     ) -> Result<JoinTimes, String> {
         for side in self.sides {
             if let Some(table) = table_beneath(&side.node, self.catalog) {
@@ -67,10 +79,13 @@ impl Bounded<'_> {
         let mut pairs = BTreeMap::new();
         for (left, right) in on {
             if let Some((left, right)) = left.as_column().zip(right.as_column()) {
-                self.bound(&mut pairs, [left, right], Operator::Eq, 0);
+                self.bound(&mut pairs, [left, right], Operator::Eq, [0, 0]);
             }
         }
-        for condition in filter.map(split_conjunction).into_iter().flatten() {
+        for (one, other) in &join.on {
+            self.compared(&mut pairs, one, Operator::Eq, other);
+        }
+        for condition in join.filter.as_ref().map(split_conjunction).into_iter().flatten() {
             self.condition(&mut pairs, condition);
         }
         let mut why = "no condition bounds the time of one input by that of the other".to_owned();
@@ -102,13 +117,13 @@ impl Bounded<'_> {
         )
     }
 
-    /// Notes that `left op right + more` of the times at `columns`.
+    /// Notes that `left op right + more` of the times at `columns`, for some `more` in a range.
     fn bound(
         &self,
         pairs: &mut BTreeMap<[usize; 2], Apart>,
         columns: [usize; 2],
         op: Operator,
-        more: i64,
+        [lowest, highest]: [i64; 2],
     ) {
         let is_time = |(side, column): (&&Lowered, &usize)| {
             let data_type = side.node.schema().field(*column).data_type();
@@ -118,11 +133,11 @@ impl Bounded<'_> {
             return;
         }
         let (least, most) = match op {
-            Operator::Eq => (Some(more), Some(more)),
-            Operator::Lt => (None, more.checked_sub(1)),
-            Operator::LtEq => (None, Some(more)),
-            Operator::Gt => (more.checked_add(1), None),
-            Operator::GtEq => (Some(more), None),
+            Operator::Eq => (Some(lowest), Some(highest)),
+            Operator::Lt => (None, highest.checked_sub(1)),
+            Operator::LtEq => (None, Some(highest)),
+            Operator::Gt => (lowest.checked_add(1), None),
+            Operator::GtEq => (Some(lowest), None),
             _ => return,
         };
         let apart = pairs.entry(columns).or_default();
@@ -166,8 +181,10 @@ impl Bounded<'_> {
             },
             _ => return,
         };
-        if let Some(more) = right.shift_us.checked_sub(left.shift_us) {
-            self.bound(pairs, [left.column, right.column], op, more);
+        let lowest = right.least_us.checked_sub(left.most_us);
+        let highest = right.most_us.checked_sub(left.least_us);
+        if let (Some(lowest), Some(highest)) = (lowest, highest) {
+            self.bound(pairs, [left.column, right.column], op, [lowest, highest]);
         }
     }
 
@@ -191,8 +208,8 @@ impl Bounded<'_> {
             return None;
         }
         let (one, other) = (self.moved(left)?, self.moved(right)?);
-        let shift_us = other.shift_us.checked_add(length_us(length)?)?;
-        Some((one, Moved { shift_us, ..other }, op))
+        let length_us = length_us(length)?;
+        Some((one, other.by(length_us, length_us)?, op))
     }
 
     /// A time of one side with lengths of time added.
@@ -204,8 +221,13 @@ impl Bounded<'_> {
             column @ Expr::Column(_) => (LEFT..=RIGHT).find_map(|side| {
                 let scope = &self.sides[side].scope;
                 let column = scope.columns[scope.position(column)?];
-                Some(Moved { side, column, shift_us: 0 })
+                Some(Moved { side, column, least_us: 0, most_us: 0 })
             }),
+            Expr::ScalarFunction(call) => {
+                let (cut_us, time) = functions::cut(call)?;
+                // What is cut off is less than the unit.
+                self.moved(time)?.by(cut_us.checked_sub(1)?.checked_neg()?, 0)
+            }
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
                 let (moved, by) = match (op, self.moved(left), self.moved(right)) {
                     (Operator::Plus, Some(moved), None) => (moved, length_us(right)?),
@@ -215,7 +237,7 @@ impl Bounded<'_> {
                     }
                     _ => return None,
                 };
-                Some(Moved { shift_us: moved.shift_us.checked_add(by)?, ..moved })
+                moved.by(by, by)
             }
             _ => None,
         }

@@ -75,7 +75,7 @@ impl Lowering<'_> {
             Err("rows without a time match each other".to_owned())
         } else {
             let sides = [&sides.left, &sides.right];
-            Bounded { sides, catalog: self.catalog }.times(kind, &on, join.filter.as_ref())
+            Bounded { sides, catalog: self.catalog }.times(kind, &on, join)
         };
         let Sides { mut left, mut right, .. } = sides;
         if let Ok(times) = &released {

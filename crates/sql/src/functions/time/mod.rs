@@ -17,6 +17,8 @@ mod trunc;
 mod wrapped;
 mod zone;
 
+pub(crate) use trunc::cut;
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};

@@ -6,9 +6,10 @@ use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimestampMicrosecondType};
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::functions::datetime::date_trunc;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 use yeoul_batch::{date_of, days_of};
@@ -77,6 +78,19 @@ impl Unit {
         };
         days.checked_mul(DAY_US)
     }
+}
+
+/// The greatest length of the unit that a call of `date_trunc` cuts times to, and the time; `None` of other calls.
+pub(crate) fn cut(call: &ScalarFunction) -> Option<(i64, &Expr)> {
+    call.func.inner().downcast_ref::<DateTrunc>()?;
+    let [Expr::Literal(text, _), time] = &call.args[..] else { return None };
+    let length_us = match unit(text.try_as_str()??).ok()? {
+        Unit::Length(length) => length,
+        Unit::Week => 7 * DAY_US,
+        // No month has more days, and no year but with them.
+        Unit::Months { length, .. } => length * 31 * DAY_US,
+    };
+    Some((length_us, time))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
