@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use yeoul_batch::{Clock, CommitId, DecodeOptions, TimeLimit};
 use yeoul_flow::STACK_BYTES;
 use yeoul_sql::Connector;
-use yeoul_store::Media;
+use yeoul_store::{Media, Store};
 
 use crate::catalog::{Body, Relation};
 use crate::commit::{Build, Committer, Job, Prepared, Queue, SourceKey, State, encode, prepare};
@@ -200,7 +200,8 @@ impl Engine {
         let mut threads = Vec::new();
         if !read_only {
             let builder = Arc::clone(&shared);
-            threads.push(spawn("build", move || crate::build::run(&builder, &tasks))?);
+            let store = Arc::clone(&shared.store);
+            threads.push(spawn("build", store, move || crate::build::run(&builder, &tasks))?);
             threads.push(start_committer(&shared, state, receiver)?);
         }
         Ok(Self { shared, threads: Arc::new(Mutex::new(threads)) })
@@ -414,7 +415,8 @@ fn start_committer(
     receiver: crossbeam_channel::Receiver<crate::commit::Queued>,
 ) -> Result<JoinHandle<()>, EngineError> {
     let shared = Arc::clone(shared);
-    spawn("commit", move || {
+    let store = Arc::clone(&shared.store);
+    spawn("commit", store, move || {
         let mut committer = Committer::new(shared, state, receiver);
         committer.give_up_failed();
         committer.start_waiting();
@@ -425,9 +427,57 @@ fn start_committer(
     })
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+/// Says why nothing is written any more when the thread that holds it panics: without that thread the engine would
+/// take questions and never answer them.
+struct Ending {
+    thread: String,
+    store: Arc<Store>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { thread, store } = self;
+            store.poison(&format!(
+                "the thread \"{thread}\" has panicked, which is a defect of Yeoul"
+            ));
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    store: Arc<Store>,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
+    let ending = Ending { thread: name.to_owned(), store };
     let thread = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+    let work = move || {
+        let _ending = ending;
+        work();
+    };
     thread.spawn(work).map_err(|error| {
         EngineError::new(ErrorKind::Unavailable, format!("cannot start a thread: {error}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use yeoul_store::{DiskMedia, StoreOptions};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_writing() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let media = Arc::new(DiskMedia::open(dir.path()).expect("opens"));
+        let (store, _) = Store::open(media, StoreOptions::default()).expect("opens");
+        let store = Arc::new(store);
+        let ended = spawn("calm", Arc::clone(&store), || ()).expect("starts").join();
+        assert!(ended.is_ok() && store.poisoned().is_none());
+        let ended = spawn("commit", Arc::clone(&store), || panic!("on purpose")).expect("starts");
+        assert!(ended.join().is_err());
+        let why = "the thread \"commit\" has panicked, which is a defect of Yeoul";
+        assert_eq!(store.poisoned(), Some(why));
+    }
 }

@@ -174,6 +174,17 @@ fn build_anew(state: &State, body: &ViewBody) -> Build {
     Build::Waiting(Arc::new(BuildStatus::default()))
 }
 
+/// What another version of the program has defined and this one refuses: the folder is not opened, so that nothing of
+/// it is lost.
+fn undefined(name: &str, error: EngineError) -> EngineError {
+    let message =
+        format!("this version of Yeoul refuses what defines \"{name}\": {}", error.message);
+    let hint = format!(
+        "start the data folder with the version of Yeoul that wrote it, and replace or drop \"{name}\" there"
+    );
+    EngineError { message, hint: Some(hint), ..error }
+}
+
 /// Whether a view's trees are not what this program makes of it, or it reads a view that is built anew.
 fn is_outdated(state: &State, known: &RelationMeta, relation: &Relation) -> bool {
     let Body::View(body) = &relation.body else { return false };
@@ -226,7 +237,8 @@ fn load_relation(
             let history = known.history.as_ref().map(|h| Arc::new(h.history())).unwrap_or_default();
             let catalog = Arc::clone(&state.catalog);
             let definer = Definer { catalog: &catalog, planning, id, created, history };
-            state.define_by(&definer, &statement, &known.sql, Some(trees))?
+            let defined = state.define_by(&definer, &statement, &known.sql, Some(trees));
+            defined.map_err(|error| undefined(&known.name, error))?
         }
     };
     let relation = Arc::new(relation);

@@ -163,7 +163,7 @@ impl Instance {
         let health = self.engine.health();
         match &health.poisoned {
             Some(why) => Err(Failure::new(format!(
-                "the engine stopped taking rows: {why}\nhint: free space or mend the disk, then start again"
+                "the engine stopped taking rows: {why}\nhint: free space or mend the disk, or report the defect, then start again"
             ))),
             None => Ok(health),
         }
