@@ -3,6 +3,8 @@
 //! The parser reads what is behind `IS [NOT] DISTINCT FROM` as far as it goes, so that in `a IS DISTINCT
 //! FROM b AND c` the `AND` became part of the right side. Here the right side ends where PostgreSQL ends it:
 //! at the first operator that binds no tighter than `IS`.
+//!
+//! Of RisingWave's and DuckDB's words there are `SELECT * EXCEPT (a)` and `first_value(a IGNORE NULLS)`.
 
 use std::any::TypeId;
 
@@ -80,6 +82,16 @@ impl Dialect for OurDialect {
 
     fn prec_value(&self, precedence: Precedence) -> u8 {
         BASE.prec_value(precedence)
+    }
+
+    /// `SELECT * EXCEPT (a)`.
+    fn supports_select_wildcard_except(&self) -> bool {
+        true
+    }
+
+    /// `first_value(a IGNORE NULLS)`.
+    fn supports_window_function_null_treatment_arg(&self) -> bool {
+        true
     }
 
     as_postgresql!(

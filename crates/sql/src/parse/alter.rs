@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast as sql;
 
-use super::ddl::{object_kind, type_of};
+use super::ddl::type_of;
+use super::drop::object_kind;
 use super::reader::Reader;
 use crate::ast::{Alter, AlterAction, Column, ObjectKind};
 use crate::error::SqlError;

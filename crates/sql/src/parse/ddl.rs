@@ -1,4 +1,4 @@
-//! `CREATE` and `DROP`.
+//! `CREATE`.
 
 use std::sync::Arc;
 
@@ -10,16 +10,19 @@ use yeoul_batch::DecodeOptions;
 
 use super::reader::Reader;
 use crate::ast::{
-    Column, Connector, CreateStream, CreateTable, CreateView, Drop, Micros, Name, ObjectKind,
-    Statement, StreamOptions, Watermark,
+    Column, Connector, CreateStream, CreateTable, CreateView, Micros, Name, Statement,
+    StreamOptions, Watermark,
 };
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
-use crate::options::{PartitionBy, Target, Values};
+use crate::options::{Given, PartitionBy, Target, Values};
 use crate::{datatype, interval, text};
 
 /// The most columns a stream or table can have.
 const COLUMNS_MAX: usize = 1024;
+
+/// What makes the answers of a view final.
+const ON_CLOSE: [&str; 4] = ["EMIT", "ON", "WINDOW", "CLOSE"];
 
 pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
     r.advance();
@@ -100,8 +103,10 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     }
     let body = body(r)?;
     let append_only = r.words(&["APPEND", "ONLY"]);
+    on_conflict(r)?;
+    let mut given = r.options()?;
+    let append_only = only_grows(&mut given) || append_only;
     let target = if stream || append_only { Target::Stream } else { Target::Table };
-    let given = r.options()?;
     let written = given.iter().map(|given| r.written(given)).collect();
     let values = Values::check(target, &given)?;
     let connector = match values.text("connector") {
@@ -150,6 +155,27 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     Ok(Statement::CreateStream(stream))
 }
 
+/// What becomes of a row whose key is there: in a table it takes the other's place.
+fn on_conflict(r: &mut Reader<'_>) -> Result<(), SqlError> {
+    let start = r.here();
+    if !r.words(&["ON", "CONFLICT"]) || r.word("OVERWRITE") || r.words(&["DO", "UPDATE", "FULL"]) {
+        return Ok(());
+    }
+    Err(SqlError::unsupported("a table always keeps the last row of a key")
+        .hint("leave ON CONFLICT out; INSERT … ON CONFLICT DO NOTHING keeps the row that is there")
+        .at(start.to(r.here())))
+}
+
+/// Takes `appendonly = 'true'` out of the options: how `APPEND ONLY` was written once.
+fn only_grows(given: &mut Vec<Given>) -> bool {
+    let before = given.len();
+    given.retain(|option| {
+        !(option.name.eq_ignore_ascii_case("appendonly")
+            && option.value.eq_ignore_ascii_case("true"))
+    });
+    given.len() < before
+}
+
 /// The columns of a primary key are never null.
 fn not_null(mut columns: Vec<Column>, key: &[usize]) -> Vec<Column> {
     for &i in key {
@@ -190,7 +216,8 @@ fn body(r: &mut Reader<'_>) -> Result<Body, SqlError> {
         } else {
             column(r, &mut body)?;
         }
-        if !r.word(",") {
+        // A comma behind the last column is passed over.
+        if !r.word(",") || r.peek_word() == ")" {
             break;
         }
     }
@@ -425,9 +452,12 @@ fn create_view(r: &mut Reader<'_>, or_replace: Option<Span>) -> Result<CreateVie
     let name = r.name()?;
     let columns = if r.peek_word() == "(" { r.names()? } else { Vec::new() };
     Values::check(Target::View, &r.options()?)?;
+    // Here, or at the end.
+    let start = r.here();
+    let ahead = r.words(&ON_CLOSE).then(|| start.to(r.last()));
     r.expect("AS")?;
     // Before the query, in which EMIT would be read as the name of a relation.
-    let on_close = r.cut(&["EMIT", "ON", "WINDOW", "CLOSE"]);
+    let on_close = ahead.or_else(|| r.cut(&ON_CLOSE));
     let query = r.query()?;
     if r.words(&["WITH", "NO", "DATA"]) {
         return Err(SqlError::unsupported("WITH NO DATA is not supported")
@@ -436,39 +466,4 @@ fn create_view(r: &mut Reader<'_>, or_replace: Option<Span>) -> Result<CreateVie
     }
     r.words(&["WITH", "DATA"]);
     Ok(CreateView { name, if_not_exists, or_replace, columns, query, on_close })
-}
-
-pub(super) fn drop(r: &mut Reader<'_>) -> Result<Drop, SqlError> {
-    r.advance();
-    let kind = object_kind(r, "DROP")?;
-    let if_exists = r.words(&["IF", "EXISTS"]);
-    let mut names = vec![r.name()?];
-    while r.word(",") {
-        names.push(r.name()?);
-    }
-    let cascade = r.word("CASCADE");
-    if !cascade {
-        r.word("RESTRICT");
-    }
-    Ok(Drop { kind, names, if_exists, cascade })
-}
-
-/// The kind of object that `verb` is said of.
-pub(super) fn object_kind(r: &mut Reader<'_>, verb: &str) -> Result<ObjectKind, SqlError> {
-    let at = r.here();
-    Ok(match r.peek_word().as_str() {
-        "STREAM" => r.then(ObjectKind::Stream),
-        "TABLE" => r.then(ObjectKind::Table),
-        "VIEW" => r.then(ObjectKind::View),
-        "MATERIALIZED" => {
-            r.advance();
-            r.expect("VIEW")?;
-            ObjectKind::View
-        }
-        word => {
-            return Err(SqlError::unsupported(format!("{verb} {word} is not supported"))
-                .detail(format!("{verb} STREAM, {verb} TABLE and {verb} [MATERIALIZED] VIEW are"))
-                .at(at));
-        }
-    })
 }

@@ -11,6 +11,7 @@ mod copy;
 mod ddl;
 mod depth;
 mod dml;
+mod drop;
 mod function;
 mod lookup;
 mod reader;
@@ -121,7 +122,7 @@ fn statement(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
     match word.as_str() {
         "CREATE" => ddl::create(r),
         "DROP" if r.words(&["DROP", "FUNCTION"]) => function::drop(r).map(Statement::DropFunction),
-        "DROP" => ddl::drop(r).map(Statement::Drop),
+        "DROP" => drop::drop(r).map(Statement::Drop),
         "ALTER" => alter::alter(r).map(Statement::Alter),
         "SHOW" => show(r),
         "DESCRIBE" | "DESC" => {

@@ -25,6 +25,7 @@ const OF_WHO_ASKS: [&str; 5] =
 
 impl Words<'_> {
     pub(super) fn call(&self, function: &mut sql::Function) -> Result<(), SqlError> {
+        nulls_outside(function);
         let [sql::ObjectNamePart::Identifier(ident)] = function.name.0.as_mut_slice() else {
             return Ok(());
         };
@@ -176,4 +177,27 @@ fn percentile(function: &mut sql::Function) -> Result<(), SqlError> {
         with_fill: None,
     });
     Ok(())
+}
+
+/// `f(x IGNORE NULLS)` becomes `f(x) IGNORE NULLS`, which is what DataFusion reads. The parser takes the words for those of
+/// `x` where that is a function; one that is not `OVER` rows has no use for them.
+fn nulls_outside(function: &mut sql::Function) {
+    let sql::FunctionArguments::List(list) = &mut function.args else { return };
+    list.clauses.retain(|clause| match clause {
+        sql::FunctionArgumentClause::IgnoreOrRespectNulls(treatment) => {
+            function.null_treatment = Some(*treatment);
+            false
+        }
+        _ => true,
+    });
+    if function.over.is_none() {
+        return;
+    }
+    if let Some(sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(sql::Expr::Function(inner)))) =
+        list.args.last_mut()
+        && inner.over.is_none()
+        && let Some(treatment) = inner.null_treatment.take()
+    {
+        function.null_treatment = Some(treatment);
+    }
 }

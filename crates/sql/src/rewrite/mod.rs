@@ -16,12 +16,14 @@
 //! | `make_interval(days => 2)` | `make_interval(0, 0, 0, 2)` |
 //! | `TABLE t` | `SELECT * FROM t` |
 //! | `mod(a, b)` | `(a % b)` |
+//! | `first_value(a IGNORE NULLS)` | `first_value(a) IGNORE NULLS` |
 //! | `to_char(t, 'YYYY')` | `to_char(t, '%Y')` |
 //! | `t AT TIME ZONE z`, `date_trunc('day', t, z)` | calls of `timezone` |
 //! | `x SIMILAR TO 'a%'` | `(x ~ '(?s)^(?:a.*)$')` |
-//! | `generate_series(t.a, t.b)` after FROM | `UNNEST` of a list |
+//! | `generate_series(t.a, t.b)` after FROM; in a select list | `UNNEST` of a list |
 //! | `t JOIN q FOR SYSTEM_TIME AS OF t.ts ON …` | `t ASOF JOIN q ON … AND t.ts >= q.valid_from` |
 //! | `t ASOF JOIN q ON …` | a lateral subquery with `LIMIT 1` |
+//! | `a FULL JOIN b USING (x)` | `a FULL JOIN b ON a.x = b.x`, and `x` `coalesce(a.x, b.x)` |
 //! | `(a, b) IN (SELECT …)`; `IN` and `EXISTS` in a select list | `EXISTS`; a scalar subquery |
 //! | `x = ANY (SELECT …)`, `x <> ALL (SELECT …)` | `x IN (SELECT …)`, `x NOT IN (SELECT …)` |
 //!
@@ -33,6 +35,7 @@ mod applied;
 mod asof;
 mod call;
 mod compared;
+mod merged;
 mod name;
 mod named;
 mod outside;
@@ -144,6 +147,11 @@ impl VisitorMut for Words<'_> {
                 query.body = select.ast.body;
             }
         }
+        if let sql::SetExpr::Select(select) = query.body.as_mut()
+            && let Err(e) = merged::rewrite(select, query.order_by.as_mut(), self.text)
+        {
+            return ControlFlow::Break(Box::new(e.or_at(Some(self.within))));
+        }
         if let Some(sql::LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
             let bounds = limit.iter_mut().chain(offset.iter_mut().map(|o| &mut o.value));
             bounds.for_each(count_parameter);
@@ -170,6 +178,7 @@ impl VisitorMut for Words<'_> {
 
     fn pre_visit_select(&mut self, select: &mut sql::Select) -> ControlFlow<Self::Break> {
         within::select(select);
+        rows::in_select_list(select);
         self.name_calls(select);
         for from in &mut select.from {
             if let Err(e) = self.joins(&mut from.joins) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `LATERAL unnest(t.xs) AS x` | `UNNEST(t.xs) AS x (x)` |
 //! | `generate_series(t.a, t.b) AS g (n)` | `UNNEST(generate_series(t.a, t.b)) AS g (n)` |
+//! | `SELECT generate_series(1, 3) + 1` | `SELECT unnest(generate_series(1, 3)) + 1` |
 //! | `UNNEST(xs) WITH ORDINALITY AS t (x, n)` | `UNNEST(xs, generate_series(1, cardinality(xs))) AS t (x, n)` |
 //!
 //! A series of constants stays a relation of its own in a query: it may be as long as it likes.
@@ -27,6 +28,42 @@ pub(crate) fn series_as_lists(query: &mut sql::Query) {
     }
     // Nothing breaks off.
     let _ = query.visit(&mut All);
+}
+
+/// Makes rows of the series in a select list, in which they are not the arguments of other functions.
+pub(super) fn in_select_list(select: &mut sql::Select) {
+    for item in &mut select.projection {
+        match item {
+            sql::SelectItem::ExprWithAlias { expr, .. } => series_as_rows(expr),
+            sql::SelectItem::UnnamedExpr(expr) if is_series(expr) => {
+                series_as_rows(expr);
+                let alias = sql::Ident::new("generate_series");
+                *item = sql::SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+            }
+            sql::SelectItem::UnnamedExpr(expr) => series_as_rows(expr),
+            _ => {}
+        }
+    }
+}
+
+fn series_as_rows(expr: &mut sql::Expr) {
+    match expr {
+        sql::Expr::Nested(inner)
+        | sql::Expr::Cast { expr: inner, .. }
+        | sql::Expr::UnaryOp { expr: inner, .. } => series_as_rows(inner),
+        sql::Expr::BinaryOp { left, right, .. } => {
+            series_as_rows(left);
+            series_as_rows(right);
+        }
+        series if is_series(series) => *series = call("unnest", vec![series.clone()]),
+        _ => {}
+    }
+}
+
+fn is_series(expr: &sql::Expr) -> bool {
+    let sql::Expr::Function(function) = expr else { return false };
+    matches!(function.name.0.as_slice(), [sql::ObjectNamePart::Identifier(name)]
+        if fold(name) == "generate_series")
 }
 
 /// Makes `factor` an `UNNEST`, if it is a list or a series. `constants`: also a series of constants.
@@ -115,7 +152,7 @@ fn ordinality(lists: &[sql::Expr]) -> sql::Expr {
     call("generate_series", vec![one, longest])
 }
 
-fn call(name: &str, args: Vec<sql::Expr>) -> sql::Expr {
+pub(super) fn call(name: &str, args: Vec<sql::Expr>) -> sql::Expr {
     let args = args.into_iter().map(|e| sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(e)));
     sql::Expr::Function(sql::Function {
         name: sql::ObjectName::from(vec![sql::Ident::new(name)]),

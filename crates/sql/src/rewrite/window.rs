@@ -128,7 +128,10 @@ impl Call {
         };
         let step = positive(args[2])?;
         let size = positive(args[1 + lengths])?;
-        let offset = args.get(2 + lengths).map_or(Ok(0), |e| length(e))?;
+        let offset = match args.get(2 + lengths) {
+            Some(e) => shift(e, size).map_or_else(|| length(e), Ok)?,
+            None => 0,
+        };
         let call = Self { kind, input, input_name, time, step, size, offset };
         call.check().map_err(|e| e.at(place))?;
         Ok(call)
@@ -199,6 +202,19 @@ impl Call {
         let subquery = fill.fill(query);
         Ok(sql::TableFactor::Derived { lateral: false, subquery, alias, sample: None })
     }
+}
+
+/// `'+6 hours'` or `'-18 hours'`: an offset as text, with a sign. Windows of a size lie the same when they are moved by it.
+fn shift(e: &sql::Expr, size: i64) -> Option<i64> {
+    let sql::Expr::Value(v) = e else { return None };
+    let text = v.value.clone().into_string()?;
+    let text = text.trim();
+    let (is_back, text) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let Micros(us) = interval::duration(text).ok()?;
+    Some(if is_back { (-us).rem_euclid(size) } else { us })
 }
 
 /// An `INTERVAL` in microseconds.
