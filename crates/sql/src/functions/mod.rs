@@ -20,6 +20,7 @@ pub(crate) mod integer;
 mod interval;
 mod json;
 mod list;
+mod of_list;
 mod percentile;
 mod rate;
 mod read;
@@ -43,6 +44,7 @@ pub(crate) use interval::{
 };
 pub(crate) use json::JsonOperators;
 pub(crate) use list::{LIST_ARGUMENT, NOT_A_LIST};
+pub(crate) use of_list::OfList;
 pub(crate) use read::{cast_text, is_read, read};
 pub(crate) use session::{SessionBound, SessionUdf};
 pub(crate) use time::cut;

@@ -9,6 +9,7 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::{Aggregate, Expr, ExprSchemable, cast};
 
+use super::listed::Listed;
 use super::{Lowered, Lowering, renamed};
 use crate::datatype;
 use crate::error::SqlError;
@@ -52,6 +53,7 @@ impl Lowering<'_> {
             .collect();
         let input = self.windowed(input, &mut exprs)?;
         let (keys, calls) = exprs.split_at_mut(grouping.keys.len());
+        let listed = self.listed(calls, &input.scope)?;
         // Also keys that a subquery got when it became a join, and of which a plan in SQL knew nothing.
         let key = |e: &Expr| match is_float(e, &input.scope) && float::stands_for(e).is_none() {
             true => self.stored(&float::one_form(e.clone()), &input.scope),
@@ -64,7 +66,15 @@ impl Lowering<'_> {
         let calls = calls
             .iter()
             .zip(call_fields)
-            .map(|(e, field)| self.call(e, field, &input.scope))
+            .zip(&listed)
+            .map(|((e, field), listed)| match listed {
+                None => self.call(e, field, &input.scope),
+                Some(_) => {
+                    let list = e.get_type(input.scope.schema()).map_err(|e| self.fail(e))?;
+                    let field = Arc::new(Field::new(field.name(), list, true));
+                    self.call(e, &field, &input.scope)
+                }
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let key = Some((0..keys.len()).collect());
         let kept: SchemaRef = Arc::new(Schema::new(
@@ -84,18 +94,21 @@ impl Lowering<'_> {
         if kept.fields().iter().zip(&fields).all(|(k, f)| k.data_type() == f.data_type()) {
             return Ok(Lowered { node, scope: Scope::whole(&a.schema), key, windows: Vec::new() });
         }
-        self.as_planned(node, &kept, &a.schema, key)
+        self.as_planned(node, &kept, &a.schema, key, &listed)
     }
 
     /// Groups are kept in stored types; the plan above was typed for those of DataFusion, so
-    /// columns that differ are cast back.
+    /// columns that differ are cast back. `listed`: what is made of calls that are kept as lists.
     fn as_planned(
         &self,
         node: ViewNode,
         kept: &SchemaRef,
         planned: &DFSchema,
         key: Option<Vec<usize>>,
+        listed: &[Option<Listed>],
     ) -> Result<Lowered, SqlError> {
+        let keys = kept.fields().len() - listed.len();
+        let listed = |i: usize| listed.get(i.checked_sub(keys)?)?.as_ref();
         let fields = planned
             .iter()
             .zip(kept.fields())
@@ -111,6 +124,9 @@ impl Lowering<'_> {
             .map(|i| {
                 let column = scope.named(i);
                 let target = planned.field(i).data_type();
+                if let Some(listed) = listed(i) {
+                    return scope.expr(&listed.of(column), self.planner).map_err(|e| self.fail(e));
+                }
                 if target == kept.field(i).data_type() {
                     return Ok(scope.column(i));
                 }
@@ -233,13 +249,13 @@ impl Lowering<'_> {
             return self.at_call(name, e);
         }
         let e = SqlError::unsupported(format!("function \"{name}\" cannot be kept in a view yet"))
-            .detail(format!("the aggregates that can be kept are {}", list(KEPT)));
-        let e = match (name, nearest(name, KEPT)) {
-            ("percentile_cont" | "median" | "approx_median", _) => {
-                e.hint("approx_percentile(x, 0.5) is within 1 % of rank")
-            }
-            (_, Some(near)) => e.hint(format!("did you mean \"{near}\"?")),
-            _ => e,
+            .detail(format!(
+                "the aggregates that can be kept are {}, and all others of one value and constants",
+                list(KEPT)
+            ));
+        let e = match nearest(name, KEPT) {
+            Some(near) => e.hint(format!("did you mean \"{near}\"?")),
+            None => e,
         };
         self.at_call(name, e)
     }
@@ -284,6 +300,11 @@ fn function(name: &str, params: &AggregateFunctionParams) -> Option<AggregateFun
         "var_pop" if one => F::VarPop,
         _ => return None,
     })
+}
+
+/// Whether the function has a state of its own, or is one of those that are told why not.
+pub(super) fn is_kept(name: &str) -> bool {
+    KEPT.contains(&name) || name == "grouping"
 }
 
 fn percentile(params: &AggregateFunctionParams) -> Option<f64> {

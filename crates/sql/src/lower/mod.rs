@@ -18,6 +18,7 @@ mod expr;
 mod fast;
 mod grouping;
 mod join;
+mod listed;
 mod lookup;
 mod over;
 mod ranked;

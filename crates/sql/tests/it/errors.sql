@@ -106,7 +106,7 @@ SELECT * FROM events EMIT ON WINDOW CLOSE
 CREATE MATERIALIZED VIEW v AS SELECT random() AS r, kind FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind FROM events e WHERE price > (SELECT p.price FROM products p WHERE p.product_id > e.product_id)
 CREATE MATERIALIZED VIEW v AS SELECT kind, count(*) FROM events GROUP BY CUBE (event_id, ts, user_id, product_id, kind, price, attrs, visit, price + 1)
-CREATE MATERIALIZED VIEW v AS SELECT median(price) FROM events
+CREATE MATERIALIZED VIEW v AS SELECT corr(price, product_id) FROM events
 CREATE MATERIALIZED VIEW v AS SELECT first_value(price) FROM products
 CREATE MATERIALIZED VIEW v AS SELECT price * 2 FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind, user_id AS kind FROM events
