@@ -6,19 +6,17 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use yeoul_batch::{CommitId, TreeId};
-use yeoul_flow::StepTime;
 use yeoul_sql::{FunctionKey, Statement};
 
 use super::alter::AlterRecord;
-use super::clock::ViewClock;
 use super::committer::Committer;
+use super::install::Installed;
 use super::replacement::check_not_replaced;
 use super::state::State;
-use super::stream::StreamState;
 use super::swap::{BuildRecord, SwapRecord};
-use super::views::{Build, BuildStatus, ViewState};
+use super::views::Build;
 use crate::build::{BuildTask, Task};
-use crate::catalog::{Body, Catalog, Definer, Relation, RelationId, Version, build_graph};
+use crate::catalog::{Body, Catalog, Definer, Relation, RelationId};
 use crate::error::{EngineError, ErrorKind};
 use crate::planning::Planning;
 use crate::record::CommitRecord;
@@ -137,75 +135,6 @@ impl State {
     }
 
     /// Adds a new relation: its trees, its state, and for a view how it is to be built.
-    pub(crate) fn install(
-        &mut self,
-        relation: Relation,
-    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
-        self.install_as(Arc::new(relation), None)
-    }
-
-    /// The same; a version is not seen under its name.
-    pub(crate) fn install_as(
-        &mut self,
-        relation: Arc<Relation>,
-        version: Option<Version>,
-    ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
-        for tree in &relation.trees {
-            self.store.create_tree(tree.clone())?;
-        }
-        let stream = match &relation.body {
-            Body::Stream(body) => {
-                let seen = self.open_seen(relation.id, body)?;
-                // From now on it may be idle.
-                let active_us = body.idle_us.map(|_| self.time_us);
-                Some(StreamState::new(body, None, seen).active_at(active_us))
-            }
-            _ => None,
-        };
-        match version {
-            Some(version) => {
-                let next = self.catalog.with_version(Arc::clone(&relation), version);
-                self.catalog = Arc::new(next);
-            }
-            None => self.add(Arc::clone(&relation), stream),
-        }
-        let mut batches = Vec::new();
-        if let Body::View(body) = &relation.body {
-            let (graph, _) = build_graph(&body.plan, &self.limits)?;
-            let build = self.first_build(&relation);
-            let clock = ViewClock::default();
-            let relation = Arc::clone(&relation);
-            let id = relation.id;
-            let mut view = ViewState { relation, graph, build, clock, begun: None };
-            if view.is_stepped() {
-                self.begin(&mut view, &mut batches)?;
-            }
-            self.views.insert(id, view);
-        }
-        Ok(batches)
-    }
-
-    /// Puts a view's operators over nothing, and lets the views it reads tell it their changes.
-    pub(crate) fn begin(
-        &mut self,
-        view: &mut ViewState,
-        batches: &mut Vec<(TreeId, RecordBatch)>,
-    ) -> Result<(), EngineError> {
-        let snapshot = self.store.snapshot();
-        let time = StepTime { now_us: self.time_us, ..StepTime::default() };
-        let before = batches.len();
-        view.begin(time, batches, &snapshot, &self.workers)?;
-        view.begun = (batches.len() > before).then_some(self.commit);
-        if let Body::View(body) = &view.relation.body {
-            for (source, _) in &body.sources {
-                if let Some(source) = self.views.get_mut(source) {
-                    source.graph.follow(true);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// A view that is built from stored rows is built anew after a crash, which loses what a stream that
     /// keeps no rows has given it in between.
     pub(crate) fn check_sources(&self, relation: &Relation) -> Result<(), EngineError> {
@@ -242,30 +171,6 @@ impl State {
         .with_hint(format!("give \"{}\" a retention, or make two views", unkept.name)))
     }
 
-    /// How a new view has to be built: not at all when its sources are empty.
-    fn first_build(&self, relation: &Relation) -> Build {
-        let Body::View(body) = &relation.body else { return Build::Ready };
-        let snapshot = self.store.snapshot();
-        let mut empty = true;
-        for (_, source, _) in body.inputs() {
-            // What a view of this commit holds is stored with it.
-            let unready =
-                |v: &ViewState| !matches!(v.build, Build::Ready) || v.begun == Some(self.commit);
-            if self.views.get(&source).is_some_and(unready) {
-                return Build::Waiting(Arc::new(BuildStatus::default()));
-            }
-            let stored = self
-                .catalog
-                .by_id(source)
-                .and_then(|source| snapshot.tree(source.tree()))
-                .is_some_and(|tree| tree.rows() > 0);
-            let global =
-                self.catalog.by_id(source).is_some_and(|source| has_row_over_nothing(source));
-            empty &= !stored && !global;
-        }
-        if empty { Build::Ready } else { Build::Waiting(Arc::new(BuildStatus::default())) }
-    }
-
     /// Applies a definition of a replayed commit.
     pub(crate) fn replay_definition(
         &mut self,
@@ -278,7 +183,7 @@ impl State {
                 let statement = planning.statement(sql)?;
                 let id = RelationId(*id);
                 let relation = self.define(planning, &statement, sql, id, commit, Some(trees))?;
-                self.install(relation)
+                Ok(self.install(relation)?.batches)
             }
             Definition::CreateFunction { sql } => {
                 self.add_function(planning, sql)?;
@@ -301,14 +206,6 @@ impl State {
             Definition::Build(record) => self.replay_build(planning, commit, record),
             Definition::Swap(record) => self.replay_swap(planning, record),
         }
-    }
-}
-
-/// Whether a relation has a row even when nothing was stored: a view that aggregates without groups.
-fn has_row_over_nothing(relation: &Relation) -> bool {
-    match (&relation.body, &relation.view) {
-        (Body::View(_), crate::scan::TreeView::Merged { rule, .. }) => rule.key().is_empty(),
-        _ => false,
     }
 }
 
@@ -343,8 +240,13 @@ impl Committer {
             trees: relation.trees.iter().map(|tree| tree.id.0).collect(),
         };
         self.log_definition(&definition, commit)?;
-        let batches = self.state.install(relation)?;
+        let Installed { batches, stopped } = self.state.install(relation)?;
         self.publish(commit, batches)?;
+        if let Some(error) = stopped {
+            // The log has it.
+            self.forget(&[id])?;
+            return Err(error);
+        }
         self.start_waiting();
         Ok(Some(commit))
     }

@@ -35,12 +35,17 @@ impl Committer {
             return Ok(None);
         }
         let ids = self.with_versions(ids, cascade)?;
+        self.forget(&ids).map(Some)
+    }
+
+    /// Takes relations away that nothing reads.
+    pub(super) fn forget(&mut self, ids: &[RelationId]) -> Result<CommitId, EngineError> {
         let commit = self.state.commit.next();
         let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
         self.log_definition(&definition, commit)?;
-        self.state.remove(&ids)?;
+        self.state.remove(ids)?;
         self.publish(commit, Vec::new())?;
-        Ok(Some(commit))
+        Ok(commit)
     }
 
     /// `relation` and, with `cascade`, all that is built on it, the latest first.

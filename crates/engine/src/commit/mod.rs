@@ -17,6 +17,7 @@ mod define;
 mod drop;
 mod function;
 mod give_up;
+mod install;
 mod keys;
 mod late;
 mod letters;

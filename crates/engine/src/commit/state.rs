@@ -285,7 +285,8 @@ pub(crate) fn stopped_source(name: &str) -> String {
     format!("it reads view \"{name}\", which has stopped")
 }
 
-fn fail(view: &mut ViewState, error: &EngineError) {
+/// Stops a view.
+pub(super) fn fail(view: &mut ViewState, error: &EngineError) {
     tracing::error!(view = view.relation.name, "the view stops: {error}");
     let status = match &view.build {
         Build::Running(status) | Build::Waiting(status) | Build::Failed(status) => {

@@ -113,7 +113,7 @@ impl State {
         for version in &record.versions {
             let of = Version { replaces: RelationId(version.replaces), build };
             let relation = self.version(planning, version, build, commit)?;
-            batches.extend(self.install_as(Arc::new(relation), Some(of))?);
+            batches.extend(self.install_as(Arc::new(relation), Some(of))?.batches);
         }
         self.note_moves(build, &record.moves);
         Ok(batches)
@@ -264,7 +264,7 @@ impl State {
                 let view = ViewState { relation, graph, build, clock, begun: None };
                 self.views.insert(id, view);
             } else {
-                batches.extend(self.install_as(relation, None)?);
+                batches.extend(self.install_as(relation, None)?.batches);
             }
         }
         self.refollow();

@@ -354,3 +354,59 @@ fn columns_of_an_answer_may_have_the_same_name() {
     assert_eq!(twice.message, "two columns of the view are called \"sum\"");
     engine.shutdown().expect("stops");
 }
+
+#[test]
+fn a_view_that_fails_over_nothing_is_refused_and_the_log_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = open(dir.path());
+    ok(&engine, "CREATE STREAM s (n BIGINT)");
+    let query =
+        "SELECT count(*) AS high FROM s WHERE n >= (SELECT count(*) / count(DISTINCT n) FROM s)";
+    for round in 0..3 {
+        let refused = run(&engine, &format!("CREATE MATERIALIZED VIEW v AS {query}"))
+            .expect_err("there are no rows");
+        assert!(refused.message.contains("division by zero"), "{refused}");
+        assert_eq!(ok(&engine, "SELECT count(*) FROM yeoul.views"), ["0"]);
+        ok(&engine, "CREATE MATERIALIZED VIEW w AS SELECT count(*) AS rows FROM s");
+        assert_eq!(ok(&engine, "SELECT rows FROM w"), ["0"]);
+        ok(&engine, "DROP MATERIALIZED VIEW w");
+        if round == 1 {
+            engine.checkpoint().expect("writes parts");
+        }
+        engine.shutdown().expect("stops");
+        drop(engine);
+        engine = open(dir.path());
+    }
+    ok(&engine, "INSERT INTO s VALUES (1), (2)");
+    assert_eq!(ok(&engine, "SELECT count(*) FROM s"), ["2"]);
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn a_version_that_fails_over_nothing_is_given_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut engine = open(dir.path());
+    ok(&engine, "CREATE STREAM s (n BIGINT)");
+    ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT count(*) AS high FROM s");
+    let query =
+        "SELECT count(*) AS high FROM s WHERE n >= (SELECT count(*) / count(DISTINCT n) FROM s)";
+    ok(&engine, &format!("CREATE OR REPLACE MATERIALIZED VIEW v AS {query}"));
+    let why = || ok(&engine, "SELECT replacement FROM yeoul.views").concat();
+    for _ in 0..1000 {
+        if why().starts_with("failed") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(why(), "failed: view \"v\": division by zero");
+    for _ in 0..2 {
+        ok(&engine, "INSERT INTO s VALUES (1)");
+        settle(&engine);
+        assert!(engine.health().stopped.is_empty());
+        engine.shutdown().expect("stops");
+        drop(engine);
+        engine = open(dir.path());
+    }
+    assert_eq!(ok(&engine, "SELECT high FROM v"), ["2"]);
+    engine.shutdown().expect("stops");
+}
