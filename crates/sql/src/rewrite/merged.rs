@@ -1,4 +1,4 @@
-//! `JOIN … USING (x)` where the column that stands for both is not simply that of the left side.
+//! `JOIN … USING (x)`: the column that stands for both.
 //!
 //! ```text
 //!   SELECT x, * FROM a FULL JOIN b USING (x)
@@ -6,8 +6,8 @@
 //!         FROM a FULL JOIN b ON a.x = b.x
 //! ```
 //!
-//! DataFusion takes the left column, which is null where a `RIGHT` or `FULL` join found no row there, and does not know the column when a third
-//! relation is joined by it. Other joins with `USING` are left to it.
+//! DataFusion takes the left column, and for `*` that of the relation whose name comes first: it is null where an outer join found no row there. It does
+//! not know the column when a third relation is joined by it. Joins of relations without names are left to it where that does no harm.
 
 use std::ops::ControlFlow;
 
@@ -34,7 +34,26 @@ struct Relation {
 #[derive(Default)]
 struct Merged {
     relations: Vec<Relation>,
-    columns: Vec<(sql::Ident, sql::Expr)>,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    name: sql::Ident,
+    /// The first of these that is not null. One list, since `coalesce` within `coalesce` is twice as large when it is planned.
+    parts: Vec<sql::Expr>,
+}
+
+impl Column {
+    fn is(&self, name: &sql::Ident) -> bool {
+        fold(&self.name) == fold(name)
+    }
+
+    fn expr(&self) -> sql::Expr {
+        match self.parts.as_slice() {
+            [only] => only.clone(),
+            parts => super::rows::call("coalesce", parts.to_vec()),
+        }
+    }
 }
 
 /// Rewrites a `SELECT`, and what its query is ordered by.
@@ -45,8 +64,16 @@ pub(super) fn rewrite(
 ) -> Result<(), SqlError> {
     let mut all = Merged::default();
     for from in &mut select.from {
-        let Some(joins) = joined(&from.joins) else { continue };
-        let one_sided = joins.iter().any(|(side, _)| *side != Side::Left);
+        if from.joins.iter().any(is_natural) {
+            let e = SqlError::unsupported("NATURAL outer joins are not supported")
+                .hint("name the columns: USING (a, b)");
+            return Err(e.or_at(text.span(from.span())));
+        }
+        let mut using = from.joins.iter().filter_map(using_of).peekable();
+        if using.peek().is_none() {
+            continue;
+        }
+        let one_sided = using.any(|(side, _)| side != Side::Left);
         match Merged::of(from) {
             Some((merged, constraints)) => {
                 let using = from.joins.iter_mut().filter_map(constraint_of);
@@ -84,35 +111,35 @@ pub(super) fn rewrite(
     all.name(&mut select.named_window);
     if let Some(order_by) = order_by {
         // A column of the answer comes first.
-        all.columns.retain(|(column, _)| !names.contains(&fold(column)));
+        all.columns.retain(|column| !names.contains(&fold(&column.name)));
         all.name(order_by);
     }
     Ok(())
 }
 
-/// The joins with `USING` behind a relation, if there are some that DataFusion does not do.
-fn joined(joins: &[sql::Join]) -> Option<Vec<(Side, Vec<sql::Ident>)>> {
-    let using: Vec<_> = joins.iter().filter_map(using_of).collect();
-    let mut columns: Vec<String> = using.iter().flat_map(|(_, c)| c.iter().map(fold)).collect();
-    let all = columns.len();
-    columns.sort();
-    columns.dedup();
-    let is_done = all == columns.len() && using.iter().all(|(side, _)| *side == Side::Left);
-    (!is_done).then_some(using)
-}
-
 /// Whose column stands for both, and which columns those are.
 fn using_of(join: &sql::Join) -> Option<(Side, Vec<sql::Ident>)> {
-    use sql::JoinOperator::{FullOuter, Inner, Join, Left, LeftOuter, Right, RightOuter};
-    let (side, constraint) = match &join.join_operator {
-        Join(c) | Inner(c) | Left(c) | LeftOuter(c) => (Side::Left, c),
-        Right(c) | RightOuter(c) => (Side::Right, c),
-        FullOuter(c) => (Side::Both, c),
-        _ => return None,
-    };
-    let sql::JoinConstraint::Using(names) = constraint else { return None };
+    let (side, sql::JoinConstraint::Using(names)) = side_of(join)? else { return None };
     let column = |name: &sql::ObjectName| name.0.last()?.as_ident().cloned();
     Some((side, names.iter().filter_map(column).collect()))
+}
+
+fn side_of(join: &sql::Join) -> Option<(Side, &sql::JoinConstraint)> {
+    use sql::JoinOperator::{FullOuter, Inner, Join, Left, LeftOuter, Right, RightOuter};
+    match &join.join_operator {
+        Join(c) | Inner(c) | Left(c) | LeftOuter(c) => Some((Side::Left, c)),
+        Right(c) | RightOuter(c) => Some((Side::Right, c)),
+        FullOuter(c) => Some((Side::Both, c)),
+        _ => None,
+    }
+}
+
+/// Whether it is an outer join by all columns of the same name: which those are, is not known here.
+fn is_natural(join: &sql::Join) -> bool {
+    use sql::JoinOperator::{Inner, Join};
+    let is_inner = matches!(&join.join_operator, Join(_) | Inner(_));
+    let natural = |constraint| matches!(constraint, &sql::JoinConstraint::Natural);
+    !is_inner && side_of(join).is_some_and(|(_, constraint)| natural(constraint))
 }
 
 fn constraint_of(join: &mut sql::Join) -> Option<&mut sql::JoinConstraint> {
@@ -144,51 +171,53 @@ impl Merged {
         let mut constraints = Vec::new();
         for join in &from.joins {
             let mut right = relation(&join.relation)?;
+            if join.global {
+                return None;
+            }
             if let Some((side, columns)) = using_of(join) {
                 let terms = columns.iter().map(|column| {
                     let of_right = member(&right.name, column);
                     let of_left = merged.left(column)?;
-                    merged.merge(column, side, &of_left, &of_right);
                     right.merged.push(column.clone());
-                    Some(binary(of_left, sql::BinaryOperator::Eq, of_right))
+                    let term = binary(of_left, sql::BinaryOperator::Eq, of_right.clone());
+                    merged.merge(column, side, of_right);
+                    Some(term)
                 });
                 let terms = terms.collect::<Option<Vec<_>>>()?;
                 let and = |l, r| binary(l, sql::BinaryOperator::And, r);
                 constraints.push(sql::JoinConstraint::On(terms.into_iter().reduce(and)?));
                 // Those of the last join come first.
-                let at = |(column, _): &(sql::Ident, sql::Expr)| {
-                    columns.iter().position(|c| fold(c) == fold(column)).unwrap_or(usize::MAX)
-                };
-                merged.columns.sort_by_key(at);
+                let at = |column: &Column| columns.iter().position(|name| column.is(name));
+                merged.columns.sort_by_key(|column| at(column).unwrap_or(usize::MAX));
             }
             merged.relations.push(right);
         }
         Some((merged, constraints))
     }
 
-    fn column(&self, name: &sql::Ident) -> Option<&sql::Expr> {
-        let same = |(column, _): &&(sql::Ident, sql::Expr)| fold(column) == fold(name);
-        self.columns.iter().find(same).map(|(_, expr)| expr)
+    fn column(&self, name: &sql::Ident) -> Option<sql::Expr> {
+        self.columns.iter().find(|column| column.is(name)).map(Column::expr)
     }
 
-    /// The column of what is joined so far.
-    fn left(&mut self, column: &sql::Ident) -> Option<sql::Expr> {
-        if let Some(expr) = self.column(column) {
-            return Some(expr.clone());
+    /// The column of what is joined so far; from now on it is a merged one.
+    fn left(&mut self, name: &sql::Ident) -> Option<sql::Expr> {
+        if let Some(expr) = self.column(name) {
+            return Some(expr);
         }
         let [only] = self.relations.as_mut_slice() else { return None };
-        only.merged.push(column.clone());
-        Some(member(&only.name, column))
+        only.merged.push(name.clone());
+        let expr = member(&only.name, name);
+        self.columns.push(Column { name: name.clone(), parts: vec![expr.clone()] });
+        Some(expr)
     }
 
-    fn merge(&mut self, column: &sql::Ident, side: Side, left: &sql::Expr, right: &sql::Expr) {
-        let expr = match side {
-            Side::Left => left.clone(),
-            Side::Right => right.clone(),
-            Side::Both => super::rows::call("coalesce", vec![left.clone(), right.clone()]),
-        };
-        self.columns.retain(|(other, _)| fold(other) != fold(column));
-        self.columns.push((column.clone(), expr));
+    fn merge(&mut self, name: &sql::Ident, side: Side, right: sql::Expr) {
+        let Some(column) = self.columns.iter_mut().find(|column| column.is(name)) else { return };
+        match side {
+            Side::Left => {}
+            Side::Right => column.parts = vec![right],
+            Side::Both => column.parts.push(right),
+        }
     }
 
     /// `*`: what is merged, and the rest of each relation.
@@ -206,14 +235,10 @@ impl Merged {
                     .collect(),
                 None => Vec::new(),
             };
-            items.extend(
-                self.columns.iter().filter(|(column, _)| !left_out.contains(&fold(column))).map(
-                    |(column, expr)| sql::SelectItem::ExprWithAlias {
-                        expr: expr.clone(),
-                        alias: column.clone(),
-                    },
-                ),
-            );
+            let shown = |column: &&Column| !left_out.contains(&fold(&column.name));
+            items.extend(self.columns.iter().filter(shown).map(|column| {
+                sql::SelectItem::ExprWithAlias { expr: column.expr(), alias: column.name.clone() }
+            }));
             items.extend(self.relations.iter().map(|relation| relation.rest(options)));
         }
         select.projection = items;
@@ -225,7 +250,7 @@ impl Merged {
             if let sql::Expr::Identifier(ident) = expr
                 && let Some(merged) = self.column(ident)
             {
-                *expr = merged.clone();
+                *expr = merged;
             }
             ControlFlow::Continue(())
         });
