@@ -15,12 +15,18 @@
 //!
 //! `SLT=part/of/a/path` runs only the files whose path contains it. With `SLT_POSTGRES` and `SLT_WRITE` the answers
 //! of PostgreSQL are written into the files.
+//!
+//! `SLT_DIR=a/folder` runs the files of another folder instead, such as suites that were written for another engine, in the first pass: all
+//! statements of a file, also those after one that fails. A refusal may be told in any words, and what is sorted is so on both sides.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sqllogictest::{DefaultColumnType, Runner, TestErrorKind};
+use sqllogictest::{
+    DefaultColumnType, ExpectedError, QueryExpect, Record, Runner, SortMode, StatementExpect,
+    TestErrorKind,
+};
 
 use crate::fixture::Fixture;
 use crate::slt_wire::{Views, Wire, connect};
@@ -64,7 +70,7 @@ fn is_next(file: &Path) -> bool {
 }
 
 /// Runs one file; gives what is wrong.
-fn run(file: &Path, pass: Pass) -> Option<String> {
+fn run_own(file: &Path, pass: Pass) -> Option<String> {
     let Err(error) = outcome(file, pass) else {
         let early = is_next(file) && pass == Pass::Kept;
         return early.then(|| format!("{} passes now: move it to tests/slt", file.display()));
@@ -74,6 +80,53 @@ fn run(file: &Path, pass: Pass) -> Option<String> {
         return None;
     }
     Some(format!("{pass:?}: {error}"))
+}
+
+/// Runs one file of another suite; gives all that is wrong.
+fn run_foreign(file: &Path, pass: Pass) -> Option<String> {
+    let fixture = Fixture::new();
+    let address = format!("host=127.0.0.1 port={} user=me dbname=yeoul", fixture.pg.port());
+    let views = Views::default();
+    let wrong: Vec<String> = fixture.runtime.block_on(async {
+        let records = match sqllogictest::parse_file::<DefaultColumnType>(file) {
+            Ok(records) => records,
+            Err(error) => return vec![error.to_string()],
+        };
+        let mut runner: Runner<Wire, _> = Runner::new(|| connect(&address, pass, views.clone()));
+        for label in pass.labels() {
+            runner.add_label(label);
+        }
+        let mut wrong = Vec::new();
+        for record in records {
+            if let Err(error) = runner.run_async(in_any_words(record)).await {
+                wrong.push(error.to_string());
+            }
+        }
+        runner.shutdown_async().await;
+        wrong
+    });
+    fixture.stop();
+    let of = format!("{pass:?} {}: {} wrong", file.display(), wrong.len());
+    (!wrong.is_empty()).then(|| format!("{of}\n{}", wrong.join("\n")))
+}
+
+/// `record`, where it must be refused, refused in any words, and where its rows are sorted, with sorted rows.
+fn in_any_words(mut record: Record<DefaultColumnType>) -> Record<DefaultColumnType> {
+    match &mut record {
+        Record::Statement { expected: StatementExpect::Error(words), .. }
+        | Record::Query { expected: QueryExpect::Error(words), .. } => {
+            *words = ExpectedError::Empty
+        }
+        Record::Query {
+            expected: QueryExpect::Results { sort_mode: Some(SortMode::RowSort), results, .. },
+            ..
+        } => {
+            let words = |row: &String| row.split_whitespace().collect::<Vec<_>>().join(" ");
+            results.sort_by_key(words);
+        }
+        _ => {}
+    }
+    record
 }
 
 fn outcome(file: &Path, pass: Pass) -> Result<(), sqllogictest::TestError> {
@@ -122,7 +175,9 @@ fn postgres_database(fixture: &Fixture) -> String {
 #[test]
 fn slt() {
     let mut found = Vec::new();
-    files(Path::new("tests/slt"), &mut found);
+    let foreign = std::env::var_os("SLT_DIR");
+    files(Path::new(foreign.as_deref().unwrap_or("tests/slt".as_ref())), &mut found);
+    let run = if foreign.is_some() { run_foreign } else { run_own };
     found.sort();
     if let Ok(part) = std::env::var("SLT") {
         found.retain(|file| file.to_string_lossy().contains(&part));
@@ -131,6 +186,9 @@ fn slt() {
     let mut passes = vec![Pass::Kept, Pass::Asked];
     if std::env::var_os("SLT_POSTGRES").is_some() {
         passes = vec![Pass::Postgres];
+    }
+    if foreign.is_some() {
+        passes = vec![Pass::Kept];
     }
     let runs: Vec<(&PathBuf, Pass)> =
         found.iter().flat_map(|file| passes.iter().map(move |pass| (file, *pass))).collect();
