@@ -332,7 +332,7 @@ pub(crate) fn typed(plan: LogicalPlan, options: &ConfigOptions) -> Result<Logica
     let plan = Analyzer::new().execute_and_check(plan, options, |_, _| {})?;
     frames::check(&plan)?;
     let plan = micros::only(plan)?;
-    keys::told_apart(exact::floats(exact::integers(plan)?)?)
+    keys::told_apart(exact::floats(exact::intervals(exact::integers(plan)?)?)?)
 }
 
 /// Casts the columns of the result to the types of [`crate::datatype`].

@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use crate::coerce;
 use crate::functions::float::one_form;
 use crate::functions::integer::{checked, checked_type, result_bits, type_bits, value_bits, whole};
+use crate::functions::length;
 
 /// Makes the integers of a plan exact.
 pub(crate) fn integers(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -35,6 +36,21 @@ pub(crate) fn integers(plan: LogicalPlan) -> Result<LogicalPlan> {
         return Ok(plan);
     }
     coerce::rewrite(plan, &mut |expr, schema| Ok(integer(expr, schema)))
+}
+
+/// Compares the intervals of a plan by how long they are.
+pub(crate) fn intervals(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found = found || expr.exists(|expr| Ok(length::is_candidate(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    if !found {
+        return Ok(plan);
+    }
+    coerce::rewrite(plan, &mut |expr, schema| Ok(length::compared(expr, schema)))
 }
 
 /// Brings the floats by which a plan groups into one form.

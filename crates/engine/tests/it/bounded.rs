@@ -18,7 +18,7 @@ const BOUNDED: [(&str, &str); 24] = [
     (
         "apart",
         "SELECT x.id, y.id AS other FROM {a} x, {b} y
-         WHERE x.t - y.t <= INTERVAL '10 seconds' AND y.t - x.t < INTERVAL '5 seconds' AND x.k > y.k",
+         WHERE x.t - y.t <= INTERVAL '10 seconds' AND x.t - y.t < INTERVAL '1 day' AND y.t - x.t < INTERVAL '5 seconds' AND x.k > y.k",
     ),
     (
         "left",

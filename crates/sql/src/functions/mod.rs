@@ -19,6 +19,7 @@ pub(crate) mod float;
 pub(crate) mod integer;
 mod interval;
 mod json;
+pub(crate) mod length;
 mod list;
 mod of_list;
 mod percentile;

@@ -15,7 +15,6 @@
 use std::collections::BTreeMap;
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::ScalarValue;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Join, Operator};
 use yeoul_batch::ExprRef;
@@ -25,7 +24,7 @@ use super::clock::length_us;
 use super::closing::{self, Lags};
 use crate::catalog::{Catalog, RelationKind};
 use crate::explain::tidy;
-use crate::functions;
+use crate::functions::{self, length};
 use crate::view::{GroupTime, JoinKind, JoinTimes, ViewNode};
 
 const LEFT: usize = 0;
@@ -195,6 +194,7 @@ impl Bounded<'_> {
         op: Operator,
         length: &Expr,
     ) -> Option<(Moved, Moved, Operator)> {
+        let difference = length::stands_for(difference).unwrap_or(difference);
         let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) =
             without_casts(functions::difference(difference).unwrap_or(difference), |to| {
                 matches!(to, DataType::Interval(_) | DataType::Duration(_))
@@ -202,11 +202,6 @@ impl Bounded<'_> {
         else {
             return None;
         };
-        // A difference has no days, and a query compares days with days.
-        if matches!(length, Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), _) if v.days != 0)
-        {
-            return None;
-        }
         let (one, other) = (self.moved(left)?, self.moved(right)?);
         let length_us = length_us(length)?;
         Some((one, other.by(length_us, length_us)?, op))

@@ -18,7 +18,7 @@ use super::expr::Scope;
 use super::{Lowered, Lowering};
 use crate::ast::Query;
 use crate::error::SqlError;
-use crate::functions;
+use crate::functions::{self, length};
 use crate::view::{ClockCondition, ViewNode};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -148,6 +148,7 @@ fn comparisons_of(condition: &Expr) -> Option<Vec<Comparison>> {
 
 /// `now() - time op length`, or `time - now() op length`.
 fn elapsed(difference: &Expr, op: Operator, length: &Expr) -> Option<Vec<Comparison>> {
+    let difference = length::stands_for(difference).unwrap_or(difference);
     let mut difference = functions::difference(difference).unwrap_or(difference);
     while let Expr::Cast(cast) = difference
         && matches!(cast.field.data_type(), DataType::Interval(_) | DataType::Duration(_))
@@ -157,13 +158,7 @@ fn elapsed(difference: &Expr, op: Operator, length: &Expr) -> Option<Vec<Compari
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) = difference else {
         return None;
     };
-    // A difference has no days, and a query compares days with days.
-    let length = match length {
-        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(v)), _) if v.days == 0 => {
-            length_us(length)?
-        }
-        _ => return None,
-    };
+    let length = length_us(length)?;
     match (clock_plus(left), clock_plus(right)) {
         (Some(shift), None) => compared(right, op.swap()?, shift.checked_sub(length)?),
         (None, Some(shift)) => compared(left, op, shift.checked_add(length)?),
