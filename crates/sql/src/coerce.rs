@@ -14,7 +14,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, StringViewArray};
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, Between, BinaryExpr, Cast, InList, NullTreatment, Placeholder,
@@ -40,6 +40,23 @@ fn input_schema(plan: &LogicalPlan) -> Result<DFSchema> {
         merged.merge(input.schema());
     }
     Ok(merged)
+}
+
+/// As [`rewrite`], of a plan with an expression that is a candidate. Most queries have none, and looking is cheaper than
+/// rewriting.
+pub(crate) fn rewrite_some(
+    plan: LogicalPlan,
+    is_candidate: fn(&Expr) -> bool,
+    f: &mut dyn FnMut(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            found = found || expr.exists(|expr| Ok(is_candidate(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    if found { rewrite(plan, f) } else { Ok(plan) }
 }
 
 /// Rewrites every expression of a plan, subqueries included, and keeps the names of columns.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{BinaryExpr, Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -24,33 +24,14 @@ use crate::functions::length;
 
 /// Makes the integers of a plan exact.
 pub(crate) fn integers(plan: LogicalPlan) -> Result<LogicalPlan> {
-    // Most queries have nothing of it, and looking is cheaper than rewriting.
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            found = found || expr.exists(|expr| Ok(is_candidate(expr)))?;
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    if !found {
-        return Ok(plan);
-    }
-    coerce::rewrite(plan, &mut |expr, schema| Ok(integer(expr, schema)))
+    coerce::rewrite_some(plan, is_candidate, &mut |expr, schema| Ok(integer(expr, schema)))
 }
 
 /// Compares the intervals of a plan by how long they are.
 pub(crate) fn intervals(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            found = found || expr.exists(|expr| Ok(length::is_candidate(expr)))?;
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    if !found {
-        return Ok(plan);
-    }
-    coerce::rewrite(plan, &mut |expr, schema| Ok(length::compared(expr, schema)))
+    coerce::rewrite_some(plan, length::is_candidate, &mut |expr, schema| {
+        Ok(length::compared(expr, schema))
+    })
 }
 
 /// Brings the floats by which a plan groups into one form.

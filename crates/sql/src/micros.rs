@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList, TryCast};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
@@ -23,17 +23,7 @@ use crate::{coerce, datatype, functions};
 
 /// Takes nanoseconds out of the comparisons and differences of a plan.
 pub(crate) fn only(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            found = found || expr.exists(|expr| Ok(is_candidate(expr)))?;
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    if !found {
-        return Ok(plan);
-    }
-    coerce::rewrite(plan, &mut |expr, schema| {
+    coerce::rewrite_some(plan, is_candidate, &mut |expr, schema| {
         let changed = read(expr, schema)?;
         Ok(match changed.transformed {
             true => changed,

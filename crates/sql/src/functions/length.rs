@@ -32,6 +32,10 @@ pub(crate) fn stands_for(expr: &Expr) -> Option<&Expr> {
 /// A comparison of intervals, by how long they are.
 pub(crate) fn compared(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let is_interval = |expr: &Expr| {
+        // What a comparison gives is none. Asking would walk the whole tree, at every comparison in it.
+        if is_candidate(expr) {
+            return false;
+        }
         let interval = DataType::Interval(IntervalUnit::MonthDayNano);
         expr.get_type(schema).is_ok_and(|data_type| data_type == interval)
     };
