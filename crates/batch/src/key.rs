@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, RecordBatch, downcast_primitive_array,
 };
-use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, DataType, SchemaRef};
+use arrow::datatypes::{ArrowNativeType, ArrowPrimitiveType, DataType, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
@@ -49,6 +49,19 @@ impl KeyCodec {
     ) -> Result<Vec<ArrayRef>, ArrowError> {
         self.converter.convert_rows(keys)
     }
+}
+
+/// Whether values of a type are whole numbers, or count days or microseconds: how far two of them are apart is one.
+#[must_use]
+pub fn is_whole(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Date32
+            | DataType::Timestamp(TimeUnit::Microsecond, _)
+    )
 }
 
 /// A range of keys, in the ordered bytes of a [`KeyCodec`]. A bound may be the encoding of only the leading

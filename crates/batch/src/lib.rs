@@ -34,7 +34,7 @@ pub use expr::{ColumnExpr, Expr, ExprError, ExprRef};
 pub use field::{ADDED_KEY, ADDED_NULL, JSONB, LENGTH_KEY, TYPE_KEY, UUID, WAS_KEY, WAS_SEPARATOR};
 pub use id::{CommitId, TreeId};
 pub use json::compact_json;
-pub use key::{KeyCodec, KeyRange, RangeRows, hash64, hash128};
+pub use key::{KeyCodec, KeyRange, RangeRows, hash64, hash128, is_whole};
 pub use limit::TimeLimit;
 pub use partition::{Behind, Known, PartitionFunction, Reach};
 pub use updates::Updates;

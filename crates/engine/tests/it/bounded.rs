@@ -148,6 +148,11 @@ const CLOSED: &str = "SELECT window_end AS w, k, count(*) AS n, sum(other) AS s 
      AND y.t BETWEEN x.t - INTERVAL '1 minute' AND x.t + INTERVAL '30 seconds'), t, INTERVAL '1 minute')
     GROUP BY window_end, k";
 
+/// Of rows that meet the last one before them, as soon as none can come between.
+const CLOSED_AS_OF: &str = "SELECT window_end AS w, k, count(*) AS n, sum(other) AS s FROM TUMBLE(
+    (SELECT x.t, x.k, y.id AS other FROM {a} x ASOF LEFT JOIN {b} y ON x.k = y.k AND x.t >= y.t), t, INTERVAL '1 minute')
+    GROUP BY window_end, k";
+
 fn over(query: &str, a: &str, b: &str) -> String {
     query.replace("{a}", a).replace("{b}", b)
 }
@@ -256,6 +261,9 @@ fn views_are_their_queries_over_what_is_in_time() {
     (0..BOUNDED.len()).step_by(2).for_each(|at| create(&bench, at));
     let closed_view = over(CLOSED, "a", "b");
     bench.ok(&format!("CREATE MATERIALIZED VIEW j_closed AS {closed_view} EMIT ON WINDOW CLOSE"));
+    let closed_view = over(CLOSED_AS_OF, "a", "b");
+    let create_closed = format!("CREATE MATERIALIZED VIEW j_closed_as_of AS {closed_view}");
+    bench.ok(&format!("{create_closed} EMIT ON WINDOW CLOSE"));
     let mut sender = Sender::new();
     for step in 0..60 {
         match step {
@@ -266,10 +274,13 @@ fn views_are_their_queries_over_what_is_in_time() {
             _ => {}
         }
         sender.send(&mut bench, if step < 12 { 3 } else { 200 });
-        let until = timestamp(sender.closed.map_or(0, |closed| closed - 30 * SECOND));
-        let query = over(CLOSED, "a_taken", "b_taken");
-        let query = format!("SELECT * FROM ({query}) q WHERE w <= {until}");
-        bench.same("j_closed", &query, &format!("step {step}"));
+        for (view, query, after) in [("j_closed", CLOSED, 30), ("j_closed_as_of", CLOSED_AS_OF, 0)]
+        {
+            let until = timestamp(sender.closed.map_or(0, |closed| closed - after * SECOND));
+            let query = over(query, "a_taken", "b_taken");
+            let query = format!("SELECT * FROM ({query}) q WHERE w <= {until}");
+            bench.same(view, &query, &format!("step {step}"));
+        }
         for (at, (name, query)) in BOUNDED.iter().enumerate() {
             if at % 2 == 0 || step >= 12 {
                 let query = over(query, "a_taken", "b_taken");

@@ -219,7 +219,7 @@ fn sessions_without_an_end_are_refused() {
         &format!(
             "SELECT n, count(*) AS c FROM SESSION(s PARTITION BY k, t, {gap}) GROUP BY n, window_end"
         ),
-        "no window among its columns",
+        "not grouped by all of its columns",
     );
     refused(
         &format!("SELECT n, window_end FROM SESSION(s PARTITION BY k, t, {gap})"),

@@ -11,13 +11,11 @@ use yeoul_flow::{
     StepTime, Workers,
 };
 
-use crate::bounded::{SECOND, Side};
+use crate::bounded::{SECOND, Side, play};
 use crate::cells::{Cell, Row};
-use crate::laws::assert_same;
 use crate::random::{self, Random, SMALL, TEXT, TIME, WIDE};
-use crate::trees::{Trees, apply};
+use crate::trees::Trees;
 use crate::trial::Trial;
-use crate::twin::Bag;
 
 #[derive(Debug)]
 struct Case {
@@ -116,34 +114,8 @@ fn check(seed: u64) {
     let nodes = [0, 1].map(|at| builder.source(random::schema(), sides[at].append_only));
     let node = builder.as_of(nodes[0], nodes[1], &case.spec(Some(times))).unwrap();
     let mut graph = builder.output(node, true).unwrap();
-    assert!(graph.needs_watermark(), "{what}");
-    let pool = Workers::new(1 + random.below(3));
-    let (mut trees, mut seen) = (Trees::new(&graph), Bag::default());
-    let (mut around, mut closed_us) = (0, None);
-    for step in 0..16 {
-        around += random.int(9) * SECOND;
-        let closing_us = closed_us.max(random.one_in(2).then(|| around - random.int(20) * SECOND));
-        graph.set_time(StepTime { now_us: 0, closed_us, closing_us });
-        let updates = [0, 1].map(|at| sides[at].step(&mut random, around));
-        let mut inputs = Vec::new();
-        for (at, updates) in updates.iter().enumerate() {
-            sides[at].take(updates, lags[at], closed_us);
-            let parts = crate::laws::cut(&mut random, updates);
-            inputs.extend(parts.into_iter().map(|part| (SourceIndex(at), part)));
-        }
-        let output = graph.step(&inputs, &pool, &trees).unwrap();
-        trees.publish(&output);
-        if let Some(us) = closing_us.filter(|_| random.one_in(2)) {
-            trees.release(&graph, us);
-        }
-        apply(&mut seen, output.change.as_ref());
-        let [left, right] = [0, 1].map(|at| sides[at].taken.rows());
-        let expected = case.twin(&left, &right);
-        assert_same(seen.rows(), expected.clone(), &format!("{what}, step {step}, followed"));
-        assert_same(trees.rows(&graph), expected, &format!("{what}, step {step}"));
-        closed_us = closing_us;
-    }
-    trees.release(&graph, around + 1000 * SECOND);
+    let twin = |left: &[Row], right: &[Row]| case.twin(left, right);
+    let trees = play(&mut random, &mut graph, &mut sides, lags, &what, twin);
     let kept = trees.states(graph.state_trees()[0].0).num_rows();
     assert_eq!(kept, 0, "{what}: no left row is needed in the end");
 }

@@ -10,7 +10,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, TimestampMicrosecondType};
 use yeoul_batch::{Expr, ExprError, ExprRef, Updates};
 use yeoul_flow::{
-    CacheBudget, GraphBuilder, JoinKind, JoinSpec, JoinTimes, Limits, SourceIndex, StepTime,
+    CacheBudget, Graph, GraphBuilder, JoinKind, JoinSpec, JoinTimes, Limits, SourceIndex, StepTime,
     Workers,
 };
 
@@ -171,6 +171,47 @@ impl Side {
     }
 }
 
+/// Steps a join with watermarks, compares it with `twin` over what was in time, and lets go of all that may go: what is
+/// left in the trees.
+pub(crate) fn play(
+    random: &mut Random,
+    graph: &mut Graph,
+    sides: &mut [Side; 2],
+    lags: [i64; 2],
+    what: &str,
+    twin: impl Fn(&[Row], &[Row]) -> Vec<Row>,
+) -> Trees {
+    assert!(graph.needs_watermark(), "{what}");
+    let pool = Workers::new(1 + random.below(3));
+    let (mut trees, mut seen) = (Trees::new(graph), Bag::default());
+    let (mut around, mut closed_us) = (0, None);
+    for step in 0..14 {
+        around += random.int(9) * SECOND;
+        let closing_us = closed_us.max(random.one_in(2).then(|| around - random.int(20) * SECOND));
+        graph.set_time(StepTime { now_us: 0, closed_us, closing_us });
+        let updates = [0, 1].map(|at| sides[at].step(random, around));
+        let mut inputs = Vec::new();
+        for (at, updates) in updates.iter().enumerate() {
+            sides[at].take(updates, lags[at], closed_us);
+            let parts = crate::laws::cut(random, updates);
+            inputs.extend(parts.into_iter().map(|part| (SourceIndex(at), part)));
+        }
+        let output = graph.step(&inputs, &pool, &trees).unwrap();
+        trees.publish(&output);
+        if let Some(us) = closing_us.filter(|_| random.one_in(2)) {
+            trees.release(graph, us);
+        }
+        apply(&mut seen, output.change.as_ref());
+        let [left, right] = [0, 1].map(|at| sides[at].taken.rows());
+        let expected = twin(&left, &right);
+        assert_same(seen.rows(), expected.clone(), &format!("{what}, step {step}, followed"));
+        assert_same(trees.rows(graph), expected, &format!("{what}, step {step}"));
+        closed_us = closing_us;
+    }
+    trees.release(graph, around + 1000 * SECOND);
+    trees
+}
+
 fn check(seed: u64) {
     let mut random = Random::new(seed);
     let case = Case::new(&mut random);
@@ -188,34 +229,10 @@ fn check(seed: u64) {
         // Nothing is released, and such a join is made without times.
         return;
     }
-    assert!(graph.needs_watermark(), "{what}");
-    let pool = Workers::new(1 + random.below(3));
-    let (mut trees, mut seen) = (Trees::new(&graph), Bag::default());
-    let (mut around, mut closed_us) = (0, None);
-    for step in 0..14 {
-        around += random.int(9) * SECOND;
-        let closing_us = closed_us.max(random.one_in(2).then(|| around - random.int(20) * SECOND));
-        graph.set_time(StepTime { now_us: 0, closed_us, closing_us });
-        let updates = [0, 1].map(|at| sides[at].step(&mut random, around));
-        let mut inputs = Vec::new();
-        for (at, updates) in updates.iter().enumerate() {
-            sides[at].take(updates, case.lags[at], closed_us);
-            let parts = crate::laws::cut(&mut random, updates);
-            inputs.extend(parts.into_iter().map(|part| (SourceIndex(at), part)));
-        }
-        let output = graph.step(&inputs, &pool, &trees).unwrap();
-        trees.publish(&output);
-        if let Some(us) = closing_us.filter(|_| random.one_in(2)) {
-            trees.release(&graph, us);
-        }
-        apply(&mut seen, output.change.as_ref());
-        let [left, right] = [0, 1].map(|at| sides[at].taken.rows());
-        let expected = nested_loops(case.kind, &left, &right, |l, r| case.matches(l, r));
-        assert_same(seen.rows(), expected.clone(), &format!("{what}, step {step}, followed"));
-        assert_same(trees.rows(&graph), expected, &format!("{what}, step {step}"));
-        closed_us = closing_us;
-    }
-    trees.release(&graph, around + 1000 * SECOND);
+    let twin = |left: &[Row], right: &[Row]| {
+        nested_loops(case.kind, left, right, |l, r| case.matches(l, r))
+    };
+    let trees = play(&mut random, &mut graph, &mut sides, case.lags, &what, twin);
     let left =
         graph.state_trees().iter().map(|(tree, _)| trees.states(*tree).num_rows()).sum::<usize>();
     if kept.iter().all(Option::is_some) {

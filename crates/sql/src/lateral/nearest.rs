@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchemaRef, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::logical_plan::builder::build_join_schema;
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use yeoul_batch::is_whole;
 
 /// Each row of the left side with the nearest of the right one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -221,7 +222,7 @@ impl Said<'_> {
         match op {
             Operator::Eq if has_one_form(&own) => self.on.push(pair),
             Operator::GtEq | Operator::Gt | Operator::LtEq | Operator::Lt
-                if self.near.is_none() && has_order(&own) =>
+                if self.near.is_none() && is_whole(&own) =>
             {
                 self.near = Some((pair, op));
             }
@@ -251,7 +252,7 @@ impl Said<'_> {
 
 /// Whether two values of a type are equal only if they are the same bits.
 fn has_one_form(data_type: &DataType) -> bool {
-    has_order(data_type)
+    is_whole(data_type)
         || matches!(
             data_type,
             DataType::Utf8View
@@ -259,18 +260,6 @@ fn has_one_form(data_type: &DataType) -> bool {
                 | DataType::FixedSizeBinary(_)
                 | DataType::Decimal128(..)
         )
-}
-
-/// Whether what is nearer is known of a type.
-fn has_order(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Int16
-            | DataType::Int32
-            | DataType::Int64
-            | DataType::Date32
-            | DataType::Timestamp(TimeUnit::Microsecond, _)
-    )
 }
 
 /// Puts conditions on the left side alone beneath the node.

@@ -8,6 +8,8 @@
 //! value until rows with that value are complete*, its lag: an event time waits for one microsecond more than itself,
 //! the end of a window for nothing more, the start of a window for the window's length.
 
+use std::sync::Arc;
+
 use super::bounded;
 use crate::catalog::{Catalog, RelationKind};
 use crate::error::{Span, SqlError};
@@ -28,109 +30,76 @@ pub(super) struct Closing<'a> {
 }
 
 impl Closing<'_> {
-    /// `node` with every group told once. Each way from a source has to lead through such an aggregate.
-    pub(super) fn closed(&self, node: ViewNode) -> Result<ViewNode, SqlError> {
-        let boxed = |input: Box<ViewNode>| self.closed(*input).map(Box::new);
-        Ok(match node {
-            ViewNode::Filter { input, predicate } => {
-                ViewNode::Filter { input: boxed(input)?, predicate }
-            }
-            ViewNode::Project { input, exprs, schema } => {
-                ViewNode::Project { input: boxed(input)?, exprs, schema }
-            }
-            ViewNode::Union { inputs, schema } => {
-                let inputs = inputs.into_iter().map(|input| self.closed(input));
-                ViewNode::Union { inputs: inputs.collect::<Result<_, _>>()?, schema }
-            }
-            ViewNode::Aggregate { mut input, keys, calls, schema, .. } => {
-                let below = lags(&input, self.catalog);
-                let lag_of = |at: usize| below.get(keys[at].as_column()?).copied().flatten();
-                let window = (0..keys.len()).filter_map(|at| Some((lag_of(at)?, at))).min();
-                let Some((lag_us, window)) = window else {
-                    return Err(self.refused("a GROUP BY has no window among its columns"));
-                };
-                if let Some(time) = keys[window].as_column() {
-                    bounded::release_groups(&mut input, time, lag_us);
-                }
-                ViewNode::Closing { input, keys, calls, window, lag_us, schema }
-            }
-            ViewNode::Sessions { lag_us: Some(_), .. } => node,
-            ViewNode::Ranked { input, partition, order, function, first, last, rank, schema } => {
-                let input = boxed(input)?;
-                if !self.is_within_window(&input, &partition) {
-                    return Err(self.refused("a ranking goes on over several windows"));
-                }
-                ViewNode::Ranked { input, partition, order, function, first, last, rank, schema }
-            }
-            ViewNode::Join { left, right, kind, on, nulls_equal, residual, released, schema } => {
-                let (left, right) = (boxed(left)?, boxed(right)?);
-                // Without a match until its window is closed: then none comes either.
-                let comes_only = matches!(kind, JoinKind::Inner | JoinKind::Semi);
-                if !comes_only && !self.is_within_windows(&left, &right, &on) {
-                    return Err(self.refused("an outer join does not compare the windows"));
-                }
-                ViewNode::Join { left, right, kind, on, nulls_equal, residual, released, schema }
-            }
-            ViewNode::Over { input, partition, function, calls, schema, .. } => {
-                if calls.iter().any(|call| call.starts_with(SESSION)) {
-                    return Err(self.refused("a SESSION is not grouped by all of its columns"));
-                }
-                let input = boxed(input)?;
-                let whole = self.is_within_window(&input, &partition);
-                if !whole || !input.append_only() {
-                    return Err(self.refused("a window function goes on over several windows"));
-                }
-                ViewNode::Over { input, partition, function, calls, whole, schema }
-            }
-            other => self.row_by_row(other)?,
-        })
-    }
-
-    /// Nodes that make of each row what it says alone.
-    fn row_by_row(&self, node: ViewNode) -> Result<ViewNode, SqlError> {
-        let boxed = |input: Box<ViewNode>| self.closed(*input).map(Box::new);
-        Ok(match node {
-            ViewNode::Window { input, time, kind, schema } => {
-                ViewNode::Window { input: boxed(input)?, time, kind, schema }
-            }
-            ViewNode::Expand { input, lists, schema } => {
-                ViewNode::Expand { input: boxed(input)?, lists, schema }
-            }
-            ViewNode::Unnest { input, lists, outer, schema } => {
-                ViewNode::Unnest { input: boxed(input)?, lists, outer, schema }
-            }
-            ViewNode::Lookup {
-                input,
-                relation,
-                columns,
-                table,
-                primary_key,
-                keys,
-                condition,
-                outer,
-                schema,
-            } => {
-                let input = boxed(input)?;
-                ViewNode::Lookup {
-                    input,
-                    relation,
-                    columns,
-                    table,
-                    primary_key,
-                    keys,
-                    condition,
-                    outer,
-                    schema,
-                }
-            }
+    /// Has every group of `node` told once. Each way from a source has to lead through such an aggregate.
+    pub(super) fn close(&self, node: &mut ViewNode) -> Result<(), SqlError> {
+        match node {
+            ViewNode::Aggregate { .. } => return self.aggregate(node),
+            ViewNode::Sessions { lag_us: Some(_), .. } => return Ok(()),
             ViewNode::Sessions { .. } => {
                 return Err(self.refused("a SESSION is not over the column that has the WATERMARK"));
+            }
+            ViewNode::Over { .. } if has_session(node) => {
+                return Err(self.refused("a SESSION is not grouped by all of its columns"));
             }
             ViewNode::Expiring { .. } => {
                 return Err(self.refused("rows go by the clock after their window was told"));
             }
-            _ => return Err(self.refused("there are rows that are not grouped by a window")),
-        })
+            ViewNode::AsOf { .. } => {
+                return Err(
+                    self.refused("a nearer row may come after the window of a row was told")
+                );
+            }
+            ViewNode::Source { .. } | ViewNode::Values { .. } | ViewNode::Closing { .. } => {
+                return Err(self.refused("there are rows that are not grouped by a window"));
+            }
+            _ => node.inputs_mut().into_iter().try_for_each(|input| self.close(input))?,
+        }
+        match node {
+            ViewNode::Ranked { input, partition, .. }
+                if !self.is_within_window(input, partition) =>
+            {
+                Err(self.refused("a ranking goes on over several windows"))
+            }
+            // Without a match until its window is closed: then none comes either.
+            ViewNode::Join { left, right, kind, on, .. }
+                if !matches!(kind, JoinKind::Inner | JoinKind::Semi)
+                    && !self.is_within_windows(left, right, on) =>
+            {
+                Err(self.refused("an outer join does not compare the windows"))
+            }
+            ViewNode::Over { input, partition, whole, .. } => {
+                *whole = self.is_within_window(input, partition) && input.append_only();
+                match whole {
+                    true => Ok(()),
+                    false => Err(self.refused("a window function goes on over several windows")),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the aggregate one that tells its groups when they are complete.
+    fn aggregate(&self, node: &mut ViewNode) -> Result<(), SqlError> {
+        let ViewNode::Aggregate { input, keys, calls, schema, .. } = node else { return Ok(()) };
+        let below = lags(input, self.catalog);
+        let lag_of = |at: usize| below.get(keys[at].as_column()?).copied().flatten();
+        let window = (0..keys.len()).filter_map(|at| Some((lag_of(at)?, at))).min();
+        let Some((lag_us, window)) = window else {
+            return Err(self.refused(if !self.has_watermark(input) {
+                "the rows come from a relation without a WATERMARK"
+            } else if has_session(input) {
+                "a SESSION is not grouped by all of its columns"
+            } else {
+                "a GROUP BY has no window among its columns"
+            }));
+        };
+        if let Some(time) = keys[window].as_column() {
+            bounded::release_groups(input, time, lag_us);
+        }
+        let (input, keys, calls) = (input.clone(), keys.clone(), calls.clone());
+        *node =
+            ViewNode::Closing { input, keys, calls, window, lag_us, schema: Arc::clone(schema) };
+        Ok(())
     }
 
     /// Whether the rows of a partition are of windows that are closed together.
@@ -187,6 +156,12 @@ impl Closing<'_> {
         }
     }
 
+    /// Whether any relation that `node` reads has a watermark.
+    fn has_watermark(&self, node: &ViewNode) -> bool {
+        node.inputs().into_iter().any(|input| self.has_watermark(input))
+            || matches!(node, ViewNode::Source { .. } if lags(node, self.catalog).iter().any(Option::is_some))
+    }
+
     fn refused(&self, why: &str) -> SqlError {
         SqlError::unsupported("EMIT ON WINDOW CLOSE needs windows to close")
             .detail(why)
@@ -196,6 +171,12 @@ impl Closing<'_> {
             )
             .at(self.at)
     }
+}
+
+/// Whether rows of `node` have windows of a SESSION that no GROUP BY made sessions of.
+fn has_session(node: &ViewNode) -> bool {
+    matches!(node, ViewNode::Over { calls, .. } if calls.iter().any(|call| call.starts_with(SESSION)))
+        || node.inputs().into_iter().any(has_session)
 }
 
 /// The lags of the columns of a node's rows.

@@ -87,7 +87,7 @@ pub(crate) fn view(
     let key = lowered.key.clone();
     let mut root = lowered.materialised(&schema)?;
     if let Some(at) = on_close {
-        root = closing::Closing { catalog, at }.closed(root)?;
+        closing::Closing { catalog, at }.close(&mut root)?;
     }
     let append_only = root.append_only();
     let lags = closing::lags(&root, catalog);

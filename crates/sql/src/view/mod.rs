@@ -390,6 +390,27 @@ impl ViewNode {
         }
     }
 
+    /// The same, to be changed.
+    pub(crate) fn inputs_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Source { .. } | Self::Values { .. } => Vec::new(),
+            Self::Filter { input, .. }
+            | Self::Project { input, .. }
+            | Self::Window { input, .. }
+            | Self::Lookup { input, .. }
+            | Self::Ranked { input, .. }
+            | Self::Sessions { input, .. }
+            | Self::Over { input, .. }
+            | Self::Expand { input, .. }
+            | Self::Unnest { input, .. }
+            | Self::Expiring { input, .. }
+            | Self::Closing { input, .. }
+            | Self::Aggregate { input, .. } => vec![input],
+            Self::Join { left, right, .. } | Self::AsOf { left, right, .. } => vec![left, right],
+            Self::Union { inputs, .. } => inputs.iter_mut().collect(),
+        }
+    }
+
     /// Whether the node's rows only come and never go.
     #[must_use]
     pub fn append_only(&self) -> bool {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
-use yeoul_batch::{Expr, ExprError, ExprRef, KeyCodec};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use yeoul_batch::{Expr, ExprError, ExprRef, KeyCodec, is_whole};
 
 use super::super::join::JoinTimes;
 use super::super::keyless;
@@ -61,7 +61,7 @@ impl AsOfSpec {
         append_only: [bool; 2],
     ) -> Result<(), FlowError> {
         let near = [&self.near.0, &self.near.1].map(|near| near.data_type());
-        if near[LEFT] != near[RIGHT] || !has_order(near[LEFT]) {
+        if near[LEFT] != near[RIGHT] || !is_whole(near[LEFT]) {
             return Err(FlowError::Unsupported(format!(
                 "what is near cannot be told of {} and {}",
                 near[LEFT], near[RIGHT]
@@ -110,18 +110,6 @@ impl AsOfSpec {
             .map(|field| field.as_ref().clone().with_nullable(field.is_nullable() || self.outer));
         Arc::new(Schema::new(own.chain(others).collect::<Vec<Field>>()))
     }
-}
-
-/// Whether it is known which of two values of a type is nearer.
-fn has_order(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Int16
-            | DataType::Int32
-            | DataType::Int64
-            | DataType::Date32
-            | DataType::Timestamp(TimeUnit::Microsecond, _)
-    )
 }
 
 /// The place of a value on the way from a row of the left side to farther ones of the right side, as a number that
