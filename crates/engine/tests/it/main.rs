@@ -26,5 +26,5 @@ mod select;
 mod support;
 mod tables;
 mod time;
-mod told_sessions;
+mod told;
 mod values;

@@ -237,47 +237,6 @@ fn long_partitions_change_in_places() {
     engine.shutdown().expect("stops");
 }
 
-/// What 1000 commits cost that append a row each to a partition of a million rows.
-#[test]
-#[ignore = "measures"]
-fn appending_to_a_partition_of_a_million_rows() {
-    const ROWS: u64 = 999_000;
-    let near = "lag(v) OVER w, lead(v) OVER w, sum(v) OVER (w ROWS 9 PRECEDING)";
-    let running = "row_number() OVER w, rank() OVER w, sum(v) OVER w, avg(v) OVER w, min(v) OVER w, \
-                   first_value(v) OVER w";
-    for (what, calls, appended) in
-        [("near", near, 1000), ("running", running, 1000), ("whole", "percent_rank() OVER w", 5)]
-    {
-        let dir = tempfile::tempdir().expect("a folder");
-        let engine = open(dir.path());
-        ok(
-            &engine,
-            "CREATE STREAM s (id BIGINT, v BIGINT, ts TIMESTAMPTZ, WATERMARK FOR ts AS ts)",
-        );
-        let append = |from: u64, to: u64| {
-            let rows = format!(
-                "SELECT n, n % 1000, to_timestamp_micros(n) FROM generate_series({from}, {to}) AS g (n)"
-            );
-            ok(&engine, &format!("INSERT INTO s {rows}"));
-        };
-        (0..ROWS / 37_000).for_each(|chunk| append(chunk * 37_000 + 1, (chunk + 1) * 37_000));
-        let calls: Vec<String> =
-            calls.split(", ").enumerate().map(|(at, call)| format!("{call} AS o{at}")).collect();
-        let query = format!("SELECT id, {} FROM s WINDOW w AS (ORDER BY ts, id)", calls.join(", "));
-        let begin = std::time::Instant::now();
-        ok(&engine, &format!("CREATE MATERIALIZED VIEW v AS {query}"));
-        assert_eq!(ok(&engine, "SELECT count(*) FROM v"), [ROWS.to_string()]);
-        println!("{what}: built in {:?}", begin.elapsed());
-        engine.checkpoint().expect("writes");
-        let begin = std::time::Instant::now();
-        (ROWS..ROWS + appended).for_each(|at| append(at + 1, at + 1));
-        let each = begin.elapsed() / u32::try_from(appended).expect("few");
-        println!("{what}: {each:?} for a commit of one more row");
-        assert_eq!(ok(&engine, "SELECT count(*) FROM v"), [(ROWS + appended).to_string()]);
-        engine.shutdown().expect("stops");
-    }
-}
-
 /// Rows that tie are put into an order by columns of every type, and every type is partitioned by.
 #[test]
 fn rows_of_every_type_are_kept() {

@@ -14,7 +14,7 @@ use arrow::compute::{SortOptions, take};
 use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use arrow::row::{RowConverter, SortField};
 use yeoul_batch::{Behind, ExprError, Known, PartitionFunction, Reach, Updates};
-use yeoul_flow::{GraphBuilder, OverSpec, SourceIndex, Workers};
+use yeoul_flow::{Graph, GraphBuilder, OverSpec, SourceIndex, Workers};
 
 use crate::cells::{self, Cell, Row};
 use crate::laws::assert_same;
@@ -378,6 +378,15 @@ fn numbered(range: Range<i64>) -> Updates {
     Updates::inserts(RecordBatch::try_new(random::schema(), rows).unwrap())
 }
 
+/// A graph that evaluates one call in an order, and what counts the rows it does so for.
+fn counted(call: Call) -> (Arc<Calls>, Graph) {
+    let calls = Arc::new(Calls::new(vec![call], random::WIDE, false, true));
+    let mut builder = GraphBuilder::new();
+    let source = builder.source(random::schema(), true);
+    let node = builder.over(source, spec(&[random::SMALL], &calls)).unwrap();
+    (calls, builder.output(node, false).unwrap())
+}
+
 #[test]
 fn only_what_a_change_reaches_is_evaluated() {
     // In 0, 10, 20 … the row 55 comes between; then one at the end.
@@ -390,13 +399,8 @@ fn only_what_a_change_reaches_is_evaluated() {
         (Call::Size, [101 + 100, 102 + 101]),
     ];
     for (call, expected) in cases {
-        let calls = Arc::new(Calls::new(vec![call], random::WIDE, false, true));
-        let mut builder = GraphBuilder::new();
-        let source = builder.source(random::schema(), true);
-        let node = builder.over(source, spec(&[random::SMALL], &calls)).unwrap();
-        let mut graph = builder.output(node, false).unwrap();
-        let pool = Workers::new(1);
-        let mut trees = Trees::new(&graph);
+        let (calls, mut graph) = counted(call);
+        let (pool, mut trees) = (Workers::new(1), Trees::new(&graph));
         let mut step = |numbers: Range<i64>, by: i64| {
             let updates = numbered(numbers);
             let mut columns = updates.rows().columns().to_vec();
@@ -420,13 +424,8 @@ fn what_is_read_for_a_row_at_the_end_does_not_grow_with_the_partition() {
     let at_most = [(Call::Lag(2), 8), (Call::Lead(1), 6), (Call::Around(3, 1), 16)];
     let running = [(Call::Number, 70), (Call::Running, 70)];
     for (call, most) in at_most.into_iter().chain(running) {
-        let calls = Arc::new(Calls::new(vec![call], random::WIDE, false, true));
-        let mut builder = GraphBuilder::new();
-        let source = builder.source(random::schema(), true);
-        let node = builder.over(source, spec(&[random::SMALL], &calls)).unwrap();
-        let mut graph = builder.output(node, false).unwrap();
-        let pool = Workers::new(1);
-        let mut trees = Trees::new(&graph);
+        let (calls, mut graph) = counted(call);
+        let (pool, mut trees) = (Workers::new(1), Trees::new(&graph));
         let mut step = |numbers: Range<i64>| {
             let reader = Counting { trees: &trees, rows: Counter::new(0) };
             calls.evaluated.store(0, Ordering::Relaxed);

@@ -16,8 +16,8 @@ use yeoul_flow::{
 };
 
 use crate::cells::{self, Cell, Row};
-use crate::laws::assert_same;
 use crate::random::{self, Random};
+use crate::time::Telling;
 use crate::trees::{Source, Trees, apply};
 use crate::trial::Trial;
 use crate::twin::{self, Bag};
@@ -121,15 +121,6 @@ fn in_time(updates: &Updates, closed_us: Option<i64>, lag_us: i64) -> Updates {
     }
 }
 
-/// Where windows are closed next.
-fn later(random: &mut Random, closed_us: Option<i64>) -> Option<i64> {
-    match closed_us {
-        None if random.one_in(3) => None,
-        None => Some(random.int(10_000_000) - 10_000_000),
-        Some(closed) => Some(closed + random.int(3_000_000)),
-    }
-}
-
 #[test]
 fn sessions_are_told_once_when_nothing_can_join_them() {
     let (mut told_in_all, mut late) = (0, 0);
@@ -145,10 +136,7 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
         let node = builder.source(random::schema(), append_only);
         let spec = SessionsSpec { lag_us: Some(lag_us), ..case.spec() };
         let node = builder.sessions(node, spec).unwrap();
-        let mut graph = builder.output(node, true).unwrap();
-        assert!(graph.append_only() && graph.needs_watermark());
-        let (pool, mut trees) = (Workers::new(2), Trees::new(&graph));
-        let (mut told, mut closed_us): (Vec<Row>, Option<i64>) = (Vec::new(), None);
+        let mut telling = Telling::new(builder.output(node, true).unwrap(), 2);
         let mut taken = Bag::default();
         let end = |row: &Row| match row[case.keys.len() + 1] {
             Cell::Int(end) => end,
@@ -156,48 +144,40 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
         };
         for step in 0..20 {
             let name = format!("seed {seed} step {step}, {append_only}, lag {lag_us}: {case:?}");
-            let closing_us = later(&mut random, closed_us);
+            let closing_us = telling.later(&mut random);
             let mut inputs = Vec::new();
             if random.one_in(2) {
                 let updates = source.step(&mut random, 20);
-                let some = in_time(&updates, closed_us, lag_us);
+                let some = in_time(&updates, telling.closed_us, lag_us);
                 late += updates.len() - some.len();
                 apply(&mut taken, Some(&some));
                 let parts = crate::laws::cut(&mut random, &updates);
                 inputs.extend(parts.into_iter().map(|part| (SourceIndex(0), part)));
             }
-            let time = StepTime { now_us: 0, closed_us, closing_us };
-            let due = graph.is_closing(time);
-            graph.set_time(time);
-            let output = graph.step(&inputs, &pool, &trees).unwrap();
-            trees.publish(&output);
-            assert!(due || !inputs.is_empty() || output.change.is_none(), "{name}: it was not due");
-            assert!(output.change.as_ref().is_none_or(|change| change.diffs().is_none()), "{name}");
-            told.extend(output.change.iter().flat_map(|change| cells::rows(change.rows())));
+            telling.step(&inputs, closing_us, &name);
             let sessions = case.twin(&taken.rows());
             let until = i128::from(closing_us.unwrap_or(i64::MIN));
             let (expected, open): (Vec<Row>, Vec<Row>) =
                 sessions.into_iter().partition(|row| end(row) + i128::from(lag_us) <= until);
-            assert_same(trees.rows(&graph), expected.clone(), &name);
-            assert_same(told.clone(), expected, &format!("{name}, followed"));
+            telling.assert_told(expected, &name);
             // What was told is not kept.
-            let kept = trees.states(StateTree(1)).num_rows();
+            let kept = telling.trees.states(StateTree(1)).num_rows();
             if append_only {
                 assert_eq!(kept, open.len(), "{name}: sessions that are kept");
             } else {
                 assert_eq!(kept == 0, open.is_empty(), "{name}: instants that are kept");
             }
-            closed_us = closing_us;
         }
-        told_in_all += told.len();
-        let closing_us = Some(1 << 55);
-        graph.set_time(StepTime { now_us: 0, closed_us, closing_us });
-        trees.publish(&graph.step(&[], &pool, &trees).unwrap());
-        assert_same(trees.rows(&graph), case.twin(&taken.rows()), &format!("seed {seed}, the end"));
+        told_in_all += telling.told.len();
+        let end_us = Some(1 << 55);
+        let name = format!("seed {seed}, the end");
+        telling.step(&[], end_us, &name);
+        telling.assert_told(case.twin(&taken.rows()), &name);
         for tree in 1..=2 {
-            assert_eq!(trees.states(StateTree(tree)).num_rows(), 0, "seed {seed}: tree {tree}");
+            assert_eq!(telling.trees.states(StateTree(tree)).num_rows(), 0, "{name}: tree {tree}");
         }
-        assert!(!graph.is_closing(StepTime { now_us: 0, closed_us: closing_us, closing_us }));
+        let after = StepTime { now_us: 0, closed_us: end_us, closing_us: end_us };
+        assert!(!telling.graph.is_closing(after), "{name}");
     }
     assert!(told_in_all > 1_000 && late > 1_000, "{told_in_all} told, {late} late");
 }

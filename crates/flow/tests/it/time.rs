@@ -8,8 +8,8 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use yeoul_batch::{ColumnExpr, Updates};
 use yeoul_flow::{
-    AggregateCall, AggregateSpec, ClockCondition, Function, GraphBuilder, NamedExpr, SourceIndex,
-    StateTree, StepTime, Window, Workers,
+    AggregateCall, AggregateSpec, ClockCondition, Function, Graph, GraphBuilder, NamedExpr,
+    SourceIndex, StateTree, StepTime, Window, Workers,
 };
 
 use crate::cells::{self, Cell, Row};
@@ -115,6 +115,56 @@ fn on_time(updates: &Updates, closed: i64, last_end: impl Fn(i64) -> i64) -> Rec
     filter_record_batch(updates.rows(), &mask).unwrap()
 }
 
+/// A graph that tells each row once, and what it has told.
+pub(crate) struct Telling {
+    pub(crate) graph: Graph,
+    pub(crate) trees: Trees,
+    pub(crate) told: Vec<Row>,
+    pub(crate) closed_us: Option<i64>,
+    pool: Workers,
+}
+
+impl Telling {
+    pub(crate) fn new(graph: Graph, workers: usize) -> Self {
+        assert!(graph.append_only() && graph.needs_watermark());
+        let (trees, pool) = (Trees::new(&graph), Workers::new(workers));
+        Self { graph, trees, told: Vec::new(), closed_us: None, pool }
+    }
+
+    /// Where windows are closed next.
+    pub(crate) fn later(&self, random: &mut Random) -> Option<i64> {
+        match self.closed_us {
+            None if random.one_in(3) => None,
+            None => Some(random.int(10_000_000) - 10_000_000),
+            Some(closed) => Some(closed + random.int(3_000_000)),
+        }
+    }
+
+    /// A step that closes what ends until `closing_us`; what it tells has never been told.
+    pub(crate) fn step(
+        &mut self,
+        inputs: &[(SourceIndex, Updates)],
+        closing_us: Option<i64>,
+        name: &str,
+    ) {
+        let time = StepTime { now_us: 0, closed_us: self.closed_us, closing_us };
+        let due = self.graph.is_closing(time);
+        self.graph.set_time(time);
+        let output = self.graph.step(inputs, &self.pool, &self.trees).unwrap();
+        self.trees.publish(&output);
+        assert!(due || !inputs.is_empty() || output.change.is_none(), "{name}: it was not due");
+        assert!(output.change.as_ref().is_none_or(|change| change.diffs().is_none()), "{name}");
+        self.told.extend(output.change.iter().flat_map(|change| cells::rows(change.rows())));
+        self.closed_us = closing_us;
+    }
+
+    /// What was told until now, and what the tree says, is this.
+    pub(crate) fn assert_told(&self, expected: Vec<Row>, name: &str) {
+        assert_same(self.trees.rows(&self.graph), expected.clone(), name);
+        assert_same(self.told.clone(), expected, &format!("{name}, followed"));
+    }
+}
+
 #[test]
 fn groups_are_told_once_their_window_is_closed() {
     for seed in 0..80 {
@@ -143,20 +193,13 @@ fn groups_are_told_once_their_window_is_closed() {
         let spec = AggregateSpec { keys, calls: calls.clone(), append_only: true };
         let lag_us = if by_end { 0 } else { SIZE };
         let node = builder.closing(node, spec, at, lag_us).unwrap();
-        let mut graph = builder.output(node, true).unwrap();
-        assert!(graph.append_only() && graph.needs_watermark());
-        let (pool, mut trees) = (Workers::new(3), Trees::new(&graph));
-        let (mut told, mut closed_us): (Vec<Row>, Option<i64>) = (Vec::new(), None);
+        let mut telling = Telling::new(builder.output(node, true).unwrap(), 3);
         // Of each window what came while it was open.
         let mut taken: Vec<Row> = Vec::new();
         for step in 0..20 {
             let name = format!("seed {seed} step {step}");
-            let closing_us = match closed_us {
-                None if random.one_in(3) => None,
-                None => Some(random.int(10_000_000) - 10_000_000),
-                Some(closed) => Some(closed + random.int(3_000_000)),
-            };
-            let closed = closed_us.unwrap_or(i64::MIN);
+            let closing_us = telling.later(&mut random);
+            let closed = telling.closed_us.unwrap_or(i64::MIN);
             let mut inputs = Vec::new();
             if random.one_in(2) {
                 let updates = source.step(&mut random, 20);
@@ -166,26 +209,17 @@ fn groups_are_told_once_their_window_is_closed() {
                 taken.extend(rows.into_iter().filter(end));
                 inputs.push((SourceIndex(0), updates));
             }
-            let time = StepTime { now_us: 0, closed_us, closing_us };
-            let due = graph.is_closing(time);
-            graph.set_time(time);
-            let output = graph.step(&inputs, &pool, &trees).unwrap();
-            trees.publish(&output);
-            assert!(due || !inputs.is_empty() || output.change.is_none(), "{name}: it was not due");
-            assert!(output.change.as_ref().is_none_or(|change| change.diffs().is_none()), "{name}");
-            told.extend(output.change.iter().flat_map(|change| cells::rows(change.rows())));
+            telling.step(&inputs, closing_us, &name);
             let until = i128::from(closing_us.unwrap_or(i64::MIN));
             let is_closed = |row: &&Row| matches!(row[9], Cell::Int(end) if end <= until);
             let rows: Vec<Row> = taken.iter().filter(is_closed).cloned().collect();
             let keys = if at == 0 { [edge, TEXT] } else { [TEXT, edge] };
-            let expected = twin::aggregate(&rows, &keys, &calls);
-            assert_same(trees.rows(&graph), expected.clone(), &name);
-            assert_same(told.clone(), expected, &format!("{name}, followed"));
+            telling.assert_told(twin::aggregate(&rows, &keys, &calls), &name);
             // Closed windows are not kept.
             let open: Vec<Row> = taken.iter().filter(|row| !is_closed(row)).cloned().collect();
             let open = twin::aggregate(&open, &[edge, TEXT], &[]).len();
-            assert_eq!(trees.states(StateTree(1)).num_rows(), open, "{name}: groups that are kept");
-            closed_us = closing_us;
+            let kept = telling.trees.states(StateTree(1)).num_rows();
+            assert_eq!(kept, open, "{name}: groups that are kept");
         }
     }
 }

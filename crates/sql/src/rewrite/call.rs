@@ -2,6 +2,7 @@
 
 use datafusion::sql::sqlparser::ast as sql;
 
+use super::pieces::{binary, nested, plain};
 use super::{Words, pattern};
 use crate::error::{ErrorKind, SqlError};
 use crate::functions::INTERVAL_PARTS;
@@ -136,20 +137,8 @@ pub(super) fn operator(expr: &mut sql::Expr) {
     if fold(ident) != "mod" || function.over.is_some() || function.filter.is_some() {
         return;
     }
-    let nested = |expr: &sql::Expr| Box::new(sql::Expr::Nested(Box::new(expr.clone())));
-    *expr = sql::Expr::Nested(Box::new(sql::Expr::BinaryOp {
-        left: nested(left),
-        op: sql::BinaryOperator::Modulo,
-        right: nested(right),
-    }));
-}
-
-/// An argument that is an expression and nothing else.
-fn plain(argument: &sql::FunctionArg) -> Option<&sql::Expr> {
-    match argument {
-        sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(expr)) => Some(expr),
-        _ => None,
-    }
+    let (left, right) = (nested(left.clone()), nested(right.clone()));
+    *expr = nested(binary(left, sql::BinaryOperator::Modulo, right));
 }
 
 /// `(x, p)` to `(p) WITHIN GROUP (ORDER BY x)`.

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{self as sql, Spanned};
 
 use super::outside;
+use super::pieces::{and, binary, call, said_name};
 use crate::error::SqlError;
 use crate::text::{Text, fold};
 
@@ -51,7 +52,7 @@ impl Column {
     fn expr(&self) -> sql::Expr {
         match self.parts.as_slice() {
             [only] => only.clone(),
-            parts => super::rows::call("coalesce", parts.to_vec()),
+            parts => call("coalesce", parts.to_vec()),
         }
     }
 }
@@ -95,7 +96,7 @@ pub(super) fn rewrite(
         return Ok(());
     }
     all.stars(select);
-    let names: Vec<String> = select.projection.iter().filter_map(output_name).collect();
+    let names: Vec<String> = select.projection.iter().filter_map(said_name).collect();
     for part in select.projection.iter_mut() {
         if let sql::SelectItem::UnnamedExpr(sql::Expr::Identifier(ident)) = part
             && all.column(ident).is_some()
@@ -184,7 +185,6 @@ impl Merged {
                     Some(term)
                 });
                 let terms = terms.collect::<Option<Vec<_>>>()?;
-                let and = |l, r| binary(l, sql::BinaryOperator::And, r);
                 constraints.push(sql::JoinConstraint::On(terms.into_iter().reduce(and)?));
                 // Those of the last join come first.
                 let at = |column: &Column| columns.iter().position(|name| column.is(name));
@@ -280,19 +280,4 @@ impl Relation {
 
 fn member(relation: &sql::Ident, column: &sql::Ident) -> sql::Expr {
     sql::Expr::CompoundIdentifier(vec![relation.clone(), column.clone()])
-}
-
-fn binary(left: sql::Expr, op: sql::BinaryOperator, right: sql::Expr) -> sql::Expr {
-    sql::Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-fn output_name(item: &sql::SelectItem) -> Option<String> {
-    match item {
-        sql::SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
-        sql::SelectItem::UnnamedExpr(sql::Expr::Identifier(ident)) => Some(fold(ident)),
-        sql::SelectItem::UnnamedExpr(sql::Expr::CompoundIdentifier(parts)) => {
-            parts.last().map(fold)
-        }
-        _ => None,
-    }
 }

@@ -40,6 +40,7 @@ mod name;
 mod named;
 mod outside;
 mod pattern;
+mod pieces;
 mod rows;
 mod session;
 mod similar;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self as sql, VisitorMut};
 
+use super::pieces::said_name;
 use crate::text::fold;
 
 /// What an expression without a name is called when nothing in it has one.
@@ -18,7 +19,7 @@ impl VisitorMut for Names {
     type Break = ();
 
     fn post_visit_select(&mut self, select: &mut sql::Select) -> ControlFlow<()> {
-        let mut taken: HashSet<String> = select.projection.iter().filter_map(given).collect();
+        let mut taken: HashSet<String> = select.projection.iter().filter_map(said_name).collect();
         for (place, item) in select.projection.iter_mut().enumerate() {
             let sql::SelectItem::UnnamedExpr(expr) = item else { continue };
             let Some(mut name) = derived(expr) else { continue };
@@ -79,17 +80,6 @@ fn apart(select: &mut sql::Select) {
 /// The name of a column of an answer, as it is shown.
 pub(crate) fn shown(name: &str) -> &str {
     name.split(APART).next().unwrap_or(name)
-}
-
-fn given(item: &sql::SelectItem) -> Option<String> {
-    match item {
-        sql::SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
-        sql::SelectItem::UnnamedExpr(sql::Expr::Identifier(ident)) => Some(fold(ident)),
-        sql::SelectItem::UnnamedExpr(sql::Expr::CompoundIdentifier(parts)) => {
-            parts.last().map(fold)
-        }
-        _ => None,
-    }
 }
 
 /// The name of an expression; `None` for columns, which keep theirs, and for what makes several.

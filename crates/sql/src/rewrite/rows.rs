@@ -13,6 +13,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self as sql, VisitMut, VisitorMut};
 
+use super::pieces::{call, plain};
 use crate::text::fold;
 
 /// Makes series of constants lists, too: a view has no relation of them.
@@ -86,7 +87,7 @@ pub(super) fn rewrite(factor: &mut sql::TableFactor, constants: bool) {
         _ => return,
     };
     let [sql::ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return };
-    let exprs: Option<Vec<sql::Expr>> = args.iter().map(plain).collect();
+    let exprs: Option<Vec<sql::Expr>> = args.iter().map(|arg| plain(arg).cloned()).collect();
     let Some(exprs) = exprs else { return };
     let (called, array_exprs) = match fold(ident).as_str() {
         "unnest" => ("unnest", exprs),
@@ -150,31 +151,6 @@ fn ordinality(lists: &[sql::Expr]) -> sql::Expr {
     };
     let one = sql::Expr::value(sql::Value::Number("1".to_owned(), false));
     call("generate_series", vec![one, longest])
-}
-
-pub(super) fn call(name: &str, args: Vec<sql::Expr>) -> sql::Expr {
-    let args = args.into_iter().map(|e| sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(e)));
-    sql::Expr::Function(sql::Function {
-        name: sql::ObjectName::from(vec![sql::Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: sql::FunctionArguments::None,
-        args: sql::FunctionArguments::List(sql::FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
-}
-
-fn plain(argument: &sql::FunctionArg) -> Option<sql::Expr> {
-    match argument {
-        sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-        _ => None,
-    }
 }
 
 /// Whether an expression names no column.

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::common::DataFusionError;
 use datafusion::sql::sqlparser::ast::{self as sql, Spanned, VisitMut, VisitorMut};
 
+use super::pieces::call;
 use crate::error::{ErrorKind, SqlError};
 use crate::functions;
 use crate::planner::Context;
@@ -23,22 +24,7 @@ impl Ask {
     fn argument(&mut self, expr: &mut sql::Expr) {
         if self.left == 0 && self.found.is_none() {
             self.found = Some(expr.span());
-            let name = sql::Ident::new(functions::LIST_ARGUMENT);
-            let argument = sql::FunctionArgExpr::Expr(expr.clone());
-            *expr = sql::Expr::Function(sql::Function {
-                name: sql::ObjectName::from(vec![name]),
-                uses_odbc_syntax: false,
-                parameters: sql::FunctionArguments::None,
-                args: sql::FunctionArguments::List(sql::FunctionArgumentList {
-                    duplicate_treatment: None,
-                    args: vec![sql::FunctionArg::Unnamed(argument)],
-                    clauses: Vec::new(),
-                }),
-                filter: None,
-                null_treatment: None,
-                over: None,
-                within_group: Vec::new(),
-            });
+            *expr = call(functions::LIST_ARGUMENT, vec![expr.clone()]);
         }
         self.left = self.left.saturating_sub(1);
     }

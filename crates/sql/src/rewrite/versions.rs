@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast as sql;
 use datafusion::sql::sqlparser::ast::Spanned;
 
 use super::asof::terms_of;
+use super::pieces::{and, binary, nested};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::parse::AS_OF_COLUMN;
@@ -89,17 +90,9 @@ fn one(join: &mut sql::Join, marked: &Marked, catalog: &dyn Catalog) -> Result<(
     let version = version(&relation, &marked.name, &compared)?;
     let time = sql::Expr::CompoundIdentifier(marked.column.iter().map(quoted).collect());
     let from = sql::Expr::CompoundIdentifier(vec![alias.name.clone(), quoted(&version)]);
-    let holds = sql::Expr::BinaryOp {
-        left: Box::new(time),
-        op: sql::BinaryOperator::GtEq,
-        right: Box::new(from),
-    };
+    let holds = binary(time, sql::BinaryOperator::GtEq, from);
     let keys = std::mem::replace(condition, sql::Expr::value(sql::Value::Boolean(true)));
-    *condition = sql::Expr::BinaryOp {
-        left: Box::new(sql::Expr::Nested(Box::new(keys))),
-        op: sql::BinaryOperator::And,
-        right: Box::new(holds),
-    };
+    *condition = and(nested(keys), holds);
     join.global = true;
     Ok(())
 }

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast as sql;
 
 use super::outside;
+use super::pieces::{and, binary, nested};
 
 /// Rewrites what stands in a select list and after WHERE.
 pub(super) fn select(select: &mut sql::Select) {
@@ -103,14 +104,6 @@ fn truth(value: bool) -> sql::Expr {
     sql::Expr::value(sql::Value::Boolean(value))
 }
 
-fn and(left: sql::Expr, right: sql::Expr) -> sql::Expr {
-    sql::Expr::BinaryOp {
-        left: Box::new(left),
-        op: sql::BinaryOperator::And,
-        right: Box::new(right),
-    }
-}
-
 /// A column of what [`around`] gives.
 fn column(at: usize) -> sql::Expr {
     sql::Expr::Identifier(sql::Ident::new(format!("__in_{at}")))
@@ -141,11 +134,7 @@ fn set_condition(query: &mut sql::Query, condition: sql::Expr) {
 fn matching(row: &[sql::Expr], subquery: &sql::Query, perhaps: bool) -> Box<sql::Query> {
     let mut query = around(subquery, "__in", row.len());
     let terms = row.iter().enumerate().map(|(at, value)| {
-        let equal = sql::Expr::Nested(Box::new(sql::Expr::BinaryOp {
-            left: Box::new(column(at)),
-            op: sql::BinaryOperator::Eq,
-            right: Box::new(sql::Expr::Nested(Box::new(value.clone()))),
-        }));
+        let equal = nested(binary(column(at), sql::BinaryOperator::Eq, nested(value.clone())));
         if perhaps { sql::Expr::IsNotFalse(Box::new(equal)) } else { equal }
     });
     if let Some(condition) = terms.reduce(and) {

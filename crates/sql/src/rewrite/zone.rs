@@ -2,24 +2,7 @@
 
 use datafusion::sql::sqlparser::ast as sql;
 
-/// A call of the function `name`.
-fn call(name: &str, args: Vec<sql::Expr>) -> sql::Expr {
-    let argument = |expr| sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(expr));
-    sql::Expr::Function(sql::Function {
-        name: sql::ObjectName::from(vec![sql::Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: sql::FunctionArguments::None,
-        args: sql::FunctionArguments::List(sql::FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args.into_iter().map(argument).collect(),
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
-}
+use super::pieces::{call, plain};
 
 /// Makes calls of `timezone` of them.
 pub(super) fn at(expr: &mut sql::Expr) {
@@ -29,10 +12,7 @@ pub(super) fn at(expr: &mut sql::Expr) {
         }
         sql::Expr::Function(function) if is_truncation(function) => {
             let sql::FunctionArguments::List(list) = &function.args else { return };
-            let args = list.args.iter().filter_map(|arg| match arg {
-                sql::FunctionArg::Unnamed(sql::FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-                _ => None,
-            });
+            let args = list.args.iter().filter_map(|arg| plain(arg).cloned());
             let Ok([unit, time, zone]) = <[sql::Expr; 3]>::try_from(args.collect::<Vec<_>>())
             else {
                 return;

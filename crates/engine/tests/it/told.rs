@@ -1,11 +1,54 @@
-//! Sessions with `EMIT ON WINDOW CLOSE`: each is told once, when the watermark says that nothing can prolong or join it.
+//! `EMIT ON WINDOW CLOSE`: a window is told once, when the watermark has passed its end, and a session when nothing can
+//! prolong or join it.
 //! The slow twin is the batch query over the rows that were not too late when they came.
 
 use super::support::run;
 use super::time::{BEGIN_US, Bench, SECOND, timestamp};
 
 /// Queries over `{}`, and what says of their rows whether they are told at `$closed`.
-const TOLD: [(&str, &str, &str); 12] = [
+const WINDOWS: [(&str, &str, &str); 8] = [
+    (
+        "paired",
+        "SELECT a.w AS w, a.k, a.c, b.s FROM
+         (SELECT window_end AS w, k, count(*) AS c FROM TUMBLE({}, t, INTERVAL '1 minute') GROUP BY window_end, k) a
+         LEFT JOIN (SELECT window_end AS w, k, sum(n) AS s
+                    FROM TUMBLE((SELECT * FROM {} WHERE n > 40), t, INTERVAL '1 minute') GROUP BY window_end, k) b
+         ON a.w = b.w AND a.k = b.k",
+        "w <= $closed",
+    ),
+    (
+        "met",
+        "SELECT a.w AS w, a.c, b.s FROM
+         (SELECT window_end AS w, count(*) AS c FROM TUMBLE({}, t, INTERVAL '1 minute') GROUP BY window_end) a
+         JOIN (SELECT window_end AS w, sum(n) AS s FROM HOP({}, t, INTERVAL '30 seconds', INTERVAL '1 minute')
+               GROUP BY window_end) b ON a.w = b.w",
+        "w <= $closed",
+    ),
+    ("tumbled", "SELECT window_start, k, count(*) AS c, sum(n) AS s, max(n) AS m
+                 FROM TUMBLE({}, t, INTERVAL '1 minute') GROUP BY window_start, k",
+     "window_start + INTERVAL '1 minute' <= $closed"),
+    ("hopped", "SELECT window_end, count(DISTINCT k) AS ks, avg(n) AS a
+                FROM HOP({}, t, INTERVAL '20 seconds', INTERVAL '1 minute') GROUP BY window_end",
+     "window_end <= $closed"),
+    ("cumulated", "SELECT k, window_end AS until, window_start, count(*) AS c
+                   FROM CUMULATE({}, t, INTERVAL '30 seconds', INTERVAL '2 minutes')
+                   GROUP BY window_start, window_end, k HAVING count(*) > 1",
+     "until <= $closed"),
+    ("shifted", "SELECT window_end AS w, sum(m) AS s FROM
+                 TUMBLE((SELECT t, n * 2 AS m FROM {} WHERE n % 3 <> 0), t, INTERVAL '45 seconds')
+                 GROUP BY window_end",
+     "w <= $closed"),
+    ("best", "SELECT w, k, c FROM (SELECT w, k, c, ROW_NUMBER() OVER (PARTITION BY w ORDER BY c DESC, k) AS r
+              FROM (SELECT window_end AS w, k, count(*) AS c FROM TUMBLE({}, t, INTERVAL '1 minute')
+                    GROUP BY window_end, k) x) y WHERE r <= 2",
+     "w <= $closed"),
+    ("both", "SELECT window_end AS w, count(*) AS c FROM TUMBLE({}, t, INTERVAL '1 minute') GROUP BY window_end
+              UNION ALL SELECT window_end, sum(n) FROM TUMBLE({}, t, INTERVAL '2 minutes') GROUP BY window_end",
+     "w <= $closed"),
+];
+
+/// The same of sessions.
+const SESSIONS: [(&str, &str, &str); 12] = [
     ("visits", "SELECT k, window_start, window_end, count(*) AS c, sum(n) AS s, max(n) AS m
                 FROM SESSION({} PARTITION BY k, t, INTERVAL '7 seconds') GROUP BY k, window_start, window_end",
      "window_end < $closed"),
@@ -55,30 +98,47 @@ const TOLD: [(&str, &str, &str); 12] = [
      "w <= $closed"),
 ];
 
-#[test]
-fn sessions_are_told_once_when_nothing_can_join_them() {
-    let mut bench = Bench::new();
+/// What comes of a row that is made up.
+enum Fate {
+    /// No query leaves it out.
+    Taken,
+    /// Every query leaves it out.
+    Late,
+    /// It is not sent: some queries would take it.
+    Not,
+}
+
+/// Views of `cases` (name, query over `{}`, condition of what is told at `$closed`) over rows that come up to `behind`
+/// seconds after newer ones and `ahead` seconds before, compared with their queries over the rows that were in time,
+/// with restarts, a kill, and views made later.
+fn told_once(
+    bench: &mut Bench,
+    cases: &[(&str, &str, &str)],
+    (behind, ahead): (u64, u64),
+    fate: impl Fn(i64, i64) -> Fate,
+    mut each: impl FnMut(&Bench),
+) {
     let columns = "n BIGINT, k VARCHAR, t TIMESTAMPTZ";
     bench.ok(&format!(
         "CREATE STREAM e ({columns}, WATERMARK FOR t AS t - INTERVAL '5 seconds') WITH (lateness = '10 seconds');
          CREATE STREAM taken ({columns})"
     ));
     let create = |bench: &Bench, at: usize, how: &str| {
-        let (name, query, _) = TOLD[at];
+        let (name, query, _) = cases[at];
         let query = query.replace("{}", "e");
         bench.ok(&format!(
             "CREATE {how} MATERIALIZED VIEW c_{name} AS {query} EMIT ON WINDOW CLOSE"
         ));
     };
-    (0..TOLD.len()).step_by(2).for_each(|at| create(&bench, at, ""));
+    (0..cases.len()).step_by(2).for_each(|at| create(bench, at, ""));
     let (mut newest, mut closed) = (BEGIN_US, i64::MIN);
     let mut late = 0;
     for step in 0..45 {
         match step {
             // Until here nothing was late, so that these are built from the rows that the others took.
             10 => {
-                (1..TOLD.len()).step_by(2).for_each(|at| create(&bench, at, ""));
-                create(&bench, 0, "OR REPLACE");
+                (1..cases.len()).step_by(2).for_each(|at| create(bench, at, ""));
+                create(bench, 0, "OR REPLACE");
             }
             18 | 32 => bench.again(step == 32),
             25 => bench.engine().checkpoint().expect("writes"),
@@ -86,18 +146,15 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
         }
         let (mut rows, mut kept) = (Vec::new(), Vec::new());
         for _ in 0..1 + bench.below(6) {
-            let behind = if step < 10 { 10 } else { 60 };
-            let shift = i64::try_from(bench.below(behind + 15)).expect("small");
+            let behind = if step < 10 { 10 } else { behind };
+            let shift = i64::try_from(bench.below(behind + ahead)).expect("small");
             let time = newest + (shift - i64::try_from(behind).expect("small")) * SECOND;
             let (n, k) = (bench.below(50), bench.below(3));
             let row = format!("({n}, 'k{k}', {})", timestamp(time));
-            if time >= closed {
-                kept.push(row.clone());
-            } else if time.div_euclid(30 * SECOND) * 30 * SECOND + 30 * SECOND > closed {
-                // In time for a window, too late for a session.
-                continue;
-            } else {
-                late += 1;
+            match fate(time, closed) {
+                Fate::Taken => kept.push(row.clone()),
+                Fate::Late => late += 1,
+                Fate::Not => continue,
             }
             rows.push((row, time));
         }
@@ -111,7 +168,7 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
         }
         newest = rows.iter().map(|(_, time)| *time).fold(newest, i64::max);
         closed = closed.max(newest - 15 * SECOND);
-        for (at, (name, query, told)) in TOLD.iter().enumerate() {
+        for (at, (name, query, told)) in cases.iter().enumerate() {
             if at % 2 == 0 || step >= 10 {
                 let query = query.replace("{}", "taken");
                 let told = told.replace("$closed", &timestamp(closed));
@@ -119,8 +176,50 @@ fn sessions_are_told_once_when_nothing_can_join_them() {
                 bench.same(&format!("c_{name}"), &query, &format!("step {step}"));
             }
         }
+        each(bench);
     }
-    assert!(late > 10, "too few rows were late to prove anything");
+    assert!(late > 5, "too few rows were late to prove anything");
+}
+
+#[test]
+fn windows_are_told_once_when_they_are_closed() {
+    let mut bench = Bench::new();
+    let fate = |time: i64, closed: i64| {
+        let ends =
+            |seconds: i64| time.div_euclid(seconds * SECOND) * seconds * SECOND + seconds * SECOND;
+        // HOP and CUMULATE end a window every 20 and 30 seconds.
+        if [20, 30, 45, 60, 120].iter().all(|seconds| ends(*seconds) > closed) {
+            Fate::Taken
+        } else if ends(120) <= closed && time + 60 * SECOND <= closed {
+            Fate::Late
+        } else {
+            Fate::Not
+        }
+    };
+    told_once(&mut bench, &WINDOWS, (100, 25), fate, |bench| {
+        let query = "SELECT count(*) AS c, sum(s) AS s FROM c_tumbled";
+        bench.ok(&format!("CREATE MATERIALIZED VIEW IF NOT EXISTS follows AS {query}"));
+        bench.same("follows", query, "follows");
+    });
+    let listed = bench.ok("SELECT sum(rows) >= 1 FROM yeoul.late_rows WHERE stream = 'e'");
+    assert_eq!(listed, ["true"]);
+    bench.engine().shutdown().expect("stops");
+}
+
+#[test]
+fn sessions_are_told_once_when_nothing_can_join_them() {
+    let mut bench = Bench::new();
+    let fate = |time: i64, closed: i64| {
+        if time >= closed {
+            Fate::Taken
+        } else if time.div_euclid(30 * SECOND) * 30 * SECOND + 30 * SECOND > closed {
+            // In time for a window, too late for a session.
+            Fate::Not
+        } else {
+            Fate::Late
+        }
+    };
+    told_once(&mut bench, &SESSIONS, (60, 15), fate, |_| {});
     let told = bench.ok("SELECT count(*) > 20 FROM c_visits");
     assert_eq!(told, ["true"], "too few sessions were told to prove anything");
     bench.engine().shutdown().expect("stops");
