@@ -39,6 +39,18 @@ pub struct Position {
     pub to: u64,
 }
 
+/// Whose watermark the rows of a delivery move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pace {
+    /// That of the stream: what comes is about in the order of its times.
+    #[default]
+    Stream,
+    /// One of its own: partitions are read side by side, and the last of them holds the stream.
+    Partition,
+    /// None from now on: the partition is not read any more.
+    Left,
+}
+
 /// Rows of a delivery.
 #[derive(Clone, Debug)]
 pub enum DeliveryRows {
@@ -99,6 +111,8 @@ pub struct Delivery {
     pub partition: Arc<str>,
     /// Where the partition stands afterwards, for sources that can be read again.
     pub position: Option<Position>,
+    /// Whose watermark they move.
+    pub pace: Pace,
     /// A client's key for the whole delivery: a second delivery with the same key within an hour is
     /// answered as duplicates.
     pub idempotency_key: Option<String>,
@@ -120,6 +134,7 @@ impl Delivery {
             source: source.into(),
             partition: "".into(),
             position: None,
+            pace: Pace::Stream,
             idempotency_key: None,
             rows: rows.into(),
             dead_letters: Vec::new(),

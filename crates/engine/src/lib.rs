@@ -40,7 +40,7 @@ mod world;
 
 pub use audit::{Audit, AuditedSource, AuditedStream};
 pub use delivery::{
-    DeadLetter, Delivery, DeliveryRows, EncodedRows, Position, Receipt, SubmitError, Ticket,
+    DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Position, Receipt, SubmitError, Ticket,
 };
 pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle, decode_options_with};
 pub use error::{EngineError, ErrorKind};

@@ -4,12 +4,16 @@
 //! wrong. `docs/format/meta.md` specifies it.
 
 use serde::{Deserialize, Serialize};
+use yeoul_batch::EventTime;
+use yeoul_flow::{PartitionName, PartitionTime};
 
 use crate::commit::HistoryRecord;
 use crate::error::{EngineError, ErrorKind};
 
 /// The newest version, and the newest one read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The version that is written while there are versions or histories, and nothing that needs the newest.
+const VERSION_CHANGED: u32 = 2;
 /// The version that is written while there is nothing that needs the newest.
 const VERSION_PLAIN: u32 = 1;
 
@@ -17,7 +21,8 @@ const VERSION_PLAIN: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meta {
     /// 1, or 2 when a view is being replaced or a relation was altered: a program that knows only 1 would
-    /// take the new version for the view, and could not read older parts.
+    /// take the new version for the view, and could not read older parts. 3 when partitions have watermarks of their
+    /// own: a program that does not know them would close windows too early.
     pub version: u32,
     /// The next relation's number.
     pub next_relation: u32,
@@ -95,15 +100,49 @@ pub(crate) struct RelationMeta {
     /// What became of the columns of a relation that was altered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryRecord>,
-    /// The newest event time seen, in microseconds.
+    /// The event time that a stream is up to, in microseconds: the newest seen, or that of its last partition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest_us: Option<i64>,
+    /// How far its partitions are that have watermarks of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<PartitionMeta>,
     /// When something came to a stream last, for one that may be idle, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_us: Option<i64>,
     /// Up to where a view has closed windows, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_us: Option<i64>,
+}
+
+/// A partition that has a watermark of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartitionMeta {
+    /// The source.
+    pub source: String,
+    /// Its partition.
+    pub partition: String,
+    /// The newest event time seen of it, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_us: Option<i64>,
+    /// When something came from it last, in microseconds.
+    pub active_us: i64,
+}
+
+impl PartitionMeta {
+    pub(crate) fn of((name, time): (&PartitionName, &PartitionTime)) -> Self {
+        Self {
+            source: name.0.to_string(),
+            partition: name.1.to_string(),
+            newest_us: (time.newest != EventTime::MIN).then_some(time.newest.0),
+            active_us: time.active_us,
+        }
+    }
+
+    pub(crate) fn time(&self) -> (PartitionName, PartitionTime) {
+        let newest = self.newest_us.map_or(EventTime::MIN, EventTime);
+        let name = (self.source.as_str().into(), self.partition.as_str().into());
+        (name, PartitionTime { newest, active_us: self.active_us })
+    }
 }
 
 /// One partition of a source of one relation.
@@ -161,9 +200,15 @@ pub(crate) struct Counts {
 impl Meta {
     /// The version that these relations need.
     pub(crate) fn version_of(relations: &[RelationMeta]) -> u32 {
-        let newer =
+        let changed =
             |relation: &RelationMeta| relation.version.is_some() || relation.history.is_some();
-        if relations.iter().any(newer) { VERSION } else { VERSION_PLAIN }
+        if relations.iter().any(|relation| !relation.partitions.is_empty()) {
+            VERSION
+        } else if relations.iter().any(changed) {
+            VERSION_CHANGED
+        } else {
+            VERSION_PLAIN
+        }
     }
 
     /// The bytes for the manifest.
@@ -218,6 +263,7 @@ mod tests {
             version: None,
             history: None,
             newest_us: None,
+            partitions: Vec::new(),
             active_us: None,
             closed_us: None,
         };
@@ -295,6 +341,27 @@ mod tests {
     }
 
     #[test]
+    fn version_3_has_watermarks_of_partitions() {
+        let mut meta = version_1();
+        let partition = |partition: &str, newest_us| PartitionMeta {
+            source: "kafka".into(),
+            partition: partition.into(),
+            newest_us,
+            active_us: 16,
+        };
+        meta.relations[1].partitions = vec![partition("t/0", Some(-1)), partition("t/1", None)];
+        meta.version = Meta::version_of(&meta.relations);
+        let written = String::from_utf8(meta.encode()).expect("JSON is text");
+        let text = r#""newest_us":-1,"partitions":[{"source":"kafka","partition":"t/0","newest_us":-1,"active_us":16},{"#;
+        assert!(written.starts_with(r#"{"version":3,"#) && written.contains(text), "{written}");
+        assert_eq!(Meta::decode(written.as_bytes()).expect("decodes"), meta);
+        for partition in &meta.relations[1].partitions {
+            let (name, time) = partition.time();
+            assert_eq!(PartitionMeta::of((&name, &time)), *partition);
+        }
+    }
+
+    #[test]
     fn what_views_that_go_by_time_need_is_kept() {
         let mut meta = version_1();
         meta.time_us = Some(17);
@@ -314,8 +381,8 @@ mod tests {
     #[test]
     fn a_newer_version_and_what_is_no_catalog_are_refused() {
         let refused = |text: &str| Meta::decode(text.as_bytes()).expect_err("refused").to_string();
-        let newer = VERSION_1.replacen("\"version\":1", "\"version\":3", 1);
-        assert!(refused(&newer).contains("version 3"));
+        let newer = VERSION_1.replacen("\"version\":1", "\"version\":4", 1);
+        assert!(refused(&newer).contains("version 4"));
         assert!(refused(&VERSION_1[..VERSION_1.len() - 1]).contains("damaged"));
         assert!(refused(&VERSION_1.replacen("\"trees\"", "\"wood\"", 1)).contains("damaged"));
     }

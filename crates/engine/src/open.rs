@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use parking_lot::Mutex;
 use yeoul_batch::{CommitId, TreeId};
 use yeoul_flow::{CacheBudget, Limits, Workers};
@@ -27,7 +28,7 @@ use crate::commit::{
 use crate::duplicates::Duplicates;
 use crate::engine::Recovery;
 use crate::error::{EngineError, ErrorKind};
-use crate::meta::{BuildFunctionMeta, Counts, Meta, MoveMeta, RelationMeta};
+use crate::meta::{BuildFunctionMeta, Counts, Meta, MoveMeta, PartitionMeta, RelationMeta};
 use crate::options::EngineOptions;
 use crate::planning::Planning;
 use crate::record::{CommitRecord, DeliveryRecord};
@@ -261,7 +262,9 @@ fn load_relation(
     let stream = match &relation.body {
         Body::Stream(body) => {
             let seen = state.open_seen(relation.id, body)?;
-            Some(StreamState::new(body, known.newest_us, seen).active_at(known.active_us))
+            let partitions = known.partitions.iter().map(PartitionMeta::time).collect();
+            let state = StreamState::new(body, seen).resume(known.newest_us, partitions);
+            Some(state.active_at(known.active_us))
         }
         _ => None,
     };
@@ -360,19 +363,22 @@ fn replay_delivery(
         source: delivery.source.as_str().into(),
         partition: delivery.partition.as_str().into(),
     };
-    let mut stored = 0;
-    if let Some(encoded) = &delivery.rows {
-        let all = decode_batch(&relation.schema, encoded.clone())?;
-        let accepted = without(&all, &delivery.dropped)?;
-        stored = accepted.num_rows() as u64;
-        if let Some(stream) = state.streams.get_mut(&id) {
-            let too_late = stream.replay(&relation, &accepted, at_us)?;
-            rows.late.extend(Late::of(&relation, &key.source, &key.partition, &too_late, at_us));
+    let accepted = match &delivery.rows {
+        Some(encoded) => {
+            without(&decode_batch(&relation.schema, encoded.clone())?, &delivery.dropped)?
         }
-        match &relation.body {
-            Body::Table(_) => rows.tables.push((id, as_written(&accepted, &relation)?)),
-            _ => rows.streams.push((id, accepted)),
-        }
+        None => RecordBatch::new_empty(Arc::clone(&relation.schema)),
+    };
+    let stored = accepted.num_rows() as u64;
+    let now_us = state.time_us.max(at_us);
+    if let Some(stream) = state.streams.get_mut(&id) {
+        stream.remember(&relation, &accepted, at_us)?;
+        let (_, too_late) = stream.observe(&key, delivery.pace, &accepted, now_us)?;
+        rows.late.extend(Late::of(&relation, &key.source, &key.partition, &too_late, at_us));
+    }
+    match &relation.body {
+        Body::Table(_) => rows.tables.push((id, as_written(&accepted, &relation)?)),
+        _ => rows.streams.push((id, accepted)),
     }
     let mut dead_letters = 0;
     if let Some(encoded) = &delivery.dead {

@@ -14,7 +14,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use yeoul_batch::CommitId;
 use yeoul_store::{LogRecord, Section};
 
-use crate::delivery::Position;
+use crate::delivery::{Pace, Position};
 use crate::error::{EngineError, ErrorKind};
 
 /// Section kinds. Never renumbered.
@@ -30,6 +30,9 @@ const TICK: u8 = 7;
 const HAS_POSITION: u8 = 1;
 const HAS_IDEMPOTENCY: u8 = 2;
 const HAS_FORMAT: u8 = 4;
+/// Flags that say whose watermark the rows move; without them that of the stream.
+const OF_PARTITION: u8 = 8;
+const LEFT: u8 = 16;
 
 /// One delivery as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub(crate) struct DeliveryRecord {
     pub partition: String,
     /// Where the partition stands afterwards.
     pub position: Option<Position>,
+    /// Whose watermark the rows move.
+    pub pace: Pace,
     /// The hash of the client's key for the whole delivery.
     pub idempotency: Option<u128>,
     /// Rows dropped as duplicates, ascending.
@@ -173,6 +178,11 @@ fn header(d: &DeliveryRecord) -> Bytes {
     if d.format.is_some() {
         flags |= HAS_FORMAT;
     }
+    flags |= match d.pace {
+        Pace::Stream => 0,
+        Pace::Partition => OF_PARTITION,
+        Pace::Left => LEFT,
+    };
     out.put_u8(flags);
     if let Some(position) = d.position {
         out.put_u64_le(position.from);
@@ -202,9 +212,12 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
     let source = take_text(&mut bytes)?;
     let partition = take_text(&mut bytes)?;
     let flags = bytes.try_get_u8().map_err(|_| damaged("flags"))?;
-    if flags & !(HAS_POSITION | HAS_IDEMPOTENCY | HAS_FORMAT) != 0 {
-        return Err(damaged("unknown flags"));
-    }
+    let pace = match flags & !(HAS_POSITION | HAS_IDEMPOTENCY | HAS_FORMAT) {
+        0 => Pace::Stream,
+        OF_PARTITION => Pace::Partition,
+        LEFT => Pace::Left,
+        _ => return Err(damaged("unknown flags")),
+    };
     let word = |bytes: &mut Bytes| bytes.try_get_u64_le().map_err(|_| damaged("position"));
     let position = if flags & HAS_POSITION == 0 {
         None
@@ -231,6 +244,7 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
         source,
         partition,
         position,
+        pace,
         idempotency,
         dropped,
         received,
@@ -261,6 +275,7 @@ mod tests {
                 source: "file".into(),
                 partition: "a.csv".into(),
                 position: Some(Position { from: 3, to: 9 }),
+                pace: Pace::Stream,
                 idempotency: Some(42),
                 dropped: vec![0, 5],
                 received: 6,
@@ -311,6 +326,7 @@ mod tests {
             source: "http".into(),
             partition: String::new(),
             position: None,
+            pace: Pace::Stream,
             idempotency: None,
             dropped: Vec::new(),
             received: 0,
@@ -323,12 +339,15 @@ mod tests {
         record
     }
 
-    /// What came to version 1 later: how dead letters are written, and letters put back.
-    const ADDED: [(u8, u32, &str); 4] = [
+    /// What came to version 1 later: how dead letters are written, letters put back, and partitions with watermarks of
+    /// their own.
+    const ADDED: [(u8, u32, &str); 6] = [
         (DELIVERY, 9, "04000000 68747470 00000000 04 02000000 7b7d 00000000 00000000 00000000"),
         (DEAD, 9, "64656164"),
         (DELIVERY, 9, "00000000 00000000 00 01000000 00000000 01000000 00000000"),
         (REPLAYED, 9, "6c"),
+        (DELIVERY, 9, "00000000 00000000 08 00000000 00000000 00000000"),
+        (DELIVERY, 9, "00000000 00000000 10 00000000 00000000 00000000"),
     ];
 
     fn added() -> CommitRecord {
@@ -343,7 +362,15 @@ mod tests {
             replayed: Some(Bytes::from_static(b"l")),
             ..late.clone()
         };
-        CommitRecord { deliveries: vec![late, replay], ..CommitRecord::default() }
+        let bare = DeliveryRecord {
+            pace: Pace::Partition,
+            dropped: Vec::new(),
+            received: 0,
+            replayed: None,
+            ..replay.clone()
+        };
+        let left = DeliveryRecord { pace: Pace::Left, ..bare.clone() };
+        CommitRecord { deliveries: vec![late, replay, bare, left], ..CommitRecord::default() }
     }
 
     fn bytes_of(hex: &str) -> Bytes {
@@ -384,7 +411,7 @@ mod tests {
         };
         let header = "00000000 00000000 00 00000000 00000000 00000000";
         assert!(CommitRecord::decode(&logged(&[(DELIVERY, 1, header)])).is_ok());
-        let flags = "00000000 00000000 08 00000000 00000000 00000000";
+        let flags = "00000000 00000000 18 00000000 00000000 00000000";
         assert!(refused(&[(DELIVERY, 1, flags)]).contains("unknown flags"));
         assert!(refused(&[(ROWS, 1, "00")]).contains("malformed"));
         assert!(refused(&[(DELIVERY, 1, header), (ROWS, 2, "00")]).contains("another stream"));

@@ -38,5 +38,5 @@ pub use operator::{
     AsOfSpec, ClockCondition, JoinKind, JoinSpec, JoinTimes, Nearest, OverSpec, RankFunction,
     RankedSpec, Ranking, SessionsSpec,
 };
-pub use watermark::{TooLate, Watermark};
+pub use watermark::{PartitionName, PartitionTime, TooLate, Watermark};
 pub use workers::{STACK_BYTES, Workers};

@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Position, StreamHandle, Ticket};
+use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Pace, Position, StreamHandle, Ticket};
 use yeoul_format::BadRow;
 
 use super::reader::{FirstLine, Partition, Piece};
@@ -122,6 +122,7 @@ impl<'a> Deliverer<'a> {
             source: Arc::clone(&self.source),
             partition: Arc::clone(&partition.name),
             position: Some(position),
+            pace: Pace::Stream,
             idempotency_key: None,
             rows,
             format: piece.format.clone().filter(|_| !dead_letters.is_empty()),

@@ -132,7 +132,7 @@ impl State {
         }
         let id = relation.id;
         if let (Body::Stream(body), Some(stream)) = (&relation.body, self.streams.remove(&id)) {
-            self.streams.insert(id, stream.altered(body));
+            self.streams.insert(id, stream.altered(body, self.time_us));
         }
         if let Body::Table(_) = &relation.body {
             // What was computed of it before has its old columns, and is computed again.

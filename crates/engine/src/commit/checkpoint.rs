@@ -7,7 +7,7 @@ use yeoul_store::{SeenRunMeta, Store, StoreError};
 
 use crate::catalog::{Catalog, RelationId, layout};
 use crate::duplicates::Duplicates;
-use crate::meta::{BuildFunctionMeta, Meta, MoveMeta, RelationMeta, VersionMeta};
+use crate::meta::{BuildFunctionMeta, Meta, MoveMeta, PartitionMeta, RelationMeta, VersionMeta};
 
 use super::alter::HistoryRecord;
 use super::sources::Sources;
@@ -23,6 +23,7 @@ pub(crate) struct MetaAt {
     next_tree: u32,
     building: Vec<RelationId>,
     newest_us: Vec<(RelationId, i64)>,
+    partitions: Vec<(RelationId, Vec<PartitionMeta>)>,
     active_us: Vec<(RelationId, i64)>,
     closed_us: Vec<(RelationId, i64)>,
     time_us: i64,
@@ -47,7 +48,14 @@ impl MetaAt {
             newest_us: state
                 .streams
                 .iter()
-                .filter_map(|(id, stream)| Some((*id, StreamState::newest_us(stream)?)))
+                .filter_map(|(id, stream)| Some((*id, stream.reached_us(state.time_us)?)))
+                .collect(),
+            partitions: state
+                .streams
+                .iter()
+                .map(|(id, stream)| {
+                    (*id, stream.partitions().iter().map(PartitionMeta::of).collect())
+                })
                 .collect(),
             active_us: state
                 .streams
@@ -69,6 +77,10 @@ impl MetaAt {
         let of = |times: &[(RelationId, i64)], id: RelationId| {
             times.iter().find(|(other, _)| *other == id).map(|(_, time)| *time)
         };
+        let partitions_of = |id: RelationId| {
+            let found = self.partitions.iter().find(|(of, _)| *of == id);
+            found.map_or_else(Vec::new, |(_, partitions)| partitions.clone())
+        };
         let relations: Vec<RelationMeta> = self
             .catalog
             .in_order()
@@ -87,6 +99,7 @@ impl MetaAt {
                 }),
                 history: HistoryRecord::of(&relation.history),
                 newest_us: of(&self.newest_us, relation.id),
+                partitions: partitions_of(relation.id),
                 active_us: of(&self.active_us, relation.id),
                 closed_us: of(&self.closed_us, relation.id),
             })

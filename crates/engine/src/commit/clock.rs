@@ -58,7 +58,7 @@ impl State {
         streams_of(&self.catalog, view, &mut streams);
         let holding = streams.iter().filter_map(|id| self.streams.get(id));
         let holding = holding.filter(|stream| stream.holds(now_us));
-        holding.map(|stream| stream.closing_us()).min().flatten()
+        holding.map(|stream| stream.closing_us(now_us)).min().flatten()
     }
 
     /// Whether time alone changes something at `now_us`.

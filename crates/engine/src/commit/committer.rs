@@ -281,9 +281,10 @@ impl Committer {
         } else {
             self.unique_rows(&delivery, now_us)?
         };
+        let at_us = self.state.time_us.max(now_us);
         let (late, too_late) = match self.state.streams.get_mut(&id) {
-            Some(stream) if accepted.num_rows() > 0 => stream.observe(&accepted)?,
-            _ => (0, Vec::new()),
+            Some(stream) => stream.observe(&key, delivery.pace, &accepted, at_us)?,
+            None => (0, Vec::new()),
         };
         let late_rows =
             Late::of(&delivery.relation, &key.source, &key.partition, &too_late, now_us);
@@ -306,6 +307,7 @@ impl Committer {
             source: delivery.source.to_string(),
             partition: delivery.partition.to_string(),
             position: delivery.position,
+            pace: delivery.pace,
             idempotency: delivery.idempotency,
             dropped,
             received: u32::try_from(rows).expect("a delivery's rows were counted in u32"),

@@ -1,7 +1,7 @@
 //! Relations that come into the state, by a commit or by its replay.
 //!
-//! What must hold: what the log says is installed. A view whose query fails over nothing (`1 / count(*)`) is there, stopped, until
-//! the next commit drops it, and so it is after a replay that ends between the two.
+//! What must hold: what the log says is installed. A view whose query fails over nothing (`1 / count(*)`) is there,
+//! stopped, until the next commit drops it, and so it is after a replay that ends between the two.
 
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl State {
                 let seen = self.open_seen(relation.id, body)?;
                 // From now on it may be idle.
                 let active_us = body.idle_us.map(|_| self.time_us);
-                Some(StreamState::new(body, None, seen).active_at(active_us))
+                Some(StreamState::new(body, seen).active_at(active_us))
             }
             _ => None,
         };

@@ -13,7 +13,7 @@ use super::ahead;
 use super::keys::Keys;
 use super::letters::Returned;
 use crate::catalog::{Body, Relation, StreamBody, logged_letters};
-use crate::delivery::{DeadLetter, Delivery, DeliveryRows, EncodedRows, Position};
+use crate::delivery::{DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Position};
 use crate::error::{EngineError, ErrorKind};
 
 /// A delivery ready for the commit thread.
@@ -23,6 +23,7 @@ pub(crate) struct Prepared {
     pub source: Arc<str>,
     pub partition: Arc<str>,
     pub position: Option<Position>,
+    pub pace: Pace,
     pub idempotency: Option<u128>,
     /// In the relation's schema.
     pub rows: RecordBatch,
@@ -101,6 +102,7 @@ pub(crate) fn prepare(
         source: delivery.source,
         partition: delivery.partition,
         position: delivery.position,
+        pace: delivery.pace,
         idempotency,
         rows,
         encoded,

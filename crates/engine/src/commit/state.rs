@@ -86,6 +86,7 @@ impl State {
         rows: Rows,
     ) -> Result<Vec<(TreeId, RecordBatch)>, EngineError> {
         self.time_us = self.time_us.max(at_us);
+        self.streams.values_mut().for_each(|stream| stream.pass(self.time_us));
         let mut batches = Vec::new();
         let mut changes = Changes::new();
         for (id, batch) in rows.streams {
@@ -267,7 +268,8 @@ impl State {
             .map(|(id, view)| (*id, view.build.clone()))
             .collect();
         let watermarks =
-            self.streams.iter().filter_map(|(id, s)| Some((*id, s.watermark_us()?))).collect();
+            self.streams.iter().filter_map(|(id, s)| Some((*id, s.watermark_us(self.time_us)?)));
+        let watermarks = watermarks.collect();
         World {
             catalog: Arc::clone(&self.catalog),
             snapshot,

@@ -17,6 +17,7 @@ mod lookup;
 mod numbers;
 mod order;
 mod over;
+mod partitions;
 mod path;
 mod places;
 mod ranked;

@@ -469,3 +469,25 @@ fn a_partition_that_is_too_large_is_named() {
         assert_eq!(error.to_string(), format!("{which} would have 7 rows, more than 5; {rest}"));
     }
 }
+
+#[test]
+fn no_more_than_the_limit_is_read_where_a_change_reaches_more() {
+    let calls = Arc::new(Calls::new(vec![Call::Number], random::WIDE, false, true));
+    let mut builder = GraphBuilder::new();
+    let source = builder.source(random::schema(), true);
+    let spec = OverSpec { rows_max: 100, ..spec(&[random::SMALL], &calls) };
+    let node = builder.over(source, spec).unwrap();
+    let mut graph = builder.output(node, false).unwrap();
+    let pool = Workers::new(1);
+    let mut trees = Trees::new(&graph);
+    for from in (0..1_000).step_by(50) {
+        let inputs = [(SourceIndex(0), numbered(from..from + 50))];
+        let output = graph.step(&inputs, &pool, &trees).unwrap();
+        trees.publish(&output);
+    }
+    let reader = Counting { trees: &trees, rows: Counter::new(0) };
+    let error = graph.step(&[(SourceIndex(0), numbered(-1..0))], &pool, &reader).unwrap_err();
+    let which = "a change of the partition of OVER with small = 7 reaches more than 100 rows";
+    assert!(error.to_string().starts_with(which), "{error}");
+    assert!(reader.rows.get() < 200, "{} read", reader.rows.get());
+}

@@ -183,7 +183,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         STREAM,
         OptionType::Duration,
         "never",
-        "for how long nothing comes until the stream is idle: then it holds back no window of a view that reads other streams too",
+        "for how long nothing comes until the stream is idle: then it holds back no window of a view that reads other streams too. A partition of a source whose partitions are read side by side is idle after that, or after 10 seconds, and holds back its stream no longer",
     ),
     option(
         "future_skew",

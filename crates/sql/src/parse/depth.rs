@@ -209,8 +209,8 @@ impl Reading {
             return Some(format!("at most {DEPTH_MAX} operators may stand in a row"));
         }
         let chains = [level.conditions[0], level.conditions[1], level.unions];
-        (chains.iter().any(|n| *n > CHAIN_MAX))
-            .then(|| format!("at most {CHAIN_MAX} AND, OR or UNION may stand in a row"))
+        let is_long = chains.iter().any(|n| *n > CHAIN_MAX);
+        is_long.then(|| format!("at most {CHAIN_MAX} AND, OR or UNION may stand in a row"))
     }
 
     fn step(&mut self, token: &Token) {

@@ -6,8 +6,9 @@
 //!         FROM a FULL JOIN b ON a.x = b.x
 //! ```
 //!
-//! DataFusion takes the left column, and for `*` that of the relation whose name comes first: it is null where an outer join found no row there. It does
-//! not know the column when a third relation is joined by it. Joins of relations without names are left to it where that does no harm.
+//! DataFusion takes the left column, and for `*` that of the relation whose name comes first: it is null where an outer
+//! join found no row there. It does not know the column when a third relation is joined by it. Joins of relations without
+//! names are left to it where that does no harm.
 
 use std::ops::ControlFlow;
 
@@ -40,7 +41,7 @@ struct Merged {
 
 struct Column {
     name: sql::Ident,
-    /// The first of these that is not null. One list, since `coalesce` within `coalesce` is twice as large when it is planned.
+    /// The first of these that is not null. One list: `coalesce` within `coalesce` is twice as large when it is planned.
     parts: Vec<sql::Expr>,
 }
 

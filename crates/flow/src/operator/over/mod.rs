@@ -189,15 +189,13 @@ impl Over {
             [] => "the one partition of OVER".to_owned(),
             keys => format!("the partition of OVER with {}", keys.join(", ")),
         };
+        let most = self.rows_max;
         let has = match self.kept {
-            Kept::Whole(_) => format!("{which} would have"),
-            Kept::Near(_) => format!("a change of {which} reaches"),
+            Kept::Whole(_) => format!("{which} would have {many} rows, more than {most}"),
+            // No more of them are read.
+            Kept::Near(_) => format!("a change of {which} reaches more than {most} rows"),
         };
-        FlowError::Limit(format!(
-            "{has} {many} rows, more than {}; PARTITION BY more columns, or keep fewer \
-             rows with WHERE",
-            self.rows_max
-        ))
+        FlowError::Limit(format!("{has}; PARTITION BY more columns, or keep fewer rows with WHERE"))
     }
 
     /// Stored rows as rows of the input.
@@ -240,7 +238,7 @@ impl Over {
     /// Takes the step's updates; gives the rows that they reach.
     fn take(&mut self, updates: &Updates, step: &mut Step<'_>) -> Result<Touched, FlowError> {
         let (old, new) = match &mut self.kept {
-            Kept::Near(near) => return near.take(updates, step),
+            Kept::Near(near) => return near.take(updates, self.rows_max, step),
             Kept::Whole(rows) => {
                 rows.begin();
                 let new = rows.arrange(updates)?;

@@ -156,10 +156,12 @@ impl Near {
         Ok(codec.encode_columns(&rows.columns()[..columns])?)
     }
 
-    /// Takes the step's updates into the tree; gives the rows that they reach.
+    /// Takes the step's updates into the tree; gives the rows that they reach, of a region one more than `rows_max`
+    /// where there are more.
     pub(super) fn take(
         &self,
         updates: &Updates,
+        rows_max: usize,
         step: &mut Step<'_>,
     ) -> Result<Touched, FlowError> {
         let new = self.bag.partial(&self.rows.arrange(updates)?)?;
@@ -177,7 +179,7 @@ impl Near {
             }
         };
         let ranges: Vec<KeyRange> = regions.iter().map(|region| region.range.clone()).collect();
-        let old = step.read_ranges(ROWS, &ranges, usize::MAX, false)?;
+        let old = step.read_ranges(ROWS, &ranges, rows_max.saturating_add(1), false)?;
         let mut part: Vec<u32> = old.ranges;
         for (number, region) in (0u32..).zip(&regions) {
             part.extend(std::iter::repeat_n(number, region.changed));
