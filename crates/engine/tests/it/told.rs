@@ -320,6 +320,11 @@ fn sessions_without_an_end_are_refused() {
         ),
         "not grouped by all of its columns",
     );
+    refused("SELECT n, count(*) AS c FROM s GROUP BY n", "no window among its columns");
+    refused(
+        "SELECT window_end, count(*) AS c FROM TUMBLE((SELECT u FROM s), u, INTERVAL '1 minute') GROUP BY window_end",
+        "no window among its columns",
+    );
     refused(
         &format!("SELECT n, window_end FROM SESSION(s PARTITION BY k, t, {gap})"),
         "not grouped by all of its columns",

@@ -156,10 +156,12 @@ impl Closing<'_> {
         }
     }
 
-    /// Whether any relation that `node` reads has a watermark.
+    /// Whether any relation that `node` reads has a watermark, whichever columns are read of it.
     fn has_watermark(&self, node: &ViewNode) -> bool {
-        node.inputs().into_iter().any(|input| self.has_watermark(input))
-            || matches!(node, ViewNode::Source { .. } if lags(node, self.catalog).iter().any(Option::is_some))
+        let has_lags =
+            |relation| self.catalog.relation(relation).is_some_and(|r| !r.lags.is_empty());
+        matches!(node, ViewNode::Source { relation, .. } if has_lags(relation))
+            || node.inputs().into_iter().any(|input| self.has_watermark(input))
     }
 
     fn refused(&self, why: &str) -> SqlError {
