@@ -13,7 +13,7 @@
 //! - What cannot be decoded is delivered as a dead letter with its place, or ends the source if the
 //!   stream refuses bad rows.
 //!
-//! A new source is a folder with an `open` function and one line in `registry`.
+//! A new connector is a folder with its options and an `open` function, and one line in `registry`. Nothing else knows its name.
 //!
 //! Not here: listeners (`serve`), formats (`format`), what happens to rows (`engine`).
 
@@ -25,5 +25,6 @@ mod source;
 mod sources;
 
 pub use error::ConnectError;
+pub use registry::CONNECTORS;
 pub use source::SourceStatus;
 pub use sources::Sources;

@@ -10,9 +10,9 @@ use yeoul_engine::{Engine, SourceReport, SourceSpec};
 use crate::decode::DecodePool;
 use crate::error::ConnectError;
 
-/// How a source is made from what `CREATE STREAM` said: `None` if the connector is another one.
-/// Relative paths begin at `base`. Finds every mistake that can be found without reading rows.
-pub(crate) type Open = fn(&SourceSpec, &Path) -> Result<Option<Box<dyn Source>>, ConnectError>;
+/// How a source is made from what `CREATE STREAM` said. Relative paths begin at `base`. Finds every mistake that can be
+/// found without reading rows.
+pub(crate) type Open = fn(&SourceSpec, &Path) -> Result<Box<dyn Source>, ConnectError>;
 
 /// One place that deliveries of one stream come from.
 pub(crate) trait Source: Send {

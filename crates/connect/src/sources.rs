@@ -10,7 +10,7 @@ use yeoul_engine::{Engine, SourceSpec, SourceState};
 
 use crate::decode::DecodePool;
 use crate::error::ConnectError;
-use crate::registry::SOURCES;
+use crate::registry::ENTRIES;
 use crate::source::{Context, Source, SourceStatus};
 
 /// How often the catalog is looked at for streams that came or went.
@@ -246,12 +246,10 @@ impl Running {
 
 /// Makes the source that `spec` asks for; also the name of its connector.
 fn open(spec: &SourceSpec, base: &Path) -> (&'static str, Result<Box<dyn Source>, ConnectError>) {
-    for (name, open) in SOURCES {
-        if let Some(opened) = open(spec, base).transpose() {
-            return (name, opened);
-        }
+    if let Some(entry) = ENTRIES.iter().find(|entry| entry.spec.name == spec.connector.name) {
+        return (entry.spec.name, (entry.open)(spec, base));
     }
-    let names: Vec<_> = SOURCES.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = ENTRIES.iter().map(|entry| entry.spec.name).collect();
     let message = "nobody here reads its connector";
     let error = ConnectError::new(spec.stream.name(), message)
         .with_hint(format!("the connectors are {}", names.join(", ")));

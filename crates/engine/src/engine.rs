@@ -22,7 +22,7 @@ use crate::delivery::{Delivery, EncodedRows, Receipt, SubmitError, Ticket};
 use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
 use crate::open;
-use crate::options::EngineOptions;
+use crate::options::{EngineOptions, Reading};
 use crate::planning::Planning;
 use crate::runtime;
 use crate::session::Session;
@@ -174,7 +174,7 @@ impl Engine {
         progress: &mut dyn FnMut(Recovery),
     ) -> Result<Self, EngineError> {
         let session = runtime::session_state(&options)?;
-        let planning = Planning::new(session, options.secrets.clone())?;
+        let planning = Planning::new(session, Reading::new(&options))?;
         let session = planning.planner.state().clone();
         let state = open::open(media, &options, &planning, read_only, progress)?;
         let (queue, receiver) = Queue::new(options.queue_bytes_max);
@@ -223,7 +223,7 @@ impl Engine {
                 Body::Table(table) => &table.connector,
                 Body::View(_) => return None,
             };
-            (*connector != Connector::Http).then(|| SourceSpec {
+            connector.is_fetched().then(|| SourceSpec {
                 stream: StreamHandle(Arc::clone(relation)),
                 connector: connector.clone(),
             })

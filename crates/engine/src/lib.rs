@@ -53,5 +53,9 @@ pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLim
 pub use yeoul_flow::STACK_BYTES;
 pub use yeoul_reflect::{Client, Refusal};
 pub use yeoul_sql::datatype::{sql_name, sql_type_name};
-pub use yeoul_sql::{Compression, Connector, CopyFormat, FileOptions, Speed, nearest};
+pub use yeoul_sql::options::markdown as options_markdown;
+pub use yeoul_sql::{
+    Connector, ConnectorOptions, ConnectorSpec, Connectors, CopyFormat, OptionSpec, OptionType,
+    nearest,
+};
 pub use yeoul_store::SyncPolicy;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use yeoul_sql::{Connectors, Spanned, SqlError, Statement, Surroundings};
 use yeoul_store::SyncPolicy;
 
 /// Gives the values of `${NAME}` in options: the program passes the environment. Values are never
@@ -64,6 +65,35 @@ pub struct EngineOptions {
     pub query_threads: usize,
     /// Values of `${NAME}` in options.
     pub secrets: Secrets,
+    /// The connectors that streams and tables may name.
+    pub connectors: Connectors,
+}
+
+/// What statements are read with.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    secrets: Secrets,
+    pub(crate) connectors: Connectors,
+}
+
+impl Reading {
+    pub(crate) fn new(options: &EngineOptions) -> Self {
+        Self { secrets: options.secrets.clone(), connectors: options.connectors }
+    }
+
+    /// The statements of `sql`.
+    pub(crate) fn parse(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
+        let secrets = |name: &str| self.secrets.get(name);
+        let connectors = self.connectors;
+        yeoul_sql::parse_with(sql, Surroundings { secrets: &secrets, connectors })
+    }
+
+    /// Those of what was accepted before.
+    pub(crate) fn parse_stored(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
+        let secrets = |name: &str| self.secrets.get(name);
+        let connectors = self.connectors;
+        yeoul_sql::parse_stored(sql, Surroundings { secrets: &secrets, connectors })
+    }
 }
 
 impl Default for EngineOptions {
@@ -85,6 +115,7 @@ impl Default for EngineOptions {
             workers: cores,
             query_threads: cores,
             secrets: Secrets::new(|_| None),
+            connectors: &[],
         }
     }
 }

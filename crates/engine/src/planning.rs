@@ -15,7 +15,7 @@ use yeoul_sql::{CreateView, Planner, RelationKind, SqlFunction, Statement, ViewP
 
 use crate::catalog::{Body, Catalog, Relation};
 use crate::error::{EngineError, ErrorKind};
-use crate::options::Secrets;
+use crate::options::Reading;
 use crate::scan::TreeProvider;
 use crate::session::Asker;
 use crate::system;
@@ -24,20 +24,20 @@ use crate::world::World;
 /// Plans statements.
 pub(crate) struct Planning {
     pub planner: Planner,
-    secrets: Secrets,
+    pub reading: Reading,
 }
 
 impl Planning {
     /// A planner with the functions and settings of `state`.
-    pub(crate) fn new(state: SessionState, secrets: Secrets) -> Result<Self, EngineError> {
+    pub(crate) fn new(state: SessionState, reading: Reading) -> Result<Self, EngineError> {
         let planner = Planner::new(state).map_err(|e| EngineError::sql(&e, ""))?;
-        Ok(Self { planner, secrets })
+        Ok(Self { planner, reading })
     }
 
     /// The one statement of `sql`, which was accepted before.
     pub(crate) fn statement(&self, sql: &str) -> Result<Statement, EngineError> {
-        let mut statements = yeoul_sql::parse_stored(sql, &|name| self.secrets.get(name))
-            .map_err(|e| EngineError::sql(&e, sql))?;
+        let mut statements =
+            self.reading.parse_stored(sql).map_err(|e| EngineError::sql(&e, sql))?;
         match statements.pop() {
             Some(statement) => Ok(statement.node),
             None => Err(EngineError::new(ErrorKind::Internal, "a stored definition is empty")),

@@ -14,7 +14,7 @@ use crate::ast::{
 };
 use crate::error::{ErrorKind, SqlError};
 use crate::nearest::{did_you_mean, list};
-use crate::options::Target;
+use crate::options::{Connectors, Target};
 use crate::text::quoted;
 use crate::{datatype, options};
 
@@ -66,6 +66,7 @@ pub fn altered(
     create: &Statement,
     history: &ColumnHistory,
     action: &AlterAction,
+    connectors: Connectors,
 ) -> Result<Option<Altered>, SqlError> {
     let mut definition = Definition::of(create)?;
     let mut history = history.clone();
@@ -94,7 +95,7 @@ pub fn altered(
                 return Ok(None);
             }
         }
-        AlterAction::Set(given) => definition.set(given)?,
+        AlterAction::Set(given) => definition.set(given, connectors)?,
         AlterAction::Rename(to) => definition.name = to.clone(),
         AlterAction::CancelReplace => return Ok(None),
     }
@@ -301,7 +302,7 @@ impl Definition {
         Ok(true)
     }
 
-    fn set(&mut self, given: &[WrittenOption]) -> Result<(), SqlError> {
+    fn set(&mut self, given: &[WrittenOption], connectors: Connectors) -> Result<(), SqlError> {
         for option in given {
             if let Some((name, why)) = FIXED.iter().find(|(name, _)| *name == option.name) {
                 return Err(SqlError::new(
@@ -311,7 +312,7 @@ impl Definition {
                 .detail(*why));
             }
             let target = if self.stream { Target::Stream } else { Target::Table };
-            options::check_name(&option.name, target)?;
+            options::check_name(&option.name, target, connectors)?;
             match self.written.iter_mut().find(|written| written.name == option.name) {
                 Some(written) => written.value.clone_from(&option.value),
                 None => self.written.push(option.clone()),

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast as sql;
 
 use crate::error::Span;
 use crate::function::SqlFunction;
-use crate::options::{FileOptions, OnError, PartitionBy};
+use crate::options::{Connector, OnError, PartitionBy};
 use crate::text::Text;
 use yeoul_batch::DecodeOptions;
 
@@ -174,15 +174,6 @@ pub struct StreamOptions {
     pub decode: DecodeOptions,
     /// Where events come from.
     pub connector: Connector,
-}
-
-/// Where events come from.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Connector {
-    /// `POST /v1/ingest/{stream}` and `INSERT`.
-    Http,
-    /// Files.
-    File(FileOptions),
 }
 
 /// `CREATE TABLE`.

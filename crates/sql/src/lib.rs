@@ -47,10 +47,10 @@ mod view;
 pub use alter::{Altered, ColumnHistory, altered};
 pub use assign::assign;
 pub use ast::{
-    Alter, AlterAction, Column, Connector, CopyFormat, CopyFrom, CopyTo, CreateFunction,
-    CreateStream, CreateTable, CreateView, Delete, Discard, Drop, DropFunction, Explain,
-    ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting, Show, Spanned, Statement,
-    StreamOptions, Transaction, Update, Watermark, WrittenOption,
+    Alter, AlterAction, Column, CopyFormat, CopyFrom, CopyTo, CreateFunction, CreateStream,
+    CreateTable, CreateView, Delete, Discard, Drop, DropFunction, Explain, ExplainTarget, Insert,
+    Micros, Name, ObjectKind, Query, SetSetting, Show, Spanned, Statement, StreamOptions,
+    Transaction, Update, Watermark, WrittenOption,
 };
 pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;
@@ -59,8 +59,11 @@ pub use error::{ErrorKind, Span, SqlError};
 pub use function::{FunctionKey, SqlFunction};
 pub use functions::{register, scalars};
 pub use nearest::{did_you_mean, nearest};
-pub use options::{Compression, FileOptions, OnError, PartitionBy, PartitionUnit, Speed};
-pub use parse::{Secrets, parse, parse_query, parse_stored, parse_with};
+pub use options::{
+    Connector, ConnectorOptions, ConnectorSpec, Connectors, OnError, OptionSpec, OptionType,
+    PartitionBy, PartitionUnit, Target,
+};
+pub use parse::{Surroundings, parse, parse_query, parse_stored, parse_with};
 pub use planner::{Planner, QueryPlan, unknown_relation};
 pub use released::{Grows, Unreleased};
 pub use text::{TEXT_BYTES_MAX, Text, quoted};

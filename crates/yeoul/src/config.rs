@@ -45,9 +45,14 @@ impl Default for Settings {
             http_body_bytes_max: 64 << 20,
             postgres: Some(POSTGRES_DEFAULT.into()),
             postgres_connections_max: 256,
-            engine: EngineOptions::default(),
+            engine: engine_options(),
         }
     }
+}
+
+/// The options of an engine unless settings say otherwise.
+pub(crate) fn engine_options() -> EngineOptions {
+    EngineOptions { connectors: yeoul_connect::CONNECTORS, ..EngineOptions::default() }
 }
 
 /// One setting.

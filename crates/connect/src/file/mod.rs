@@ -19,6 +19,7 @@
 mod bulk;
 mod deliver;
 mod input;
+mod options;
 mod parquet;
 mod plan;
 mod reader;
@@ -28,10 +29,12 @@ mod text;
 
 use std::path::Path;
 
-use yeoul_engine::{Connector, SourceSpec, Speed, StreamHandle};
+use yeoul_engine::{SourceSpec, StreamHandle};
 
 use crate::error::ConnectError;
 use crate::source::{Context, Source};
+pub(crate) use options::SPEC;
+use options::{FileOptions, Speed};
 use plan::Plan;
 
 /// The files of one stream.
@@ -40,14 +43,10 @@ struct FileSource {
     plan: Plan,
 }
 
-/// Makes the source if the connector is `file`.
-pub(crate) fn open(
-    spec: &SourceSpec,
-    base: &Path,
-) -> Result<Option<Box<dyn Source>>, ConnectError> {
-    let Connector::File(options) = &spec.connector else { return Ok(None) };
-    let plan = Plan::new(&spec.stream, options, base)?;
-    Ok(Some(Box::new(FileSource { stream: spec.stream.clone(), plan })))
+/// Makes the source.
+pub(crate) fn open(spec: &SourceSpec, base: &Path) -> Result<Box<dyn Source>, ConnectError> {
+    let plan = Plan::new(&spec.stream, FileOptions::of(&spec.connector), base)?;
+    Ok(Box::new(FileSource { stream: spec.stream.clone(), plan }))
 }
 
 impl Source for FileSource {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use yeoul_engine::{Compression, FileOptions, Speed, StreamHandle};
+use yeoul_engine::StreamHandle;
 use yeoul_format::{DecodeOptions, Decoder, Format};
 
+use super::options::{Compression, FileOptions, Speed};
 use crate::error::ConnectError;
 
 /// How the bytes of a file become text.
@@ -49,7 +50,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(
         stream: &StreamHandle,
-        options: &FileOptions,
+        options: FileOptions,
         base: &Path,
     ) -> Result<Self, ConnectError> {
         let wrong = |message: String| ConnectError::new(stream.name(), message);
@@ -61,7 +62,7 @@ impl Plan {
         let plan = Self {
             stream: stream.name().to_owned(),
             base: base.to_owned(),
-            pattern: options.path.clone(),
+            pattern: options.path,
             compression: options.compression,
             format,
             decode,

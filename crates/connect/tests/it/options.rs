@@ -115,3 +115,10 @@ fn events_ahead_of_now_keep_their_bytes_and_lines() {
         );
     }
 }
+
+#[test]
+fn the_guide_lists_every_option() {
+    let guide = include_str!("../../../../docs/guide/sql.md");
+    let table = yeoul_engine::options_markdown(yeoul_connect::CONNECTORS);
+    assert!(guide.contains(&table), "put this into docs/guide/sql.md:\n{table}");
+}

@@ -32,7 +32,8 @@ pub(crate) struct Shop {
 }
 
 fn open(dir: &Path) -> Option<(Engine, Session)> {
-    let options = EngineOptions::default();
+    let options =
+        EngineOptions { connectors: yeoul_connect::CONNECTORS, ..EngineOptions::default() };
     let engine = Engine::open(&dir.join("data"), Arc::new(Stopped), options, &mut |_| {});
     let engine = engine.expect("opens");
     let session = engine.session();

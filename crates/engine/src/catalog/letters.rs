@@ -90,7 +90,7 @@ pub(crate) fn dead_letters(id: RelationId, tree: TreeId) -> Relation {
         with_row_id: None,
         on_error: OnError::DeadLetter,
         decode: DecodeOptions::default(),
-        connector: Connector::Http,
+        connector: Connector::http(),
     };
     relation(id, schema, spec, TreeView::Merged { rule, keys }, Body::Table(body))
 }
@@ -126,7 +126,7 @@ pub(super) fn system_stream(
         on_error: OnError::DeadLetter,
         decode: DecodeOptions::default(),
         future_skew: None,
-        connector: Connector::Http,
+        connector: Connector::http(),
         keeps_rows: true,
     };
     relation(id, schema, spec, TreeView::Keep, Body::Stream(body))

@@ -244,7 +244,7 @@ fn altered_record(
     if let AlterAction::AddColumn { column, default: Some(value), .. } = action {
         check_default(column, value)?;
     }
-    let altered = yeoul_sql::altered(&create, &old.history, action)
+    let altered = yeoul_sql::altered(&create, &old.history, action, planning.reading.connectors)
         .map_err(|error| EngineError::sql(&error, ""))?;
     Ok(altered.map(|altered| {
         let history = HistoryRecord::of(&altered.history);

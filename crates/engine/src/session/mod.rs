@@ -201,8 +201,7 @@ impl Session {
     }
 
     pub(crate) fn parse(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, EngineError> {
-        let secrets = &self.shared.options.secrets;
-        yeoul_sql::parse_with(sql, &|name| secrets.get(name)).map_err(|e| EngineError::sql(&e, sql))
+        self.shared.planning.reading.parse(sql).map_err(|e| EngineError::sql(&e, sql))
     }
 
     /// Plans one statement. `types` are the parameter types the client claims (`None` = infer).

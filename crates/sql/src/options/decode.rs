@@ -3,8 +3,7 @@
 use yeoul_batch::{DecodeOptions, Format, TimestampUnit};
 
 use super::value::{Value, invalid, parse_value};
-use super::{Given, OPTIONS, Target, Values, spec};
-use crate::ast::Connector;
+use super::{Connector, Given, OPTIONS, Target, Values, known};
 use crate::error::{Span, SqlError};
 use crate::nearest::{did_you_mean, list};
 
@@ -20,19 +19,16 @@ impl Values {
     pub(crate) fn decode(&self, connector: &Connector) -> Result<DecodeOptions, SqlError> {
         let mut options = DecodeOptions::default();
         self.apply(&mut options);
-        match connector {
-            Connector::File(file) => {
-                options.format = options.format.or_else(|| by_ending(&file.path));
-                self.check_sheet(options.format.unwrap_or_default())?;
-            }
-            Connector::Http if options.format == Some(Format::Parquet) => {
-                return Err(invalid("format 'parquet' is for files")
-                    .hint(
-                        "events sent over HTTP are json, csv or tsv; files need connector = 'file'",
-                    )
-                    .or_at(self.span("format")));
-            }
-            Connector::Http => {}
+        if let (Some(spec), Some(word)) = (self.spec(), self.text("format"))
+            && !spec.formats.contains(&word)
+        {
+            let message = format!("connector '{}' reads no format '{word}'", spec.name);
+            let detail = format!("it reads {}", list(spec.formats.iter().copied()));
+            return Err(invalid(message).detail(detail).or_at(self.span("format")));
+        }
+        if let Some(format) = self.spec().and_then(|spec| spec.format) {
+            options.format = options.format.or_else(|| format(&connector.options));
+            self.check_sheet(options.format.unwrap_or_default())?;
         }
         check_bytes(&options, self.span("delimiter").or(self.span("quote")))?;
         Ok(options)
@@ -86,11 +82,6 @@ impl Values {
     }
 }
 
-fn by_ending(path: &str) -> Option<Format> {
-    let endings = [(".csv", Format::Csv), (".tsv", Format::Tsv), (".parquet", Format::Parquet)];
-    endings.into_iter().find(|(ending, _)| path.contains(ending)).map(|(_, format)| format)
-}
-
 fn format(word: &str) -> Format {
     match word {
         "csv" => Format::Csv,
@@ -132,13 +123,13 @@ pub fn with_request(
 ) -> Result<DecodeOptions, SqlError> {
     let mut values = Values::default();
     for (name, value) in given {
-        let known = REQUEST.contains(&name.as_str()).then(|| spec(name, Target::Stream)).flatten();
-        let Some(spec) = known else {
+        let spec = OPTIONS.iter().find(|spec| spec.name == name);
+        let Some(spec) = spec.filter(|_| REQUEST.contains(&name.as_str())) else {
             let e = invalid(format!("parameter \"{name}\" does not exist"))
                 .detail(format!("the parameters are {}", list(REQUEST)));
             return Err(match did_you_mean(name, REQUEST) {
                 Some(hint) => e.hint(hint),
-                None if OPTIONS.iter().any(|o| o.name == name) => {
+                None if known(Target::Stream, &[]).any(|(spec, _)| spec.name == name) => {
                     e.hint("it is an option of the stream, and holds for all its events")
                 }
                 None => e,
@@ -147,7 +138,7 @@ pub fn with_request(
         let span = Span::default();
         let (name, value) = (name.clone(), value.clone());
         let given = Given { name, name_span: span, value, value_span: span };
-        let value = parse_value(spec, &given).map_err(|e| SqlError { span: None, ..e })?;
+        let value = parse_value(spec, &given, &[]).map_err(|e| SqlError { span: None, ..e })?;
         values.set(spec.name, value);
     }
     let mut options = base.clone();

@@ -1,16 +1,21 @@
 //! Options as they are written, with other names of columns in them.
 
-use super::{Target, spec};
+use super::{Connectors, Target, known};
 use crate::error::{ErrorKind, SqlError};
 use crate::nearest::did_you_mean;
 use crate::text::quoted;
 
 /// Whether there is an option of this name.
-pub(crate) fn check_name(name: &str, target: Target) -> Result<(), SqlError> {
-    if spec(name, target).is_some() {
+pub(crate) fn check_name(
+    name: &str,
+    target: Target,
+    connectors: Connectors,
+) -> Result<(), SqlError> {
+    let mut names = known(target, connectors).map(|(option, _)| option.name);
+    if names.any(|known| known == name) {
         return Ok(());
     }
-    let names = super::OPTIONS.iter().filter(|o| o.targets.contains(&target)).map(|o| o.name);
+    let names = known(target, connectors).map(|(option, _)| option.name);
     let message = format!("there is no option \"{name}\" for a {}", target.noun());
     let mut error = SqlError::new(ErrorKind::InvalidOption, message);
     error.hint = did_you_mean(name, names);

@@ -1,12 +1,14 @@
-//! Every option that can stand in `WITH (…)`, defined once: parsing, checking and the
-//! documentation all read [`OPTIONS`].
+//! Every option that can stand in `WITH (…)`, defined once: parsing, checking and the documentation all read
+//! [`OPTIONS`], and the tables of the connectors ([`ConnectorSpec`]).
 
+mod connector;
 mod decode;
 mod edit;
 mod value;
 
 use crate::ast::Micros;
 
+pub use connector::{Connector, ConnectorOptions, ConnectorSpec, Connectors};
 pub use decode::with_request;
 pub(crate) use edit::{check_name, remap, rename_in_call, rename_in_list};
 pub(crate) use value::{Given, Values};
@@ -33,7 +35,7 @@ impl Target {
 }
 
 /// What the text of an option must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum OptionType {
     /// Any text.
     Text,
@@ -59,8 +61,10 @@ pub enum OptionType {
     Texts,
     /// A number of bytes: `65536`, `4 MiB`.
     Bytes,
-    /// `max`, or a multiple of real time: `1x`, `60x`.
-    Speed,
+    /// A text of a form that only its connector knows: what it is in words, and whether a text is one.
+    Form(&'static str, fn(&str) -> bool),
+    /// The name of a connector.
+    Connector,
     /// `column: field, …`.
     Mapping,
 }
@@ -87,7 +91,8 @@ impl OptionType {
             Self::Bytes => {
                 "a number of bytes, such as '65536' or '4 MiB', at most 256 MiB".to_owned()
             }
-            Self::Speed => "'max', or a multiple of real time such as '1x' or '60x'".to_owned(),
+            Self::Form(what, _) => what.to_owned(),
+            Self::Connector => "the name of a connector".to_owned(),
             Self::Mapping => {
                 "'column: field, …'; in JSON a field may be a path: item.id".to_owned()
             }
@@ -102,8 +107,6 @@ pub struct OptionSpec {
     pub name: &'static str,
     /// Where it may stand.
     pub targets: &'static [Target],
-    /// The connector it belongs to, if to one.
-    pub connector: Option<&'static str>,
     /// What it must be.
     pub kind: OptionType,
     /// What holds when it is not given, in words or as a value.
@@ -122,20 +125,24 @@ const fn option(
     default: &'static str,
     help: &'static str,
 ) -> OptionSpec {
-    OptionSpec { name, targets, connector: None, kind, default, help }
+    OptionSpec { name, targets, kind, default, help }
 }
 
-const fn file(
-    name: &'static str,
-    kind: OptionType,
-    default: &'static str,
-    help: &'static str,
-) -> OptionSpec {
-    OptionSpec { name, targets: INPUT, connector: Some("file"), kind, default, help }
+impl OptionSpec {
+    /// An option of a connector that feeds streams and tables.
+    #[must_use]
+    pub const fn of_source(
+        name: &'static str,
+        kind: OptionType,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        option(name, INPUT, kind, default, help)
+    }
 }
 
-/// All options.
-pub const OPTIONS: &[OptionSpec] = &[
+/// The options that are of no connector.
+const OPTIONS: &[OptionSpec] = &[
     option(
         "unique_key",
         STREAM,
@@ -199,13 +206,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "dead_letter",
         "what is done with an event that cannot be decoded: keep it aside, or refuse the delivery",
     ),
-    option(
-        "connector",
-        INPUT,
-        OptionType::Choice(&["http", "file"]),
-        "http",
-        "where events come from",
-    ),
+    option("connector", INPUT, OptionType::Connector, "http", "where events come from"),
     option(
         "format",
         INPUT,
@@ -269,25 +270,17 @@ pub const OPTIONS: &[OptionSpec] = &[
         "1 MiB",
         "the longest event; a longer one cannot be decoded",
     ),
-    file("path", OptionType::Text, "", "the files, with * and ** as wildcards"),
-    file(
-        "compression",
-        OptionType::Choice(&["auto", "none", "gzip", "zstd"]),
-        "auto",
-        "how a file is compressed; auto goes by its ending",
-    ),
-    file("speed", OptionType::Speed, "max", "how fast files are replayed, by event time"),
-    file(
-        "follow",
-        OptionType::Bool,
-        "false",
-        "whether to wait for more at the end, instead of stopping",
-    ),
 ];
 
-/// The spec of the option of this name on this target.
-fn spec(name: &str, target: Target) -> Option<&'static OptionSpec> {
-    OPTIONS.iter().find(|o| o.name == name && o.targets.contains(&target))
+/// The options that may stand on `target`, and the connector that each belongs to, if to one.
+fn known(
+    target: Target,
+    connectors: Connectors,
+) -> impl Iterator<Item = (&'static OptionSpec, Option<&'static str>)> {
+    let own = connector::all(connectors)
+        .flat_map(|connector| connector.options.iter().map(move |o| (o, Some(connector.name))));
+    let all = OPTIONS.iter().map(|option| (option, None)).chain(own);
+    all.filter(move |(option, _)| option.targets.contains(&target))
 }
 
 /// How far ahead of now an event time may be, unless a stream says otherwise: clocks are off by
@@ -322,54 +315,24 @@ pub enum OnError {
     Fail,
 }
 
-/// How a file is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// As its ending says: `.gz`, `.zst`, else not at all.
-    Auto,
-    /// Not at all.
-    None,
-    /// gzip.
-    Gzip,
-    /// Zstandard.
-    Zstd,
-}
-
-/// How fast files are replayed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Speed {
-    /// As fast as they are taken.
-    Max,
-    /// By event time, this many times as fast as it happened.
-    Times(f64),
-}
-
-/// The options of `connector = 'file'`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileOptions {
-    /// The files, with `*` and `**` as wildcards.
-    pub path: String,
-    /// How they are compressed.
-    pub compression: Compression,
-    /// How fast they are replayed.
-    pub speed: Speed,
-    /// Whether to wait for more at the end.
-    pub follow: bool,
-}
-
-/// The options as a Markdown table, for the guide.
+/// All options, those of `connectors` too, as a Markdown table for the guide.
 #[must_use]
-pub fn markdown() -> String {
+pub fn markdown(connectors: Connectors) -> String {
     let mut out =
         String::from("| option | on | value | default | what it does |\n|---|---|---|---|---|\n");
-    for o in OPTIONS {
+    let own = connector::all(connectors)
+        .flat_map(|connector| connector.options.iter().map(move |o| (o, Some(connector.name))));
+    for (o, owner) in OPTIONS.iter().map(|option| (option, None)).chain(own) {
         let on: Vec<&str> = o.targets.iter().map(|t| t.noun()).collect();
-        let owner = o.connector.map(|c| format!(" (connector '{c}')")).unwrap_or_default();
+        let owner = owner.map(|c| format!(" (connector '{c}')")).unwrap_or_default();
+        let value = match o.kind {
+            OptionType::Connector => connector::words(connectors),
+            kind => kind.describe(),
+        };
         out.push_str(&format!(
-            "| `{}` | {}{owner} | {} | {} | {} |\n",
+            "| `{}` | {}{owner} | {value} | {} | {} |\n",
             o.name,
             on.join(", "),
-            o.kind.describe(),
             o.default,
             o.help
         ));

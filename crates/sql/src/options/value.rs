@@ -1,13 +1,11 @@
-//! What stands in `WITH (…)`, checked against [`OPTIONS`].
+//! What stands in `WITH (…)`, checked against the options there are.
 
 use std::collections::BTreeMap;
 
 use yeoul_batch::FieldPath;
 
-use super::{
-    Compression, FUTURE_SKEW, FileOptions, OPTIONS, OnError, OptionSpec, OptionType, PartitionUnit,
-    Speed, Target, spec,
-};
+use super::connector::{self, Connector, ConnectorOptions, ConnectorSpec, Connectors};
+use super::{FUTURE_SKEW, OPTIONS, OnError, OptionSpec, OptionType, PartitionUnit, Target, known};
 use crate::ast::Micros;
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::interval;
@@ -30,7 +28,6 @@ pub(crate) enum Value {
     /// `None` is none.
     Quote(Option<u8>),
     Bytes(usize),
-    Speed(Speed),
     Mapping(Vec<(String, FieldPath)>),
 }
 
@@ -47,37 +44,70 @@ pub(crate) struct Given {
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     values: BTreeMap<&'static str, (Value, Span)>,
+    /// The connector that they choose.
+    connector: Option<&'static ConnectorSpec>,
 }
 
 impl Values {
-    /// Checks the `given` options against [`OPTIONS`].
-    pub(crate) fn check(target: Target, given: &[Given]) -> Result<Self, SqlError> {
+    /// Checks the `given` options.
+    pub(crate) fn check(
+        target: Target,
+        given: &[Given],
+        connectors: Connectors,
+    ) -> Result<Self, SqlError> {
         let mut values = BTreeMap::new();
+        let owner = |name: &str| known(target, connectors).find(|(spec, _)| spec.name == name);
         for g in given {
-            let Some(spec) = spec(&g.name, target) else { return Err(unknown(target, g)) };
-            let value = parse_value(spec, g)?;
+            let Some((spec, _)) = owner(&g.name) else {
+                return Err(unknown(target, g, connectors));
+            };
+            let value = parse_value(spec, g, connectors)?;
             if values.insert(spec.name, (value, g.value_span)).is_some() {
                 return Err(
                     invalid(format!("option \"{}\" is given twice", g.name)).at(g.name_span)
                 );
             }
         }
-        let connector = match values.get("connector") {
-            Some((Value::Text(c), _)) => c.clone(),
-            _ => "http".to_owned(),
+        let chosen = match values.get("connector") {
+            Some((Value::Text(name), _)) => name.as_str(),
+            _ => "http",
         };
+        let connector = connector::all(connectors).find(|connector| connector.name == chosen);
         for g in given {
-            let owner = spec(&g.name, target).and_then(|s| s.connector);
-            if let Some(owner) = owner.filter(|o| *o != connector) {
+            let owner = owner(&g.name).and_then(|(_, owner)| owner);
+            if let Some(owner) = owner.filter(|owner| *owner != chosen) {
                 return Err(invalid(format!(
-                    "option \"{}\" does not belong to connector '{connector}'",
+                    "option \"{}\" does not belong to connector '{chosen}'",
                     g.name
                 ))
                 .hint(format!("add connector = '{owner}'"))
                 .at(g.name_span));
             }
         }
-        Ok(Self { values })
+        Ok(Self { values, connector })
+    }
+
+    /// The connector with its options. `whole` is where an error about something missing is shown.
+    pub(crate) fn connector(&self, whole: Span) -> Result<Connector, SqlError> {
+        let Some(spec) = self.connector else { return Ok(Connector::http()) };
+        for (name, example) in spec.required {
+            if !self.values.contains_key(name) {
+                let message = format!("connector '{}' needs the option \"{name}\"", spec.name);
+                let at = self.span("connector").unwrap_or(whole);
+                return Err(invalid(message).hint(*example).at(at));
+            }
+        }
+        let own = spec.options.iter().filter_map(|option| {
+            let (value, _) = self.values.get(option.name)?;
+            Some((option.name, value.clone()))
+        });
+        let options = ConnectorOptions(own.collect());
+        Ok(Connector { name: spec.name.to_owned(), options })
+    }
+
+    /// What the connector is that they choose.
+    pub(super) fn spec(&self) -> Option<&'static ConnectorSpec> {
+        self.connector
     }
 
     pub(crate) fn span(&self, name: &str) -> Option<Span> {
@@ -141,41 +171,15 @@ impl Values {
     pub(crate) fn on_error(&self) -> OnError {
         if self.text("on_error") == Some("fail") { OnError::Fail } else { OnError::DeadLetter }
     }
-
-    /// The options of the file connector. `whole` is where an error about something missing is
-    /// shown.
-    pub(crate) fn file(&self, whole: Span) -> Result<FileOptions, SqlError> {
-        let Some(path) = self.text("path") else {
-            return Err(invalid("connector 'file' needs the option \"path\"")
-                .hint("path = 'data/*.csv'")
-                .at(self.span("connector").unwrap_or(whole)));
-        };
-        let compression = match self.text("compression") {
-            Some("none") => Compression::None,
-            Some("gzip") => Compression::Gzip,
-            Some("zstd") => Compression::Zstd,
-            _ => Compression::Auto,
-        };
-        let speed = match self.values.get("speed") {
-            Some((Value::Speed(s), _)) => *s,
-            _ => Speed::Max,
-        };
-        Ok(FileOptions {
-            path: path.to_owned(),
-            compression,
-            speed,
-            follow: self.bool("follow").unwrap_or(false),
-        })
-    }
 }
 
 pub(super) fn invalid(message: impl Into<String>) -> SqlError {
     SqlError::new(ErrorKind::InvalidOption, message)
 }
 
-fn unknown(target: Target, given: &Given) -> SqlError {
+fn unknown(target: Target, given: &Given, connectors: Connectors) -> SqlError {
     let noun = target.noun();
-    let names = || OPTIONS.iter().filter(|o| o.targets.contains(&target)).map(|o| o.name);
+    let names = || known(target, connectors).map(|(option, _)| option.name);
     let known = match names().next() {
         Some(_) => format!("the options are {}", list(names())),
         None => format!("a {noun} has no options"),
@@ -195,7 +199,11 @@ fn unknown(target: Target, given: &Given) -> SqlError {
     }
 }
 
-pub(super) fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, SqlError> {
+pub(super) fn parse_value(
+    spec: &OptionSpec,
+    given: &Given,
+    connectors: Connectors,
+) -> Result<Value, SqlError> {
     let text = given.value.trim();
     let wrong = || {
         invalid(format!("'{}' is not a value of option \"{}\"", given.value, spec.name))
@@ -216,15 +224,11 @@ pub(super) fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, Sql
             "false" | "off" | "no" | "0" => Ok(Value::Bool(false)),
             _ => Err(wrong()),
         },
-        OptionType::Choice(words) => {
-            let lower = text.to_lowercase();
-            match words.iter().find(|w| **w == lower) {
-                Some(w) => Ok(Value::Text((*w).to_owned())),
-                None => Err(match did_you_mean(&lower, words.iter().copied()) {
-                    Some(hint) => wrong().hint(hint),
-                    None => wrong(),
-                }),
-            }
+        OptionType::Choice(words) => chosen(text, words.iter().copied(), wrong),
+        OptionType::Connector => {
+            let detail = format!("it must be {}", connector::words(connectors));
+            let names = connector::all(connectors).map(|connector| connector.name);
+            chosen(text, names, || SqlError { detail: Some(detail), ..wrong() })
         }
         OptionType::Skew if text.eq_ignore_ascii_case("unlimited") => Ok(Value::Skew(None)),
         OptionType::Skew => match interval::duration(text) {
@@ -238,12 +242,29 @@ pub(super) fn parse_value(spec: &OptionSpec, given: &Given) -> Result<Value, Sql
             Ok(Value::Names(text.split(',').map(|part| part.trim().to_owned()).collect()))
         }
         OptionType::Bytes => bytes(text).map(Value::Bytes).ok_or_else(wrong),
-        OptionType::Speed => speed(text).map(Value::Speed).ok_or_else(wrong),
+        OptionType::Form(_, is_one) if is_one(text) => Ok(Value::Text(text.to_owned())),
+        OptionType::Form(..) => Err(wrong()),
         OptionType::Mapping => match mapping(text) {
             Ok(pairs) => Ok(Value::Mapping(pairs)),
             Err(hint) => Err(wrong().hint(hint)),
         },
     }
+}
+
+/// One of `words`.
+fn chosen(
+    text: &str,
+    words: impl Iterator<Item = &'static str> + Clone,
+    wrong: impl FnOnce() -> SqlError,
+) -> Result<Value, SqlError> {
+    let lower = text.to_lowercase();
+    if words.clone().any(|word| word == lower) {
+        return Ok(Value::Text(lower));
+    }
+    Err(match did_you_mean(&lower, words) {
+        Some(hint) => wrong().hint(hint),
+        None => wrong(),
+    })
 }
 
 /// Splits at commas; a name may be quoted as in SQL, otherwise it is folded to lower case.
@@ -270,14 +291,6 @@ fn partition(text: &str) -> Option<Value> {
         _ => return None,
     };
     Some(Value::Partition(unit, column))
-}
-
-fn speed(text: &str) -> Option<Speed> {
-    if text.eq_ignore_ascii_case("max") {
-        return Some(Speed::Max);
-    }
-    let times: f64 = text.strip_suffix(['x', 'X'])?.trim().parse().ok()?;
-    (times.is_finite() && times > 0.0).then_some(Speed::Times(times))
 }
 
 /// One ASCII character that ends no line; `\t` is a tab.

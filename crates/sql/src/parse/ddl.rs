@@ -10,12 +10,12 @@ use yeoul_batch::DecodeOptions;
 
 use super::reader::Reader;
 use crate::ast::{
-    Column, Connector, CreateStream, CreateTable, CreateView, Micros, Name, Statement,
-    StreamOptions, Watermark,
+    Column, CreateStream, CreateTable, CreateView, Micros, Name, Statement, StreamOptions,
+    Watermark,
 };
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::{did_you_mean, list};
-use crate::options::{Given, PartitionBy, Target, Values};
+use crate::options::{Connector, Given, PartitionBy, Target, Values};
 use crate::{datatype, interval, text};
 
 /// The most columns a stream or table can have.
@@ -108,11 +108,8 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     let append_only = only_grows(&mut given) || append_only;
     let target = if stream || append_only { Target::Stream } else { Target::Table };
     let written = given.iter().map(|given| r.written(given)).collect();
-    let values = Values::check(target, &given)?;
-    let connector = match values.text("connector") {
-        Some("file") => Connector::File(values.file(r.span())?),
-        _ => Connector::Http,
-    };
+    let values = Values::check(target, &given, r.connectors())?;
+    let connector = values.connector(r.span())?;
     let decode = values.decode(&connector)?;
     check_decode(&decode, &body.columns, &values)?;
     let columns = Columns(&body.columns);
@@ -451,7 +448,7 @@ fn create_view(r: &mut Reader<'_>, or_replace: Option<Span>) -> Result<CreateVie
     let or_replace = or_replace.is_some();
     let name = r.name()?;
     let columns = if r.peek_word() == "(" { r.names()? } else { Vec::new() };
-    Values::check(Target::View, &r.options()?)?;
+    Values::check(Target::View, &r.options()?, r.connectors())?;
     // Here, or at the end.
     let start = r.here();
     let ahead = r.words(&ON_CLOSE).then(|| start.to(r.last()));

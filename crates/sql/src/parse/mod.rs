@@ -27,15 +27,24 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::ast::{Explain, ExplainTarget, Name, Query, Show, Spanned, Statement};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::nearest::did_you_mean;
+use crate::options::Connectors;
 use crate::text::Text;
 pub(crate) use depth::DEPTH_MAX;
 pub(crate) use lookup::AS_OF_COLUMN;
 use reader::Reader;
 pub(crate) use session::KEYS as SESSION_KEYS;
 
-/// Gives the value of the placeholder `${NAME}` in an option, from the environment or a secrets
-/// file; `None` where there is no such name.
-pub type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
+type Secrets<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What a text is read with.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Gives the value of the placeholder `${NAME}` in an option, from the environment or a secrets file; `None` where
+    /// there is no such name.
+    pub secrets: Secrets<'a>,
+    /// The connectors there are beside `http`.
+    pub connectors: Connectors,
+}
 
 /// The words a statement can begin with.
 const BEGINNINGS: [&str; 27] = [
@@ -68,21 +77,27 @@ const BEGINNINGS: [&str; 27] = [
     "FROM",
 ];
 
-/// The statements of `text`, which are separated by semicolons. Options that hold a `${NAME}`
-/// are refused; see [`parse_with`].
+/// Nothing around it.
+const ALONE: Surroundings<'static> = Surroundings { secrets: &|_| None, connectors: &[] };
+
+/// The statements of `text`, which are separated by semicolons. Options that hold a `${NAME}`, and
+/// connectors other than `http`, are refused; see [`parse_with`].
 pub fn parse(text: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
-    parse_with(text, &|_| None)
+    parse_with(text, ALONE)
 }
 
-/// The statements of `text`, with `${NAME}` in options replaced by what `secrets` gives.
-pub fn parse_with(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
-    parse_in(text, secrets, false)
+/// The statements of `text`, with `${NAME}` in options replaced by what the secrets give.
+pub fn parse_with(
+    text: &str,
+    surroundings: Surroundings<'_>,
+) -> Result<Vec<Spanned<Statement>>, SqlError> {
+    parse_in(text, surroundings, false)
 }
 
 /// The same; `inner` says that the text stands inside of a statement.
 fn parse_in(
     text: &str,
-    secrets: Secrets<'_>,
+    surroundings: Surroundings<'_>,
     inner: bool,
 ) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let text = Arc::new(Text::new(text)?);
@@ -90,17 +105,20 @@ fn parse_in(
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
         depth::check(tokens, &text)?;
     }
-    statements(&text, secrets, inner)
+    statements(&text, surroundings, inner)
 }
 
 /// As [`parse_with`] for what was accepted before: limits that came since do not close a data folder.
-pub fn parse_stored(text: &str, secrets: Secrets<'_>) -> Result<Vec<Spanned<Statement>>, SqlError> {
-    statements(&Arc::new(Text::new(text)?), secrets, false)
+pub fn parse_stored(
+    text: &str,
+    surroundings: Surroundings<'_>,
+) -> Result<Vec<Spanned<Statement>>, SqlError> {
+    statements(&Arc::new(Text::new(text)?), surroundings, false)
 }
 
 fn statements(
     text: &Arc<Text>,
-    secrets: Secrets<'_>,
+    surroundings: Surroundings<'_>,
     inner: bool,
 ) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let mut statements = Vec::new();
@@ -108,7 +126,7 @@ fn statements(
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
         let bounds = |t: &TokenWithSpan| text.span(t.span).unwrap_or_default();
         let span = bounds(first).to(bounds(last));
-        let mut reader = Reader::new(text, tokens, span, secrets);
+        let mut reader = Reader::new(text, tokens, span, surroundings);
         reader.inner = inner;
         let node = statement(&mut reader)?;
         reader.end()?;
@@ -252,7 +270,7 @@ pub fn parse_query(sql: &str) -> Result<Query, SqlError> {
 pub(crate) fn parse_type(name: &str) -> Result<sql::DataType, SqlError> {
     let text = Arc::new(Text::new(name)?);
     let span = Span::new(0, name.len());
-    let mut reader = Reader::new(&text, text.tokens(), span, &|_| None);
+    let mut reader = Reader::new(&text, text.tokens(), span, ALONE);
     reader.run(Parser::parse_data_type)
 }
 

@@ -8,10 +8,10 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::balance::balance;
-use super::{Secrets, asof, lookup, session};
+use super::{Surroundings, asof, lookup, session};
 use crate::ast::{Name, Query, Spanned, Statement, WrittenOption};
 use crate::error::{ErrorKind, Span, SqlError};
-use crate::options::Given;
+use crate::options::{Connectors, Given};
 use crate::text::{Text, fold};
 
 static DIALECT: OurDialect = OurDialect;
@@ -23,7 +23,7 @@ pub(super) struct Reader<'a> {
     parser: Parser<'static>,
     text: &'a Arc<Text>,
     span: Span,
-    secrets: Secrets<'a>,
+    surroundings: Surroundings<'a>,
     /// The statement stands inside of another one.
     pub(super) inner: bool,
 }
@@ -33,13 +33,13 @@ impl<'a> Reader<'a> {
         text: &'a Arc<Text>,
         tokens: &[TokenWithSpan],
         span: Span,
-        secrets: Secrets<'a>,
+        surroundings: Surroundings<'a>,
     ) -> Self {
         let marked = asof::marked(lookup::marked(session::with_keys(without_table_word(tokens))));
         let parser = Parser::new(&DIALECT)
             .with_recursion_limit(NESTING_MAX)
             .with_tokens_with_locations(marked);
-        Self { parser, text, span, secrets, inner: false }
+        Self { parser, text, span, surroundings, inner: false }
     }
 
     pub(super) fn text(&self) -> Arc<Text> {
@@ -49,6 +49,11 @@ impl<'a> Reader<'a> {
     /// The parser, for what it does itself; see [`Reader::run`].
     pub(super) fn parser(&mut self) -> &mut Parser<'static> {
         &mut self.parser
+    }
+
+    /// The connectors there are.
+    pub(super) fn connectors(&self) -> Connectors {
+        self.surroundings.connectors
     }
 
     /// The whole statement.
@@ -279,7 +284,7 @@ impl<'a> Reader<'a> {
                 SqlError::unsupported("statements inside of statements inside of one").at(at)
             );
         }
-        let views = super::parse_in(&inner.value, self.secrets, true)
+        let views = super::parse_in(&inner.value, self.surroundings, true)
             .map_err(|error| SqlError { span: Some(at), ..error })?;
         let replaces = |statement: &Spanned<Statement>| match &statement.node {
             Statement::CreateView(create) => create.or_replace,
@@ -330,7 +335,7 @@ impl<'a> Reader<'a> {
         let mut rest = value.as_str();
         while let Some((before, after)) = rest.split_once("${") {
             let Some((name, tail)) = after.split_once('}') else { break };
-            let Some(secret) = (self.secrets)(name) else {
+            let Some(secret) = (self.surroundings.secrets)(name) else {
                 return Err(SqlError::new(
                     ErrorKind::InvalidOption,
                     format!("\"${{{name}}}\" has no value"),

@@ -2,8 +2,7 @@
 
 use std::fmt::Write;
 
-use yeoul_sql::parse;
-
+use crate::files::parse;
 use crate::shop::{Shop, plan_error};
 
 #[test]

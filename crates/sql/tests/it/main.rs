@@ -4,6 +4,7 @@
 
 mod corpus;
 mod errors;
+mod files;
 mod lowering;
 mod parsing;
 mod queries;

@@ -11,6 +11,7 @@ use yeoul_engine::{Engine, EngineOptions, SyncPolicy};
 
 use super::{Figures, Place, batch, events, tables};
 use crate::clock::SystemClock;
+use crate::config::engine_options;
 use crate::failure::Failure;
 use crate::shell;
 
@@ -79,7 +80,7 @@ fn sources(events: &Path, side_input: &Path) -> String {
 /// What the view is refused with, in one line; nothing when it is accepted.
 fn refusal(sources: &str, view: &str) -> Result<Option<String>, Failure> {
     let folder = tempfile::tempdir()?;
-    let options = EngineOptions { sync: SyncPolicy::Os, ..EngineOptions::default() };
+    let options = EngineOptions { sync: SyncPolicy::Os, ..engine_options() };
     let engine = Engine::open(folder.path(), Arc::new(SystemClock), options, &mut |_| {})?;
     let (session, runtime) = (engine.session(), Runtime::new()?);
     let outcome = runtime.block_on(async {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use yeoul_engine::{Engine, EngineOptions, SyncPolicy};
 
 use crate::clock::SystemClock;
+use crate::config::engine_options;
 use crate::failure::{Exit, Failure};
 use crate::instance;
 use crate::project::Project;
@@ -18,7 +19,7 @@ use crate::say::say;
 pub(crate) fn run(dir: &Path) -> Result<Exit, Failure> {
     let project = Project::read(dir)?;
     let folder = tempfile::tempdir()?;
-    let options = EngineOptions { sync: SyncPolicy::Os, ..EngineOptions::default() };
+    let options = EngineOptions { sync: SyncPolicy::Os, ..engine_options() };
     let engine = Engine::open(folder.path(), Arc::new(SystemClock), options, &mut |_| {})?;
     let outcome = instance::apply(&engine, &project.files)
         .and_then(|()| instance::check_sources(&engine, &project.dir));

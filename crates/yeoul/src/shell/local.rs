@@ -8,10 +8,11 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::StreamExt;
-use yeoul_engine::{Answer, Engine, EngineOptions, Session};
+use yeoul_engine::{Answer, Engine, Session};
 
 use super::print::{Column, Kind, Printer};
 use crate::clock::SystemClock;
+use crate::config::engine_options;
 use crate::failure::Failure;
 
 /// An engine that only reads, and a session of it.
@@ -60,7 +61,7 @@ pub(crate) fn open_stopped(data: &Path) -> Result<Engine, Failure> {
             data.display()
         )));
     }
-    Ok(Engine::open_read_only(data, Arc::new(SystemClock), EngineOptions::default())?)
+    Ok(Engine::open_read_only(data, Arc::new(SystemClock), engine_options())?)
 }
 
 async fn print(session: &Session, sql: &str, printer: &mut Printer) -> Result<(), Failure> {

@@ -1,0 +1,115 @@
+//! Connectors as statements name them: what each takes in `WITH (…)`.
+//!
+//! This crate knows `http`, which nobody fetches anything for. It is given the others with the text that it reads.
+
+use std::collections::BTreeMap;
+
+use yeoul_batch::Format;
+
+use super::OptionSpec;
+use super::value::Value;
+use crate::ast::Micros;
+
+/// A connector and its options.
+#[derive(Debug)]
+pub struct ConnectorSpec {
+    /// Its name in `connector = '…'`.
+    pub name: &'static str,
+    /// The options that are its own.
+    pub options: &'static [OptionSpec],
+    /// Those that it cannot be without, and an example of each.
+    pub required: &'static [(&'static str, &'static str)],
+    /// The words that `format` may be.
+    pub formats: &'static [&'static str],
+    /// How its events are written when `format` does not say it, as far as its options do; without this function each
+    /// delivery says so itself.
+    pub format: Option<fn(&ConnectorOptions) -> Option<Format>>,
+}
+
+/// The connectors there are.
+pub type Connectors = &'static [&'static ConnectorSpec];
+
+/// `POST /v1/ingest/{stream}` and `INSERT`.
+static HTTP: ConnectorSpec = ConnectorSpec {
+    name: "http",
+    options: &[],
+    required: &[],
+    formats: &["json", "csv", "tsv"],
+    format: None,
+};
+
+/// `connectors`, and the one that is always there.
+pub(super) fn all(connectors: Connectors) -> impl Iterator<Item = &'static ConnectorSpec> + Clone {
+    std::iter::once(&HTTP).chain(connectors.iter().copied())
+}
+
+/// Their names in words.
+pub(super) fn words(connectors: Connectors) -> String {
+    let names: Vec<String> = all(connectors).map(|c| format!("'{}'", c.name)).collect();
+    names.join(" or ")
+}
+
+/// Where the events of a stream or table come from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Connector {
+    /// The connector's name.
+    pub name: String,
+    /// What it was given.
+    pub options: ConnectorOptions,
+}
+
+impl Connector {
+    /// Events are sent, not fetched.
+    #[must_use]
+    pub fn http() -> Self {
+        Self { name: HTTP.name.to_owned(), options: ConnectorOptions::default() }
+    }
+
+    /// Whether a source has to fetch events.
+    #[must_use]
+    pub fn is_fetched(&self) -> bool {
+        self.name != HTTP.name
+    }
+}
+
+/// Options that were checked, by their names; those that were not given are not there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConnectorOptions(pub(super) BTreeMap<&'static str, Value>);
+
+impl ConnectorOptions {
+    /// The value of an option of text, a choice or a form.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value of an option that is `true` or `false`.
+    #[must_use]
+    pub fn bool(&self, name: &str) -> Option<bool> {
+        match self.0.get(name) {
+            Some(Value::Bool(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The value of an option that is a length of time.
+    #[must_use]
+    pub fn duration(&self, name: &str) -> Option<Micros> {
+        match self.0.get(name) {
+            Some(Value::Duration(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The value of an option that is a number of bytes.
+    #[must_use]
+    pub fn bytes(&self, name: &str) -> Option<usize> {
+        match self.0.get(name) {
+            Some(Value::Bytes(value)) => Some(*value),
+            _ => None,
+        }
+    }
+}
