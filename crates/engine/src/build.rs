@@ -71,8 +71,9 @@ pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>) {
             }
         };
         let view = task.relation.id;
-        let outcome =
-            build(shared, &task).and_then(|()| shared.ask(|reply| Job::Built { view, reply }));
+        let outcome = build(shared, &task)
+            .and_then(|()| write_ahead(shared, &task.relation))
+            .and_then(|()| shared.ask(|reply| Job::Built { view, reply }));
         if let Err(error) = outcome {
             // When the engine is stopping the view is simply built at the next start.
             let _ = shared.queue.send(Job::BuildFailed { view, error });
@@ -81,14 +82,38 @@ pub(crate) fn run(shared: &Arc<Shared>, tasks: &Receiver<Task>) {
 }
 
 fn finish(shared: &Shared, build: BuildId, complete: CommitId) -> Result<(), EngineError> {
-    while shared.store.stats().checkpoint_commit < complete {
+    match is_written(shared, complete)? {
+        true => shared.ask(|reply| Job::Swap { build, reply }),
+        false => Ok(()),
+    }
+}
+
+/// Waits until a manifest holds what was there at a commit; false when the engine is stopping.
+fn is_written(shared: &Shared, commit: CommitId) -> Result<bool, EngineError> {
+    while shared.store.stats().checkpoint_commit < commit {
         if shared.is_stopping() {
-            return Ok(());
+            return Ok(false);
         }
         shared.ask(|reply| Job::BeginCheckpoint { reply })?;
         std::thread::sleep(PATIENCE);
     }
-    shared.ask(|reply| Job::Swap { build, reply })
+    Ok(true)
+}
+
+/// Whether what a view holds follows from when rows came, and not from the rows alone: what it looks up in tables, and
+/// what came too late for it. Built anew after a crash it would be another one, so nobody sees it before a manifest
+/// has it.
+pub(crate) fn follows_arrival(view: &Relation) -> bool {
+    let Body::View(body) = &view.body else { return false };
+    !body.lookups.is_empty() || body.reader.needs_watermark()
+}
+
+/// Writes most of what a manifest needs of a view that was built, so that the commit thread has little to write.
+fn write_ahead(shared: &Shared, view: &Relation) -> Result<(), EngineError> {
+    if follows_arrival(view) {
+        is_written(shared, shared.world.load().snapshot.commit())?;
+    }
+    Ok(())
 }
 
 /// Lets events pass after a chunk that took `took`. `live`: some came meanwhile.

@@ -17,7 +17,8 @@ use super::sources::{SourceKey, Turn};
 use super::state::{DEAD_LETTERS, Rows, State};
 use super::stream::without;
 use super::table::as_written;
-use super::views::{Build, ViewState};
+use super::views::Build;
+use crate::build::follows_arrival;
 use crate::catalog::{Body, RelationId};
 use crate::delivery::Receipt;
 use crate::error::{EngineError, ErrorKind};
@@ -37,6 +38,8 @@ pub(crate) struct Committer {
     pending: Option<Queued>,
     last_start: Option<Instant>,
     mask: Vec<bool>,
+    /// What is published is not shown yet.
+    is_hidden: bool,
 }
 
 /// A write to a table waiting for its commit.
@@ -60,7 +63,8 @@ struct Draft {
 impl Committer {
     /// A committer that goes on from `state`.
     pub(crate) fn new(shared: Arc<Shared>, state: State, receiver: Receiver<Queued>) -> Self {
-        Self { shared, state, receiver, pending: None, last_start: None, mask: Vec::new() }
+        let mask = Vec::new();
+        Self { shared, state, receiver, pending: None, last_start: None, mask, is_hidden: false }
     }
 
     /// Works until it is stopped or everybody who could send a job is gone.
@@ -394,7 +398,9 @@ impl Committer {
     ) -> Result<(), EngineError> {
         self.state.commit = commit;
         self.state.publish(batches)?;
-        self.refresh();
+        if !self.is_hidden {
+            self.refresh();
+        }
         Ok(())
     }
 
@@ -413,12 +419,14 @@ impl Committer {
                 self.state.store.set_building(tree.id, false);
             }
         }
-        self.commit_built()?;
-        // Built anew after a crash, its rows would be looked up in the tables of that time.
-        let looks_up = |view: &ViewState| matches!(&view.relation.body, Body::View(body) if !body.lookups.is_empty());
-        if self.state.views.get(&id).is_some_and(looks_up) {
-            self.state.store.checkpoint()?;
-        }
+        self.is_hidden = self.state.views.get(&id).is_some_and(|v| follows_arrival(&v.relation));
+        let written = self.commit_built().and_then(|()| match self.is_hidden {
+            true => Ok(self.state.store.checkpoint().map(drop)?),
+            false => Ok(()),
+        });
+        self.is_hidden = false;
+        written?;
+        self.refresh();
         self.start_waiting();
         self.ripen()
     }

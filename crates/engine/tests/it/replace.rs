@@ -105,15 +105,15 @@ fn trees_of(engine: &Engine, media: &dyn Media) -> usize {
 }
 
 /// An engine that builds in so small steps that a test can come between them.
-fn slow(dir: &Path) -> Engine {
-    let options = EngineOptions { build_rows: 128, ..options() };
+fn slow(dir: &Path, build_rows: usize) -> Engine {
+    let options = EngineOptions { build_rows, ..options() };
     Engine::open(dir, Arc::new(TestClock::default()), options, &mut |_| {}).expect("opens")
 }
 
 #[test]
 fn a_view_is_built_beside_and_swapped_with_all_that_read_it() {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = slow(dir.path());
+    let engine = slow(dir.path(), 128);
     ok(&engine, STREAM);
     deliver(&engine, 0..20_000).expect("stored");
     views(&engine);

@@ -21,7 +21,7 @@ const TRIALS: u64 = 24;
 fn a_kill_while_it_is_built_is_no_matter() {
     let mut random = StdRng::seed_from_u64(7);
     let (dir, mut random_ids) = (tempfile::tempdir().expect("a folder"), 500_000);
-    let engine = slow(dir.path());
+    let engine = slow(dir.path(), 48);
     ok(&engine, STREAM);
     deliver(&engine, 0..20_000).expect("stored");
     views(&engine);

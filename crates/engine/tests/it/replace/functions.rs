@@ -24,7 +24,7 @@ fn weight(body: &str) -> String {
 }
 
 fn prepare(dir: &Path) -> Engine {
-    let engine = slow(dir);
+    let engine = slow(dir, 128);
     ok(&engine, STREAM);
     ok(&engine, &weight("x % 10"));
     ok(&engine, "CREATE FUNCTION heavy(x BIGINT) RETURNS BOOLEAN RETURN weight(x) > 5");

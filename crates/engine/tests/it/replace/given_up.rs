@@ -8,7 +8,7 @@ use super::{DEEP, NEW, OLD, STREAM, consistent, deliver, replace, replaced, slow
 #[test]
 fn a_build_is_cancelled_and_superseded_without_a_trace() {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = slow(dir.path());
+    let engine = slow(dir.path(), 128);
     ok(&engine, STREAM);
     deliver(&engine, 0..20_000).expect("stored");
     views(&engine);
@@ -69,7 +69,7 @@ fn until_failed(engine: &Engine) {
 #[test]
 fn a_build_that_fails_leaves_the_old_version_and_the_reason() {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = slow(dir.path());
+    let engine = slow(dir.path(), 128);
     ok(&engine, STREAM);
     deliver(&engine, 0..20_000).expect("stored");
     views(&engine);
@@ -104,7 +104,7 @@ fn a_build_that_fails_leaves_the_old_version_and_the_reason() {
 #[test]
 fn what_is_dropped_takes_its_version_with_it() {
     let dir = tempfile::tempdir().expect("a folder");
-    let engine = slow(dir.path());
+    let engine = slow(dir.path(), 128);
     ok(&engine, STREAM);
     deliver(&engine, 0..20_000).expect("stored");
     views(&engine);
