@@ -153,12 +153,29 @@ fn ordinality(lists: &[sql::Expr]) -> sql::Expr {
     call("generate_series", vec![one, longest])
 }
 
-/// Whether an expression names no column.
+/// Functions of constants that give a time, which is what a series of times goes by.
+const OF_TIMES: [&str; 7] = [
+    "now",
+    "current_timestamp",
+    "current_date",
+    "date_trunc",
+    "to_timestamp",
+    "make_timestamp",
+    "make_timestamptz",
+];
+
+/// Whether an expression names no column, and is one that the planner makes a value of: of arithmetic with what
+/// other functions give it does not, since the types of both sides may differ.
 fn is_constant(expr: &sql::Expr) -> bool {
+    let is_of_time = |function: &sql::Function| {
+        matches!(function.name.0.as_slice(), [sql::ObjectNamePart::Identifier(name)]
+            if OF_TIMES.contains(&fold(name).as_str()))
+    };
     let walked = sql::visit_expressions(expr, |e| match e {
         sql::Expr::Identifier(_) | sql::Expr::CompoundIdentifier(_) | sql::Expr::Subquery(_) => {
             ControlFlow::Break(())
         }
+        sql::Expr::Function(function) if !is_of_time(function) => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     });
     walked.is_continue()
