@@ -1,5 +1,5 @@
-//! Every option that can stand in `WITH (…)`, defined once: parsing, checking and the documentation all read
-//! [`OPTIONS`], and the tables of the connectors ([`ConnectorSpec`]).
+//! Every option that can stand in `WITH (…)`, defined once: parsing, checking and the documentation all read the table
+//! here and those of the connectors ([`ConnectorSpec`]).
 
 mod connector;
 mod decode;
