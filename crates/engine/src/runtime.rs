@@ -38,6 +38,8 @@ pub(crate) fn session_state(options: &EngineOptions) -> Result<SessionState, Eng
     // A side of a join that is as small as this is read once and given to every thread.
     settings.optimizer.hash_join_single_partition_threshold = SMALL_SIDE_BYTES;
     settings.optimizer.hash_join_single_partition_threshold_rows = SMALL_SIDE_ROWS;
+    // The bound of min(x) would leave rows out that min(x) FILTER (…) beside it has to see.
+    settings.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     // The check compares nullability too, where the planner is not of one mind with itself: it would
     // refuse `GROUP BY b IS NOT TRUE`.
     settings.execution.skip_physical_aggregate_schema_check = true;
