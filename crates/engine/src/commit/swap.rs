@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use yeoul_batch::{CommitId, TreeId};
 use yeoul_sql::ObjectKind;
 
+use super::clock::ViewClock;
 use super::committer::Committer;
 use super::define::Definition;
 use super::drop::check_kind;
@@ -237,7 +238,7 @@ impl State {
         let kept = relations.iter().flat_map(|relation| &relation.trees).map(|tree| tree.id);
         let kept: HashSet<TreeId> = kept.collect();
         let mut had = HashSet::new();
-        let mut clocks = BTreeMap::new();
+        let mut before = BTreeMap::new();
         for id in gone {
             let Some(relation) = self.catalog.by_id(id) else { continue };
             for tree in relation.trees.iter().map(|tree| tree.id) {
@@ -246,7 +247,7 @@ impl State {
                     self.store.drop_tree(tree)?;
                 }
             }
-            clocks.extend(self.views.remove(&id).map(|view| (id, view.clock)));
+            before.extend(self.views.remove(&id).map(|view| (id, (view.build, view.clock))));
         }
         self.catalog = Arc::new(catalog);
         let mut batches = Vec::new();
@@ -259,8 +260,9 @@ impl State {
             } else if relation.trees.iter().all(|tree| had.contains(&tree.id)) {
                 let Body::View(body) = &relation.body else { continue };
                 let (graph, _) = build_graph(&body.plan, &self.limits)?;
-                let clock = from.get(&id).and_then(|id| clocks.get(id)).copied();
-                let (build, clock) = (Build::Ready, clock.unwrap_or_default());
+                // When this is a replay, one that was complete then may still have to be built.
+                let before = from.get(&id).and_then(|id| before.remove(id));
+                let (build, clock) = before.unwrap_or((Build::Ready, ViewClock::default()));
                 let view = ViewState { relation, graph, build, clock, begun: None };
                 self.views.insert(id, view);
             } else {
