@@ -1,20 +1,22 @@
 //! Everything that must be green before a change lands, cheapest first, stopping at the first red.
 //!
 //! ```text
-//!   fmt ─▶ tidy ─▶ clippy ─▶ doc ─▶ duckdb ─▶ test ─▶ "N passed, N failed"
+//!   fmt ─▶ tidy ─▶ clippy ─▶ doc ─▶ duckdb ─▶ servers ─▶ test ─▶ "N passed, N failed"
 //! ```
 //!
 //! `duckdb` is the law's second oracle (`bench/law.py`): where Python or the package from PyPI cannot be had, it says so and
 //! the rest goes on.
 //!
+//! `servers` are the brokers of the tests; the same goes for them.
+//!
 //! What must hold: the last line that is printed after the tests is the sum over all test binaries.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::tidy;
+use crate::{servers, tidy};
 
 /// What `cargo run` tells of this package.
 const OF_THIS_PACKAGE: [&str; 3] = ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"];
@@ -58,7 +60,7 @@ pub(crate) fn run(root: &Path, extent: Extent) -> ExitCode {
     if extent == Extent::Full && !second_oracle(root) {
         return ExitCode::FAILURE;
     }
-    let outcome = test(root, extent);
+    let outcome = test(root, extent, servers(extent).as_deref());
     eprintln!("ci: {} s", begun.elapsed().as_secs());
     let (tally, success) = match outcome {
         Ok(outcome) => outcome,
@@ -123,6 +125,17 @@ fn second_oracle(root: &Path) -> bool {
     }
 }
 
+/// The folder of the servers that tests talk to; `None` when they cannot be had.
+fn servers(extent: Extent) -> Option<PathBuf> {
+    if extent == Extent::Fast {
+        return None;
+    }
+    eprintln!("ci: servers");
+    servers::install()
+        .inspect_err(|missing| eprintln!("ci: tests with real brokers are left out: {missing}"))
+        .ok()
+}
+
 fn stage(root: &Path, name: &str, args: &[&str]) -> bool {
     let begun = Instant::now();
     eprintln!("ci: {name}");
@@ -143,13 +156,15 @@ fn stage(root: &Path, name: &str, args: &[&str]) -> bool {
 }
 
 /// Runs the tests, passing their output on, and adds their summaries up.
-fn test(root: &Path, extent: Extent) -> std::io::Result<(Tally, bool)> {
+fn test(root: &Path, extent: Extent, servers: Option<&Path>) -> std::io::Result<(Tally, bool)> {
     eprintln!("ci: test");
     let mut args = vec!["test", "--workspace", "--no-fail-fast"];
     if extent == Extent::Fast {
         args.extend(["--lib", "--bins"]);
     }
-    let mut child = cargo(root, &args).stdout(Stdio::piped()).spawn()?;
+    let folder = servers.unwrap_or(Path::new("none"));
+    let mut child =
+        cargo(root, &args).env(servers::VARIABLE, folder).stdout(Stdio::piped()).spawn()?;
     let mut tally = Tally::default();
     if let Some(stdout) = child.stdout.take() {
         let mut out = std::io::stdout().lock();

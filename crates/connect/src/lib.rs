@@ -20,6 +20,8 @@
 mod decode;
 mod error;
 mod file;
+mod kafka;
+mod receipts;
 mod registry;
 mod source;
 mod sources;

@@ -2,8 +2,8 @@
 
 use yeoul_engine::{ConnectorSpec, Connectors};
 
-use crate::file;
 use crate::source::Open;
+use crate::{file, kafka};
 
 /// A connector: what it takes, and how its source is made.
 pub(crate) struct Entry {
@@ -11,7 +11,10 @@ pub(crate) struct Entry {
     pub(crate) open: Open,
 }
 
-pub(crate) static ENTRIES: [Entry; 1] = [Entry { spec: &file::SPEC, open: file::open }];
+pub(crate) static ENTRIES: [Entry; 2] = [
+    Entry { spec: &file::SPEC, open: file::open },
+    Entry { spec: &kafka::SPEC, open: kafka::open },
+];
 
 /// What each connector takes, for whoever reads statements.
 pub static CONNECTORS: Connectors = &{

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use yeoul_engine::{Engine, SourceReport, SourceSpec};
+use yeoul_engine::{Engine, Receipt, SourceReport, SourceSpec};
 
 use crate::decode::DecodePool;
 use crate::error::ConnectError;
@@ -83,6 +83,23 @@ impl Context {
     pub(crate) fn status(&self) -> MutexGuard<'_, SourceStatus> {
         // A status is plain counters: one half written by a dying thread does no harm.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a delivery is stored, after which `partition` stands at `to`. `bytes` were read for it, where they
+    /// are counted.
+    pub(crate) fn settled(&self, partition: &Arc<str>, to: u64, receipt: Receipt, bytes: u64) {
+        let Receipt { accepted, duplicates, dead_letters, .. } = receipt;
+        let mut status = self.status();
+        status.rows += accepted;
+        status.duplicates += duplicates;
+        status.dead_letters += dead_letters;
+        status.bytes += bytes;
+        status.position = format!("{partition}@{to}");
+        drop(status);
+        if bytes > 0 {
+            self.report.read(partition, bytes);
+        }
+        self.report.rows(partition, accepted + duplicates + dead_letters);
     }
 
     /// Asks the source to end.

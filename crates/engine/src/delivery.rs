@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, TryRecvError};
 use yeoul_batch::CommitId;
 
 use crate::catalog::RelationId;
@@ -182,5 +182,15 @@ impl Ticket {
     /// Waits until the commit is durable under the policy. For plain threads.
     pub fn wait(self) -> Result<Receipt, EngineError> {
         self.receiver.recv().unwrap_or_else(|_| Err(EngineError::stopped()))
+    }
+
+    /// What [`Ticket::wait`] would give, if it were at once. It comes once.
+    #[must_use]
+    pub fn ready(&self) -> Option<Result<Receipt, EngineError>> {
+        match self.receiver.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(EngineError::stopped())),
+        }
     }
 }

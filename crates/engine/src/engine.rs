@@ -1,5 +1,6 @@
 //! The engine object and what it says of itself.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -299,6 +300,16 @@ impl Engine {
         let key =
             SourceKey { relation: relation.id, source: source.into(), partition: partition.into() };
         world.sources.get(&key).position
+    }
+
+    /// Where each partition of a source stands that has delivered with a position.
+    #[must_use]
+    pub fn positions(&self, stream: &StreamHandle, source: &str) -> BTreeMap<Arc<str>, u64> {
+        let world = self.shared.world.load();
+        let stored = world.sources.iter().filter(|(key, state)| {
+            key.relation == stream.0.id && *key.source == *source && state.chain.is_some()
+        });
+        stored.map(|(key, state)| (Arc::clone(&key.partition), state.position)).collect()
     }
 
     /// Where SQL is spoken. One per connection.

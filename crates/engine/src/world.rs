@@ -8,7 +8,7 @@ use yeoul_batch::CommitId;
 use yeoul_store::Snapshot;
 
 use crate::catalog::{Catalog, Relation, RelationId};
-use crate::commit::{Build, Sources};
+use crate::commit::{Build, SourceKey, Sources};
 use crate::error::{EngineError, ErrorKind};
 
 /// See the module. Immutable; a new one is swapped in with every commit.
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub given_up: BTreeMap<String, String>,
     /// Watermarks of streams, in microseconds.
     pub watermarks: HashMap<RelationId, i64>,
+    /// Those of the partitions that have their own.
+    pub partition_watermarks: BTreeMap<SourceKey, i64>,
 }
 
 impl World {

@@ -80,6 +80,12 @@ impl Watermark {
         &self.partitions
     }
 
+    /// The watermark of each partition of which rows came, in microseconds.
+    pub fn own(&self) -> impl Iterator<Item = (&PartitionName, i64)> {
+        let began = self.partitions.iter().filter(|(_, time)| time.newest != EventTime::MIN);
+        began.map(|(name, time)| (name, self.trailing(time.newest).0))
+    }
+
     /// A partition is read from `now_us` on, and is waited for.
     pub fn begin(&mut self, partition: PartitionName, now_us: i64) {
         self.pass(now_us);

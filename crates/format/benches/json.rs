@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use serde::Deserialize;
 use yeoul_format::encode::{Encoder, JsonRow};
-use yeoul_format::{DecodeOptions, Decoder, Format};
+use yeoul_format::{DecodeOptions, Decoder, Format, Messages};
 
 const ROWS: usize = 50_000;
 
@@ -86,6 +86,38 @@ fn json_ours(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn json_ours_spaced(bencher: Bencher<'_, '_>) {
     ours(bencher, Format::Json, &lines(true));
+}
+
+/// The same lines as a block of messages, to be compared with `json_ours` and `csv_ours`.
+fn messages(bencher: Bencher<'_, '_>, format: Format, text: &str, spread: bool) {
+    let mut messages = Messages::default();
+    for line in text.lines() {
+        let line = if spread { line.replace(",\"", ",\n  \"") } else { line.to_owned() };
+        messages.push(line.as_bytes());
+    }
+    let mut decoder =
+        Decoder::for_messages(timestamps(), &DecodeOptions::new(format)).expect("plain types");
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let decoded = decoder.decode_messages(black_box(&messages), None).expect("decodes");
+        assert_eq!(black_box(decoded.rows).num_rows(), ROWS);
+    });
+}
+
+#[divan::bench]
+fn json_messages(bencher: Bencher<'_, '_>) {
+    messages(bencher, Format::Json, &lines(false), false);
+}
+
+/// With line ends in every message.
+#[divan::bench]
+fn json_messages_spread(bencher: Bencher<'_, '_>) {
+    messages(bencher, Format::Json, &lines(false), true);
+}
+
+#[divan::bench]
+fn csv_messages(bencher: Bencher<'_, '_>) {
+    let text = encoded(&Encoder::csv(&decoded(), b',').expect("plain types"));
+    messages(bencher, Format::Csv, &text, false);
 }
 
 /// Every line has its keys in another order: guesses fail.

@@ -10,41 +10,52 @@ use bytes::Bytes;
 use crate::decoded::{BadKind, BadRow, Decoded, count_lines};
 use crate::error::FormatError;
 
-/// Takes the rows `found` (ascending) out of what `records` was decoded to. `ends` is where each
-/// record ends; `json` says that commas and brackets may stand between records.
+/// Takes the rows `found` (ascending) out of what was decoded. `record` gives the bytes of a record
+/// and the line it begins on; it is asked in ascending order.
 pub(crate) fn refuse(
     decoded: Decoded,
     found: Vec<(usize, String)>,
-    bytes: &[u8],
-    ends: &[usize],
-    json: bool,
+    mut record: impl FnMut(usize) -> (Bytes, u64),
 ) -> Result<Decoded, FormatError> {
     let Decoded { rows, bad, records, lines } = decoded;
     let mut keep = vec![true; rows.num_rows()];
     let mut all = Vec::with_capacity(bad.len() + found.len());
     let (mut bad, mut found) = (bad.into_iter().peekable(), found.into_iter().peekable());
-    let (mut row, mut start, mut line) = (0, 0, 0);
-    for record in 0..records {
-        let end = usize::try_from(record).ok().and_then(|n| ends.get(n)).copied();
-        let span = &bytes[start..end.unwrap_or(bytes.len())];
-        if let Some(known) = bad.next_if(|bad| bad.row == record) {
+    let mut row = 0;
+    for (index, number) in (0..records).enumerate() {
+        if let Some(known) = bad.next_if(|bad| bad.row == number) {
             all.push(known);
-        } else {
-            if let Some((_, reason)) = found.next_if(|(at, _)| *at == row) {
-                keep[row] = false;
-                let (before, raw) = trimmed(span, json);
-                let line = line + count_lines(before);
-                let raw = Bytes::copy_from_slice(raw);
-                all.push(BadRow { raw, reason, kind: BadKind::Ahead, row: record, line });
-            }
-            row += 1;
+            continue;
         }
-        start += span.len();
-        line += count_lines(span);
+        if let Some((_, reason)) = found.next_if(|(at, _)| *at == row) {
+            keep[row] = false;
+            let (raw, line) = record(index);
+            all.push(BadRow { raw, reason, kind: BadKind::Ahead, row: number, line });
+        }
+        row += 1;
     }
     let rows = filter_record_batch(&rows, &BooleanArray::from(keep))
         .map_err(|e| FormatError::Internal(e.to_string()))?;
     Ok(Decoded { rows, bad: all, records, lines })
+}
+
+/// The records of a text: `ends` is where each of them ends; `json` says that commas and brackets
+/// may stand between them.
+pub(crate) fn in_text(
+    bytes: &[u8],
+    ends: &[usize],
+    json: bool,
+) -> impl FnMut(usize) -> (Bytes, u64) {
+    let end_of = |record: usize| ends.get(record).copied().unwrap_or(bytes.len());
+    let (mut counted, mut line) = (0, 0);
+    move |record| {
+        let start = record.checked_sub(1).map_or(0, end_of);
+        let (before, raw) = trimmed(&bytes[start..end_of(record)], json);
+        let begin = start + before.len();
+        line += count_lines(&bytes[counted..begin]);
+        counted = begin;
+        (Bytes::copy_from_slice(raw), line)
+    }
 }
 
 /// A record without what separates it from others, and what stood before it.

@@ -73,10 +73,15 @@ impl Progress {
     /// Counts a bad record, whose bytes may have a line end, that begins on the current line.
     #[cold]
     pub(crate) fn refuse(&mut self, record: &[u8], bytes_max: usize, why: impl Into<Refusal>) {
-        let Refusal { kind, reason } = why.into();
         let raw = record.strip_suffix(b"\n").unwrap_or(record);
         let raw = raw.strip_suffix(b"\r").unwrap_or(raw);
         let raw = Bytes::copy_from_slice(&raw[..raw.len().min(bytes_max)]);
+        self.push_bad(raw, why.into());
+    }
+
+    /// Counts a bad record that begins on the current line.
+    pub(crate) fn push_bad(&mut self, raw: Bytes, why: Refusal) {
+        let Refusal { kind, reason } = why;
         self.bad.push(BadRow { raw, reason, kind, row: self.records, line: self.lines });
         self.records += 1;
     }

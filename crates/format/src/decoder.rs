@@ -92,7 +92,7 @@ impl Decoder {
         let found = limit.ahead(&decoded.rows);
         if !found.is_empty() {
             let (ends, json) = (self.record_ends(records), matches!(self, Self::Json(_)));
-            decoded = ahead::refuse(decoded, found, records, &ends, json)?;
+            decoded = ahead::refuse(decoded, found, ahead::in_text(records, &ends, json))?;
         }
         let lines = count_lines(header);
         decoded.lines += lines;

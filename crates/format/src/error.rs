@@ -15,6 +15,21 @@ pub enum FormatError {
     /// Parquet is read by whoever has the file.
     #[error("parquet is no text and has no decoder here")]
     NotText,
+    /// The format is none of single records.
+    #[error("{0} is no format of messages; those are json, csv and tsv")]
+    NoMessages(&'static str),
+    /// Messages have no first line that names the fields.
+    #[error(
+        "option \"header\" is for texts with many records, and a message is one record; \
+         name the fields of a message with option \"columns\""
+    )]
+    MessageHeader,
+    /// Fields without names are the columns in their order: there is nothing to map.
+    #[error(
+        "option \"mapping\" needs the names of the fields; \
+         give those of a message with option \"columns\""
+    )]
+    MessageMapping,
     /// A column named by an option or a header is not there.
     #[error("column \"{column}\" in option \"{option}\" does not exist; the columns are {columns}")]
     UnknownColumn {

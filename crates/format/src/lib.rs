@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   bytes ──Decoder::split──▶ whole records ──Decoder::decode──▶ Decoded { rows, bad, … }
+//!   Messages of a broker ──Decoder::decode_messages──▶ Decoded, a record for each
 //!   RecordBatch ──encode::{json_rows, csv_rows, copy_rows}──▶ bytes
 //! ```
 //!
@@ -10,6 +11,7 @@
 //!   row never touches its neighbours.
 //! - Every text of a value is read in one place (`value`), whatever format it came in.
 //! - Rows are written straight into columns; nothing is allocated per row or per value.
+//! - A message of a broker is exactly one record, whatever stands in it.
 //! - Arbitrary bytes never make a decoder panic.
 //!
 //! Limits: a record longer than [`DecodeOptions::row_bytes_max`] is bad; JSON nests at most 128 deep.
@@ -25,6 +27,7 @@ mod decoder;
 pub mod encode;
 mod error;
 mod json;
+mod messages;
 mod record_format;
 mod sheet;
 mod value;
@@ -35,5 +38,6 @@ pub use decoded::{BadKind, BadRow, Decoded};
 pub use decoder::Decoder;
 pub use error::FormatError;
 pub use json::{JsonDecoder, JsonLayout};
+pub use messages::Messages;
 pub use value::ValueParser;
 pub use yeoul_batch::{DecodeOptions, FieldPath, Format, TimeLimit, TimestampUnit};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use yeoul_format::{DecodeOptions, Decoder, Format};
+use yeoul_format::{DecodeOptions, Decoder, Format, Messages};
 
 fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -52,15 +52,41 @@ fn decode(format: Format, bytes: &[u8]) {
     }
 }
 
+/// Decodes the pieces between `;` as messages: each is a record, and what it becomes does not depend
+/// on the others.
+fn messages(format: Format, bytes: &[u8]) {
+    let short = DecodeOptions { row_bytes_max: 256, ..DecodeOptions::new(format) };
+    let mut decoder = Decoder::for_messages(columns(), &short).expect("plain columns");
+    let mut block = Messages::default();
+    bytes.split(|byte| *byte == b';').for_each(|message| block.push(message));
+    let decoded = decoder.decode_messages(&block, None).expect("a format of messages");
+    let (mut row, mut bad) = (0, decoded.bad.iter());
+    for message in block.iter().flatten() {
+        let mut one = Messages::default();
+        one.push(message);
+        let alone = decoder.decode_messages(&one, None).expect("a format of messages");
+        if alone.bad.is_empty() {
+            assert_eq!(alone.rows, decoded.rows.slice(row, 1), "format: a message is its row");
+            row += 1;
+        } else {
+            let reason = bad.next().map(|bad| &bad.reason);
+            assert_eq!(reason, Some(&alone.bad[0].reason), "format: a message is its bad row");
+        }
+    }
+}
+
 /// JSON in any layout.
 pub fn json(bytes: &[u8]) {
     decode(Format::Json, bytes);
+    messages(Format::Json, bytes);
 }
 
 /// CSV with a header.
 pub fn csv(bytes: &[u8]) {
     decode(Format::Csv, bytes);
     decode(Format::Tsv, bytes);
+    messages(Format::Csv, bytes);
+    messages(Format::Tsv, bytes);
 }
 
 /// The text of `COPY`.

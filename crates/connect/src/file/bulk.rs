@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
-use yeoul_engine::{DeliveryRows, EncodedRows, EngineError, StreamHandle};
-use yeoul_format::{BadRow, Decoded, FormatError};
+use yeoul_engine::{DeliveryRows, StreamHandle};
+use yeoul_format::{Decoded, FormatError};
 
 use super::deliver::Deliverer;
 use super::plan::Plan;
 use super::reader::{Opener, Payload, Piece, Step};
 use super::tail::Files;
+use crate::decode::{Block, Input};
 use crate::error::ConnectError;
 use crate::source::Context;
 
@@ -18,19 +19,6 @@ use crate::source::Context;
 const BLOCK_BYTES: usize = 1 << 20;
 /// How often a followed file that does not grow is looked at.
 const POLL: Duration = Duration::from_millis(25);
-
-/// What a worker makes of a piece.
-struct Block {
-    rows: Result<EncodedRows, EngineError>,
-    bad: Vec<BadRow>,
-    lines: u64,
-}
-
-impl Block {
-    fn of(decoded: Decoded, stream: &StreamHandle) -> Self {
-        Self { rows: stream.encode(decoded.rows), bad: decoded.bad, lines: decoded.lines }
-    }
-}
 
 /// A piece whose rows are on their way.
 struct Flight {
@@ -108,7 +96,7 @@ fn send(
         Payload::Text { decoder, bytes } => {
             let work = move |decoded: Result<Decoded, _>| decoded.map(|rows| Block::of(rows, &of));
             let limit = context.engine.time_limit(stream);
-            context.decoders.decode(decoder, std::mem::take(bytes), limit, work)
+            context.decoders.decode(decoder, Input::Text(std::mem::take(bytes)), limit, work)
         }
         Payload::Rows(decoded) => {
             let (sender, block) = bounded(1);

@@ -1,24 +1,22 @@
 //! Rows of pieces to the engine, in order, with their positions; receipts back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Pace, Position, StreamHandle, Ticket};
+use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Pace, Position, StreamHandle};
 use yeoul_format::BadRow;
 
 use super::reader::{FirstLine, Partition, Piece};
 use super::text::count_lines;
 use crate::error::ConnectError;
+use crate::receipts::Receipts;
 use crate::source::Context;
 
 /// The source's name in positions.
 pub(super) const SOURCE: &str = "file";
-
-/// Deliveries without a receipt. The engine's queue is what holds them; this only bounds the list.
-const TICKETS_MAX: usize = 256;
 
 /// How far a partition is.
 struct Progress {
@@ -35,7 +33,7 @@ pub(super) struct Deliverer<'a> {
     context: &'a Context,
     source: Arc<str>,
     partitions: HashMap<Arc<str>, Progress>,
-    tickets: VecDeque<(Ticket, Arc<Partition>, Position)>,
+    receipts: Receipts<(Arc<Partition>, Position)>,
 }
 
 impl<'a> Deliverer<'a> {
@@ -45,7 +43,7 @@ impl<'a> Deliverer<'a> {
             context,
             source: SOURCE.into(),
             partitions: HashMap::new(),
-            tickets: VecDeque::new(),
+            receipts: Receipts::default(),
         }
     }
 
@@ -89,9 +87,7 @@ impl<'a> Deliverer<'a> {
         };
         let place = |line: u64| format!("{shown}:{}", opened_at + before + line + 1);
         if let Some(first) = bad.first().filter(|_| refuses) {
-            let message = format!("{}: {}", place(first.line), first.reason);
-            return Err(ConnectError::new(stream, message)
-                .with_hint("correct it, or set on_error = 'dead_letter' to keep such rows aside"));
+            return Err(ConnectError::bad(stream, &place(first.line), &first.reason));
         }
         let letter = |bad: BadRow| DeadLetter {
             position: place(bad.line),
@@ -130,35 +126,24 @@ impl<'a> Deliverer<'a> {
         };
         let refused = |e| ConnectError::refused(self.stream.name(), &e);
         let ticket = self.context.engine.submit(delivery).map_err(refused)?;
-        self.tickets.push_back((ticket, Arc::clone(partition), position));
-        if self.tickets.len() > TICKETS_MAX { self.settle_one() } else { Ok(()) }
+        self.receipts.push(ticket, (Arc::clone(partition), position));
+        if self.receipts.is_full() { self.settle_one().map(drop) } else { Ok(()) }
     }
 
     /// Waits for the receipts of all deliveries.
     pub(super) fn settle(&mut self) -> Result<(), ConnectError> {
-        while !self.tickets.is_empty() {
-            self.settle_one()?;
-        }
+        while self.settle_one()? {}
         Ok(())
     }
 
-    /// Waits for the receipt of the oldest delivery.
-    fn settle_one(&mut self) -> Result<(), ConnectError> {
-        let Some((ticket, partition, position)) = self.tickets.pop_front() else { return Ok(()) };
-        let receipt = ticket.wait().map_err(|e| ConnectError::refused(self.stream.name(), &e))?;
-        let mut status = self.context.status();
-        status.rows += receipt.accepted;
-        status.duplicates += receipt.duplicates;
-        status.dead_letters += receipt.dead_letters;
-        status.position = format!("{}@{}", partition.name, position.to);
-        if partition.in_bytes {
-            let bytes = position.to - position.from;
-            status.bytes += bytes;
-            self.context.report().read(&partition.name, bytes);
-        }
-        drop(status);
+    /// Waits for the receipt of the oldest delivery; false when there is none.
+    fn settle_one(&mut self) -> Result<bool, ConnectError> {
+        let Some((outcome, (partition, position))) = self.receipts.wait() else { return Ok(false) };
+        let receipt = outcome.map_err(|e| ConnectError::refused(self.stream.name(), &e))?;
+        let bytes = if partition.in_bytes { position.to - position.from } else { 0 };
+        self.context.settled(&partition.name, position.to, receipt, bytes);
         self.context.note_error(None);
-        Ok(())
+        Ok(true)
     }
 }
 

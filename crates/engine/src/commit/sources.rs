@@ -44,6 +44,11 @@ impl Sources {
         self.0.get(key).copied().unwrap_or_default()
     }
 
+    /// Whether it has ever delivered.
+    pub(crate) fn has(&self, key: &SourceKey) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// Whose turn it is: see [`Position`].
     pub(crate) fn turn(
         &self,

@@ -13,7 +13,7 @@ use yeoul_store::{Publication, Snapshot, Store};
 use super::checkpoint::MetaAt;
 use super::late::{self, Late};
 use super::letters::{self, Arrived};
-use super::sources::Sources;
+use super::sources::{SourceKey, Sources};
 use super::stream::StreamState;
 use super::table;
 use super::views::{Build, BuildStatus, Changes, ViewState};
@@ -259,6 +259,17 @@ impl State {
         Ok(())
     }
 
+    fn partition_watermarks(&self) -> BTreeMap<SourceKey, i64> {
+        let mut watermarks = BTreeMap::new();
+        for (id, stream) in &self.streams {
+            for ((source, partition), watermark_us) in stream.partition_watermarks_us() {
+                let (source, partition) = (Arc::clone(source), Arc::clone(partition));
+                watermarks.insert(SourceKey { relation: *id, source, partition }, watermark_us);
+            }
+        }
+        watermarks
+    }
+
     /// What readers see of this state, over `snapshot`.
     pub(crate) fn world(&self, snapshot: Arc<Snapshot>) -> World {
         let unready = self
@@ -278,6 +289,7 @@ impl State {
             unready,
             given_up: self.given_up.clone(),
             watermarks,
+            partition_watermarks: self.partition_watermarks(),
         }
     }
 }

@@ -103,6 +103,11 @@ impl StreamState {
         self.watermark.partitions()
     }
 
+    /// The watermarks of those partitions of which rows came.
+    pub(crate) fn partition_watermarks_us(&self) -> impl Iterator<Item = (&PartitionName, i64)> {
+        self.watermark.own()
+    }
+
     /// Notes that it is `now_us`.
     pub(crate) fn pass(&mut self, now_us: i64) {
         self.watermark.pass(now_us);

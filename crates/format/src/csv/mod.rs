@@ -14,6 +14,7 @@
 //! are passed over, columns that are not named are null.
 
 mod fields;
+mod messages;
 mod record;
 
 use arrow::datatypes::SchemaRef;
@@ -84,7 +85,7 @@ impl CsvDecoder {
         let text = String::from_utf8_lossy(&bytes[..len]);
         let mut names = Vec::new();
         let mut at = 0;
-        while let Ok(field) = self.dialect.field(&text, at) {
+        while let Ok(field) = self.dialect.field(&text, at, text.len()) {
             names.push(field.text(&text, self.dialect, &mut self.scratch).trim().to_owned());
             at = field.next;
             if field.end != FieldEnd::Delimiter {
@@ -105,6 +106,11 @@ impl CsvDecoder {
             delimiter: Some(self.dialect.delimiter),
             quote: self.dialect.quote,
         }
+    }
+
+    /// The longest record that is taken.
+    pub(crate) fn row_bytes_max(&self) -> usize {
+        self.row_bytes_max
     }
 
     /// How many bytes at the beginning of `bytes` are whole records.
@@ -201,11 +207,19 @@ impl CsvDecoder {
         text: &str,
         start: usize,
     ) -> Result<(usize, bool), (Refusal, Option<usize>)> {
-        let (mut at, mut index, mut quoted) = (start, 0, false);
+        let read = self
+            .fields(text, start, text.len())
+            .map_err(|reason| (reason.to_owned().into(), None))?;
+        self.end_row(&read, read.end - start).map_err(|why| (why, Some(read.end)))?;
+        Ok((read.end, read.quoted))
+    }
+
+    /// Reads the fields of the record at `start`. Quoted ones do not pass `limit`, and others no line.
+    fn fields(&mut self, text: &str, start: usize, limit: usize) -> Result<Record, &'static str> {
+        let (mut at, mut count, mut quoted) = (start, 0, false);
         loop {
-            let field =
-                self.dialect.field(text, at).map_err(|reason| (reason.to_owned().into(), None))?;
-            if let Some(targets) = self.fields.targets.get(index) {
+            let field = self.dialect.field(text, at, limit)?;
+            if let Some(targets) = self.fields.targets.get(count) {
                 for &column in targets {
                     let (value, start, stop) = if field.doubled {
                         let value = field.text(text, self.dialect, &mut self.scratch);
@@ -218,24 +232,36 @@ impl CsvDecoder {
                     push(&mut self.sheet, column, value, null);
                 }
             }
-            index += 1;
+            count += 1;
             at = field.next;
             quoted |= field.quoted;
             if field.end != FieldEnd::Delimiter {
-                break;
+                return Ok(Record { end: at, count, quoted });
             }
         }
-        let expected = self.fields.targets.len();
-        if index != expected {
-            let reason = format!("the record has {index} fields instead of {expected}");
-            return Err((reason.into(), Some(at)));
-        }
-        if at - start > self.row_bytes_max {
-            return Err((too_long(at - start, self.row_bytes_max).into(), Some(at)));
-        }
-        self.sheet.end_row().map_err(|why| (why, Some(at)))?;
-        Ok((at, quoted))
     }
+
+    /// Completes the row of a record of `len` bytes.
+    #[inline]
+    fn end_row(&mut self, record: &Record, len: usize) -> Result<(), Refusal> {
+        let (count, expected) = (record.count, self.fields.targets.len());
+        if count != expected {
+            return Err(format!("the record has {count} fields instead of {expected}").into());
+        }
+        if len > self.row_bytes_max {
+            return Err(too_long(len, self.row_bytes_max).into());
+        }
+        self.sheet.end_row()
+    }
+}
+
+/// A record whose fields were read.
+struct Record {
+    /// Where the next one begins.
+    end: usize,
+    /// How many fields it has.
+    count: usize,
+    quoted: bool,
 }
 
 /// A value inside a text.

@@ -62,12 +62,13 @@ enum Quoted {
 }
 
 impl Dialect {
-    /// Reads the field at `at`.
+    /// Reads the field at `at`. A quoted one ends before `limit`, where a record ends if it has not
+    /// yet; behind the limit stands a line feed, or nothing.
     #[inline]
-    pub(super) fn field(self, text: &str, at: usize) -> Result<Field, &'static str> {
+    pub(super) fn field(self, text: &str, at: usize, limit: usize) -> Result<Field, &'static str> {
         let rest = &text.as_bytes()[at..];
-        if self.quote.is_some() && rest.first().copied() == self.quote {
-            return self.quoted_field(rest, at);
+        if self.quote.is_some() && rest.first().copied() == self.quote && at < limit {
+            return self.quoted_field(&rest[..limit - at], at);
         }
         let len = plain_len(rest, self.delimiter);
         let (mut stop, end) = match rest.get(len) {

@@ -14,6 +14,7 @@ mod cursor;
 mod decode;
 mod elements;
 mod keys;
+mod messages;
 mod value;
 
 use arrow::datatypes::SchemaRef;
@@ -114,6 +115,11 @@ impl JsonDecoder {
     /// Fixes the layout, for text that comes in pieces: only the first piece could tell it.
     pub fn set_layout(&mut self, layout: JsonLayout) {
         self.layout = layout;
+    }
+
+    /// The longest record that is taken.
+    pub(crate) fn row_bytes_max(&self) -> usize {
+        self.row_bytes_max
     }
 
     /// The layout in force.

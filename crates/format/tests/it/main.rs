@@ -4,6 +4,7 @@ mod corpus;
 mod csv;
 mod encode;
 mod json;
+mod messages;
 mod pieces;
 mod sample;
 mod sheet;

@@ -11,10 +11,10 @@ use yeoul_format::{BadKind, DecodeOptions, FieldPath, Format, TimeLimit, Timesta
 use crate::sample::{columns, decoder, shown};
 
 /// A field: its text, and whether it was quoted.
-type Cell = (String, bool);
+pub(crate) type Cell = (String, bool);
 
 /// Records of a text, one character after the other. `None`: the quotes are wrong.
-fn slow_records(
+pub(crate) fn slow_records(
     text: &str,
     delimiter: char,
     quote: Option<char>,
@@ -85,9 +85,14 @@ fn slow_record(text: &str, delimiter: char, quote: Option<char>) -> Option<(Vec<
 }
 
 /// What a record becomes: `id` (a number), `name` (text), `at` (milliseconds); `None` for a bad one.
-type Row = Option<(Option<i64>, Option<String>, Option<i64>)>;
+pub(crate) type Row = Option<(Option<i64>, Option<String>, Option<i64>)>;
 
-fn slow_row(options: &DecodeOptions, names: &[String], cells: &[Cell], len: usize) -> Row {
+pub(crate) fn slow_row(
+    options: &DecodeOptions,
+    names: &[String],
+    cells: &[Cell],
+    len: usize,
+) -> Row {
     (cells.len() == names.len() && len <= options.row_bytes_max).then_some(())?;
     let nulls = options.nulls.clone().unwrap_or_else(|| vec![String::new()]);
     let cell = |column: &str| -> Option<&Cell> {
@@ -112,7 +117,7 @@ fn slow_row(options: &DecodeOptions, names: &[String], cells: &[Cell], len: usiz
     Some((id, value("name", true), at))
 }
 
-fn random_options(rng: &mut StdRng) -> DecodeOptions {
+pub(crate) fn random_options(rng: &mut StdRng) -> DecodeOptions {
     let format = [Format::Csv, Format::Tsv][rng.random_range(0..2)];
     let mut options = DecodeOptions::new(format);
     options.timestamp_unit = TimestampUnit::Millis;
@@ -208,7 +213,7 @@ fn agrees_with_a_reader_of_characters() {
     }
 }
 
-fn schema() -> Arc<Schema> {
+pub(crate) fn schema() -> Arc<Schema> {
     let utc = Some("UTC".into());
     columns(&[
         ("id", DataType::Int64),
@@ -217,7 +222,7 @@ fn schema() -> Arc<Schema> {
     ])
 }
 
-fn rows_of(decoded: &yeoul_format::Decoded) -> Vec<Row> {
+pub(crate) fn rows_of(decoded: &yeoul_format::Decoded) -> Vec<Row> {
     let rows = &decoded.rows;
     let id = rows.column(0).as_primitive::<Int64Type>();
     let name = rows.column(1).as_string_view();

@@ -14,7 +14,7 @@ use yeoul_format::{DecodeOptions, Decoded, Decoder, FieldPath, Format, JsonLayou
 
 use crate::sample::{decoder, every_type, tagged};
 
-fn schema() -> SchemaRef {
+pub(crate) fn schema() -> SchemaRef {
     let item = Arc::new(Field::new("item", DataType::Int64, true));
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
@@ -29,7 +29,7 @@ fn schema() -> SchemaRef {
 
 /// A value in a form that compares.
 #[derive(Debug, Clone, PartialEq)]
-enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Int(i64),
@@ -39,7 +39,7 @@ enum Value {
 }
 
 /// What the twin says of a line: a row, a bad one, or nothing.
-type Line = Option<Vec<Value>>;
+pub(crate) type Line = Option<Vec<Value>>;
 
 fn unquote(raw: &str) -> Option<String> {
     raw.starts_with('"').then(|| serde_json::from_str(raw).expect("RawValue checked it"))
@@ -191,7 +191,7 @@ fn find(raw: &str, keys: &[String]) -> Option<String> {
 }
 
 /// Decodes a line the slow way; `None` when there is nothing on it.
-fn slow_line(schema: &Schema, options: &DecodeOptions, line: &[u8]) -> Option<Line> {
+pub(crate) fn slow_line(schema: &Schema, options: &DecodeOptions, line: &[u8]) -> Option<Line> {
     let Ok(text) = std::str::from_utf8(line) else { return Some(None) };
     if text.trim_matches([' ', '\t', '\r']).is_empty() {
         return None;
@@ -232,7 +232,7 @@ fn row_of(rows: &RecordBatch, row: usize) -> Vec<Value> {
 }
 
 /// Rows and bad rows in the order of their lines.
-fn lines_of(decoded: &Decoded) -> Vec<Line> {
+pub(crate) fn lines_of(decoded: &Decoded) -> Vec<Line> {
     let mut rows = 0..decoded.rows.num_rows();
     let mut bad = decoded.bad.iter().peekable();
     (0..decoded.records)
@@ -297,7 +297,7 @@ fn random_value(rng: &mut StdRng, key: &str, depth: usize) -> String {
     }
 }
 
-fn random_object(rng: &mut StdRng, depth: usize, keys: &[&str]) -> String {
+pub(crate) fn random_object(rng: &mut StdRng, depth: usize, keys: &[&str]) -> String {
     let space = ["", "", " ", "\t "][rng.random_range(0..4)];
     let mut keys = keys.to_vec();
     if rng.random_range(0..4) == 0 {
@@ -317,9 +317,10 @@ fn random_object(rng: &mut StdRng, depth: usize, keys: &[&str]) -> String {
     format!("{{{}}}", pairs.join(&format!(",{space}")))
 }
 
-const KEYS: [&str; 8] = ["id", "at", "name", "unknown", "price", "flag", "attrs", "list"];
+pub(crate) const KEYS: [&str; 8] =
+    ["id", "at", "name", "unknown", "price", "flag", "attrs", "list"];
 
-fn damage(rng: &mut StdRng, text: &mut Vec<u8>) {
+pub(crate) fn damage(rng: &mut StdRng, text: &mut Vec<u8>) {
     const BYTES: &[u8] = b"{}[]\",:\\ \n-0e.tn\xc3";
     for _ in 0..rng.random_range(0..6) {
         if text.is_empty() {

@@ -1,5 +1,7 @@
 //! The tables under `yeoul.`: what the engine says of itself, made when they are asked for.
 
+mod sources;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +14,7 @@ use datafusion::datasource::MemTable;
 use yeoul_sql::RelationKind;
 
 use crate::catalog::{Body, Relation};
-use crate::commit::{Build, BuildStatus, SourceKey, SourceState};
+use crate::commit::{Build, BuildStatus};
 use crate::session::{FUNCTION_COLUMNS, function_columns};
 use crate::shared::Shared;
 use crate::world::World;
@@ -43,7 +45,7 @@ pub(crate) fn table(
         "yeoul.tables" => streams(world, RelationKind::Table),
         "yeoul.views" => views(world),
         "yeoul.functions" => functions(world),
-        "yeoul.sources" => sources(world, shared),
+        "yeoul.sources" => sources::sources(world, shared),
         "yeoul.parts" => parts(world),
         "yeoul.commits" => commits(world),
         "yeoul.settings" => settings(shared),
@@ -187,47 +189,6 @@ fn views(world: &World) -> RecordBatch {
 fn functions(world: &World) -> RecordBatch {
     let columns = FUNCTION_COLUMNS.into_iter().zip(function_columns(&world.catalog));
     batch(columns.map(|(name, column)| (name, texts(column))).collect())
-}
-
-/// One row per partition of a source, and one for a source that runs and has delivered nothing yet.
-fn sources(world: &World, shared: &Shared) -> RecordBatch {
-    let reports = shared.reports.all(&world.catalog);
-    let name =
-        |id| world.catalog.by_id(id).map_or_else(String::new, |relation| relation.name.clone());
-    let delivered: Vec<_> =
-        world.sources.iter().map(|(key, state)| (key.clone(), *state)).collect();
-    let silent = reports.keys().filter(|(relation, source)| {
-        !delivered.iter().any(|(key, _)| key.relation == *relation && *key.source == **source)
-    });
-    let nothing = silent.map(|(relation, source)| {
-        let source = source.as_str().into();
-        (SourceKey { relation: *relation, source, partition: "".into() }, SourceState::default())
-    });
-    let all: Vec<_> = nothing
-        .chain(delivered.iter().cloned())
-        .map(|(key, state)| (name(key.relation), key, state))
-        .collect();
-    let report = |key: &SourceKey| reports.get(&(key.relation, key.source.to_string()));
-    let bytes = |key: &SourceKey| {
-        let bytes = *report(key)?.bytes.get(&key.partition)?;
-        Some(i64::try_from(bytes).unwrap_or(i64::MAX))
-    };
-    let states = all.iter().map(|s| report(&s.1).map(|report| report.state.word()));
-    let errors = all.iter().map(|s| report(&s.1).and_then(|report| report.error.clone()));
-    batch(vec![
-        ("stream", texts(all.iter().map(|s| &s.0))),
-        ("source", texts(all.iter().map(|s| s.1.source.as_ref()))),
-        ("partition", texts(all.iter().map(|s| s.1.partition.as_ref()))),
-        ("position", numbers(all.iter().map(|s| s.2.position))),
-        ("received", numbers(all.iter().map(|s| s.2.counts.received))),
-        ("stored", numbers(all.iter().map(|s| s.2.counts.stored))),
-        ("duplicates", numbers(all.iter().map(|s| s.2.counts.duplicates))),
-        ("dead_letters", numbers(all.iter().map(|s| s.2.counts.dead_letters))),
-        ("late", numbers(all.iter().map(|s| s.2.counts.late))),
-        ("bytes", Arc::new(all.iter().map(|s| bytes(&s.1)).collect::<Int64Array>())),
-        ("state", Arc::new(states.collect::<StringViewArray>())),
-        ("error", Arc::new(errors.collect::<StringViewArray>())),
-    ])
 }
 
 fn parts(world: &World) -> RecordBatch {

@@ -1,0 +1,102 @@
+//! Messages of one partition on their way to the decoder.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use yeoul_format::Messages;
+
+/// Messages decoded at once, in bytes: some thousand rows, so that what a batch costs by itself does not count.
+const BLOCK_BYTES: usize = 1 << 20;
+/// And in messages.
+const BLOCK_MESSAGES: usize = 8192;
+
+/// A partition of a topic that is read.
+#[derive(Debug)]
+pub(super) struct Partition {
+    /// As positions and messages name it: `clicks/2`.
+    pub(super) name: Arc<str>,
+    pub(super) topic: String,
+    pub(super) number: i32,
+}
+
+/// The offsets of the messages of a block.
+#[derive(Debug)]
+pub(super) enum Offsets {
+    /// From the first on, one after the other.
+    Dense(u64),
+    /// What lies between was compacted away, or is of transactions.
+    Sparse(Vec<u64>),
+}
+
+impl Offsets {
+    fn push(&mut self, count: usize, offset: u64) {
+        match self {
+            Self::Dense(first) => {
+                let next = *first + count as u64;
+                if next != offset {
+                    let mut all: Vec<u64> = (*first..next).collect();
+                    all.push(offset);
+                    *self = Self::Sparse(all);
+                }
+            }
+            Self::Sparse(all) => all.push(offset),
+        }
+    }
+
+    /// The offset of the message `index`.
+    pub(super) fn get(&self, index: u64) -> u64 {
+        match self {
+            Self::Dense(first) => first + index,
+            Self::Sparse(all) => {
+                let at = usize::try_from(index).ok().and_then(|index| all.get(index));
+                at.copied().unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// Messages that are read together.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) messages: Messages,
+    pub(super) offsets: Offsets,
+    /// When the first came.
+    pub(super) since: Instant,
+}
+
+impl Block {
+    /// A block that begins with the message at `offset`.
+    pub(super) fn new(offset: u64) -> Self {
+        let (messages, offsets) = (Messages::default(), Offsets::Dense(offset));
+        Self { messages, offsets, since: Instant::now() }
+    }
+
+    /// Adds a message; one without a value deletes its key.
+    pub(super) fn push(&mut self, offset: u64, value: Option<&[u8]>) {
+        self.offsets.push(self.messages.len(), offset);
+        match value {
+            Some(value) => self.messages.push(value),
+            None => self.messages.push_null(),
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.messages.bytes_len() >= BLOCK_BYTES || self.messages.len() >= BLOCK_MESSAGES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_are_kept_one_by_one_only_where_some_are_missing() {
+        let mut block = Block::new(5);
+        (5..8).for_each(|offset| block.push(offset, Some(b"{}")));
+        assert!(matches!(block.offsets, Offsets::Dense(5)));
+        block.push(10, None);
+        block.push(11, Some(b"{}"));
+        let offsets: Vec<u64> = (0..5).map(|index| block.offsets.get(index)).collect();
+        assert_eq!(offsets, [5, 6, 7, 10, 11]);
+    }
+}

@@ -1,0 +1,427 @@
+//! What `WITH (connector = 'kafka', …)` may say.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use yeoul_engine::{Connector, ConnectorOptions, ConnectorSpec, Format, OptionSpec, OptionType};
+
+/// How much librdkafka may hold that was fetched and not read, unless `queue_bytes_max` says it.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// The connector.
+pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
+    name: "kafka",
+    options: &[
+        OptionSpec::of_source(
+            "brokers",
+            OptionType::Text,
+            "",
+            "where brokers listen: host:port, several separated by commas",
+        ),
+        OptionSpec::of_source(
+            "topic",
+            OptionType::Text,
+            "",
+            "the topic; several separated by commas, or a regular expression that begins with ^",
+        ),
+        OptionSpec::of_source(
+            "partitions",
+            OptionType::Form("numbers such as '0, 2, 5-7'", |text| parse_ranges(text).is_some()),
+            "all",
+            "the partitions that are read, where no group divides them",
+        ),
+        OptionSpec::of_source(
+            "group",
+            OptionType::Text,
+            "none: all partitions are read here",
+            "the consumer group that divides the partitions among its members. Positions are committed to it for lag tools; without one to the group `yeoul-` and the stream's name",
+        ),
+        OptionSpec::of_source(
+            "group_instance",
+            OptionType::Text,
+            "",
+            "a name for this member of the group (static membership): when it is back within `session_timeout`, nothing is divided anew",
+        ),
+        OptionSpec::of_source(
+            "session_timeout",
+            OptionType::Duration,
+            "45 seconds",
+            "for how long nothing is heard of a member until the group gives its partitions to others",
+        ),
+        OptionSpec::of_source(
+            "start",
+            OptionType::Form(
+                "'earliest', 'latest', 'group', a time such as '2026-11-01T00:00:00Z', or offsets such as '0:120, 1:7'",
+                |text| Start::parse(text).is_some(),
+            ),
+            "earliest",
+            "where a partition begins of which nothing is stored; group: where the group has committed; a partition that offsets do not name begins at its earliest message, and so does one that is added to a topic later",
+        ),
+        OptionSpec::of_source(
+            "missing_offset",
+            OptionType::Choice(&["stop", "earliest", "latest"]),
+            "stop",
+            "what is done when the broker has not kept the message that is next: stop and say how many are missing, or go on at the earliest or behind the latest there is",
+        ),
+        OptionSpec::of_source(
+            "isolation",
+            OptionType::Choice(&["read_committed", "read_uncommitted"]),
+            "read_committed",
+            "whether messages of transactions are read when these are committed, or before that too",
+        ),
+        OptionSpec::of_source(
+            "queue_bytes_max",
+            OptionType::Bytes,
+            "32 MiB",
+            "messages that are fetched ahead",
+        ),
+        OptionSpec::of_source(
+            "retry_wait",
+            OptionType::Duration,
+            "100 milliseconds",
+            "how long after a lost connection the next is tried; twice as long each time it fails",
+        ),
+        OptionSpec::of_source(
+            "retry_wait_max",
+            OptionType::Duration,
+            "10 seconds",
+            "how long at most",
+        ),
+        OptionSpec::of_source(
+            "tls",
+            OptionType::Bool,
+            "false",
+            "whether connections are encrypted (TLS)",
+        ),
+        OptionSpec::of_source(
+            "tls_ca",
+            OptionType::Text,
+            "those of the system",
+            "a PEM file of the authorities that brokers' certificates must be signed by",
+        ),
+        OptionSpec::of_source(
+            "tls_certificate",
+            OptionType::Text,
+            "",
+            "a PEM file of our certificate, where brokers ask for one",
+        ),
+        OptionSpec::of_source("tls_key", OptionType::Text, "", "a PEM file of its private key"),
+        OptionSpec::of_source(
+            "sasl_mechanism",
+            OptionType::Choice(&["plain", "scram-sha-256", "scram-sha-512"]),
+            "none",
+            "how we say who we are (SASL)",
+        ),
+        OptionSpec::of_source("username", OptionType::Text, "", "the name for SASL"),
+        OptionSpec::of_source(
+            "password",
+            OptionType::Text,
+            "",
+            "the password for SASL; write '${NAME}', and it is taken from the environment and not stored",
+        ),
+        OptionSpec::of_source(
+            "properties",
+            OptionType::Form("'name=value, …'", |text| parse_properties(text).is_some()),
+            "",
+            "further settings of librdkafka, by its own names",
+        ),
+    ],
+    required: &[("brokers", "brokers = 'localhost:9092'"), ("topic", "topic = 'clicks'")],
+    formats: &["json", "csv", "tsv"],
+    format: Some(|_| Some(Format::Json)),
+};
+
+/// Settings of librdkafka on which the promise of exactly once stands, or that have an option of their own.
+const RESERVED: [&str; 10] = [
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "group.id",
+    "group.instance.id",
+    "isolation.level",
+    "session.timeout.ms",
+];
+
+/// Where a partition begins of which nothing is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// At the first message there is.
+    Earliest,
+    /// Behind the last.
+    Latest,
+    /// Where the group has committed.
+    Group,
+    /// At the first message of this time or later, in milliseconds since 1970.
+    Time(i64),
+    /// At these offsets, by the number of the partition.
+    Offsets(BTreeMap<i32, u64>),
+}
+
+impl Start {
+    fn parse(text: &str) -> Option<Self> {
+        Some(match text.trim() {
+            "earliest" => Self::Earliest,
+            "latest" => Self::Latest,
+            "group" => Self::Group,
+            text => match parse_offsets(text) {
+                Some(offsets) => Self::Offsets(offsets),
+                None => Self::Time(string_to_timestamp_nanos(text).ok()?.div_euclid(1_000_000)),
+            },
+        })
+    }
+}
+
+fn parse_offsets(text: &str) -> Option<BTreeMap<i32, u64>> {
+    let mut offsets = BTreeMap::new();
+    for pair in text.split(',') {
+        let (partition, offset) = pair.split_once(':')?;
+        let partition = partition.trim().parse().ok().filter(|number| *number >= 0)?;
+        let offset = offset.trim().parse().ok().filter(|offset| i64::try_from(*offset).is_ok())?;
+        if offsets.insert(partition, offset).is_some() {
+            return None;
+        }
+    }
+    Some(offsets)
+}
+
+fn parse_ranges(text: &str) -> Option<Vec<RangeInclusive<i32>>> {
+    let number = |text: &str| text.trim().parse::<i32>().ok().filter(|number| *number >= 0);
+    let range = |text: &str| match text.split_once('-') {
+        Some((first, last)) => {
+            let range = number(first)?..=number(last)?;
+            (!range.is_empty()).then_some(range)
+        }
+        None => number(text).map(|one| one..=one),
+    };
+    text.split(',').map(range).collect()
+}
+
+fn parse_properties(text: &str) -> Option<Vec<(String, String)>> {
+    let pair = |text: &str| {
+        let (name, value) = text.split_once('=')?;
+        let (name, value) = (name.trim(), value.trim());
+        (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+    };
+    text.split(',').map(pair).collect()
+}
+
+/// What is done when the broker has not kept the message that is next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Stop,
+    Earliest,
+    Latest,
+}
+
+/// The options of one stream or table.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct KafkaOptions {
+    pub(super) brokers: String,
+    /// Names, or one pattern.
+    pub(super) topics: Vec<String>,
+    /// `None`: all of them.
+    pub(super) partitions: Option<Vec<RangeInclusive<i32>>>,
+    pub(super) group: Option<String>,
+    pub(super) start: Start,
+    pub(super) missing: Missing,
+    /// What librdkafka is told, by its own names, but for where brokers are and which group it is.
+    pub(super) settings: Vec<(String, String)>,
+}
+
+/// Options that cannot stand together: the message, and what to do.
+pub(super) struct Contradiction(pub(super) String, pub(super) &'static str);
+
+impl KafkaOptions {
+    pub(super) fn of(connector: &Connector) -> Result<Self, Contradiction> {
+        let given: &ConnectorOptions = &connector.options;
+        let text = |name| given.text(name).map(|text| text.trim().to_owned());
+        let topic = text("topic").unwrap_or_default();
+        let topics: Vec<String> = match topic.starts_with('^') {
+            true => vec![topic],
+            false => topic.split(',').map(|name| name.trim().to_owned()).collect(),
+        };
+        if topics.iter().any(String::is_empty) {
+            let message = "a name in \"topic\" is empty".to_owned();
+            return Err(Contradiction(message, "topic = 'clicks', or topic = 'clicks, views'"));
+        }
+        let options = Self {
+            brokers: text("brokers").unwrap_or_default(),
+            topics,
+            partitions: given.text("partitions").and_then(parse_ranges),
+            group: text("group").filter(|group| !group.is_empty()),
+            start: given.text("start").and_then(Start::parse).unwrap_or(Start::Earliest),
+            missing: match given.text("missing_offset") {
+                Some("earliest") => Missing::Earliest,
+                Some("latest") => Missing::Latest,
+                _ => Missing::Stop,
+            },
+            settings: settings(given)?,
+        };
+        options.check(given)?;
+        Ok(options)
+    }
+
+    fn check(&self, given: &ConnectorOptions) -> Result<(), Contradiction> {
+        let refuse = |message: &str, hint| Err(Contradiction(message.to_owned(), hint));
+        if self.group.is_some() && self.partitions.is_some() {
+            let message = "\"partitions\" are fixed, and \"group\" divides all of them";
+            return refuse(message, "leave one of the two out");
+        }
+        if self.group.is_none() {
+            for name in ["group_instance", "session_timeout"] {
+                if given.text(name).is_some() || given.duration(name).is_some() {
+                    let message = format!("\"{name}\" means nothing without a group");
+                    return Err(Contradiction(message, "add group = 'name', or leave it out"));
+                }
+            }
+        }
+        if self.start == Start::Group && self.group.is_none() {
+            return refuse("start = 'group' needs the group", "add group = 'name'");
+        }
+        if matches!(self.start, Start::Offsets(_)) && (self.topics.len() > 1 || self.is_pattern()) {
+            let message = "offsets are those of one topic, and there may be several";
+            return refuse(message, "make a stream for each topic, or start at a time");
+        }
+        Ok(())
+    }
+
+    /// Whether the topics are all those that match a pattern.
+    pub(super) fn is_pattern(&self) -> bool {
+        self.topics.iter().any(|topic| topic.starts_with('^'))
+    }
+
+    /// Whether a partition of this number is read.
+    pub(super) fn reads(&self, partition: i32) -> bool {
+        let ranges = self.partitions.as_ref();
+        ranges.is_none_or(|ranges| ranges.iter().any(|range| range.contains(&partition)))
+    }
+}
+
+/// What librdkafka is told.
+fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradiction> {
+    let wait = |name, default| {
+        let given = given.duration(name).and_then(|wait| u64::try_from(wait.0).ok());
+        given.map_or(default, Duration::from_micros).as_millis().max(1)
+    };
+    let (retry, retry_max) = (
+        wait("retry_wait", Duration::from_millis(100)),
+        wait("retry_wait_max", Duration::from_secs(10)),
+    );
+    let queue = given.bytes("queue_bytes_max").unwrap_or(QUEUE_BYTES_MAX);
+    let mut all: Vec<(&str, String)> = vec![
+        ("client.id", "yeoul".into()),
+        ("enable.auto.commit", "false".into()),
+        ("enable.auto.offset.store", "false".into()),
+        ("auto.offset.reset", "error".into()),
+        ("isolation.level", given.text("isolation").unwrap_or("read_committed").into()),
+        ("partition.assignment.strategy", "cooperative-sticky".into()),
+        ("allow.auto.create.topics", "false".into()),
+        // New partitions and topics are seen this soon.
+        ("topic.metadata.refresh.interval.ms", "10000".into()),
+        ("statistics.interval.ms", "1000".into()),
+        ("queued.max.messages.kbytes", (queue / 1024).clamp(1, 2_097_151).to_string()),
+        ("queued.min.messages", "1000000".into()),
+        // One answer of a broker, which comes on top of the queue.
+        ("fetch.max.bytes", (8 << 20).to_string()),
+        // How soon it is asked again when the queue was full.
+        ("fetch.queue.backoff.ms", "20".into()),
+        ("reconnect.backoff.ms", retry.to_string()),
+        ("reconnect.backoff.max.ms", retry_max.max(retry).to_string()),
+        ("socket.keepalive.enable", "true".into()),
+        ("log.connection.close", "false".into()),
+    ];
+    if let Some(instance) = given.text("group_instance") {
+        all.push(("group.instance.id", instance.into()));
+    }
+    if given.duration("session_timeout").is_some() {
+        let timeout = wait("session_timeout", Duration::ZERO);
+        all.push(("session.timeout.ms", timeout.to_string()));
+        all.push(("heartbeat.interval.ms", (timeout / 10).max(1).to_string()));
+    }
+    security(given, &mut all)?;
+    let mut all: Vec<_> = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    for (name, value) in given.text("properties").and_then(parse_properties).unwrap_or_default() {
+        if RESERVED.contains(&name.as_str()) {
+            let message = format!("\"properties\" cannot set {name}");
+            let hint = "what it is for has an option of its own, or is what exactly once needs";
+            return Err(Contradiction(message, hint));
+        }
+        all.push((name, value));
+    }
+    Ok(all)
+}
+
+fn security(
+    given: &ConnectorOptions,
+    all: &mut Vec<(&'static str, String)>,
+) -> Result<(), Contradiction> {
+    let tls = given.bool("tls").unwrap_or(false);
+    let files = [
+        ("tls_ca", "ssl.ca.location"),
+        ("tls_certificate", "ssl.certificate.location"),
+        ("tls_key", "ssl.key.location"),
+    ];
+    for (name, setting) in files {
+        let Some(path) = given.text(name) else { continue };
+        if !tls {
+            let message = format!("\"{name}\" means nothing without TLS");
+            return Err(Contradiction(message, "add tls = 'true'"));
+        }
+        all.push((setting, path.to_owned()));
+    }
+    let (username, password) = (given.text("username"), given.text("password"));
+    let sasl = match (given.text("sasl_mechanism"), username, password) {
+        (Some(mechanism), Some(username), Some(password)) => {
+            all.push(("sasl.mechanism", mechanism.to_uppercase()));
+            all.push(("sasl.username", username.to_owned()));
+            all.push(("sasl.password", password.to_owned()));
+            true
+        }
+        (None, None, None) => false,
+        (None, ..) => {
+            let message = "\"username\" and \"password\" need \"sasl_mechanism\"".to_owned();
+            return Err(Contradiction(message, "add sasl_mechanism = 'scram-sha-512'"));
+        }
+        (Some(_), ..) => {
+            let message = "\"sasl_mechanism\" needs \"username\" and \"password\"".to_owned();
+            return Err(Contradiction(message, "add username = '…', password = '${NAME}'"));
+        }
+    };
+    let protocol = match (tls, sasl) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    all.push(("security.protocol", protocol.to_owned()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_are_words_times_or_offsets() {
+        assert_eq!(Start::parse("latest"), Some(Start::Latest));
+        let offsets = BTreeMap::from([(0, 120), (3, 7)]);
+        assert_eq!(Start::parse("0:120, 3:7"), Some(Start::Offsets(offsets)));
+        assert_eq!(Start::parse("1970-01-01T00:01:00Z"), Some(Start::Time(60_000)));
+        for wrong in ["", "soon", "0:1, 0:2", "0:-1", "-1:0", "0", "0:99999999999999999999"] {
+            assert_eq!(Start::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_numbers_and_ranges() {
+        assert_eq!(parse_ranges("0, 2,5-7"), Some(vec![0..=0, 2..=2, 5..=7]));
+        for wrong in ["", "a", "3-1", "-1", "1,,2"] {
+            assert_eq!(parse_ranges(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Messages from librdkafka into blocks, one partition beside the other.
+//!
+//! ```text
+//!   poll ──▶ a block per partition ──full, or old enough──▶ decode workers ──▶ flights, in order
+//!     ▲                                                                           │
+//!     └── paused when the flights are not taken ◀─────────────────────────────────┘
+//! ```
+//!
+//! What must hold: librdkafka is polled again within seconds, whatever the engine does, or the group takes the
+//! partitions away; a message before the one that is next is passed over; nothing is dropped once it was polled, but
+//! messages of partitions that were taken away, which are not stored and not committed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{Message, Offset};
+use yeoul_engine::{SourceState, StreamHandle};
+use yeoul_format::Decoder;
+
+use super::block::{Block, Partition};
+use super::client::{self, ANSWER, Listener, Place};
+use super::options::KafkaOptions;
+use super::submit::{Flight, Shared};
+use crate::decode::{self, Input};
+use crate::error::ConnectError;
+use crate::source::Context;
+
+/// How long messages wait for others before they are decoded.
+const LINGER: Duration = Duration::from_millis(5);
+/// How long librdkafka waits for a message before we look at the rest.
+const WAIT: Duration = Duration::from_millis(20);
+/// Messages polled before we look at the rest.
+const POLLED_MAX: usize = 4096;
+/// How long the flights may be full until partitions are paused, so that polling can go on without messages.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often positions are committed to the group.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of messages on their way to the engine, at most; one message may be longer.
+const BYTES_MAX: usize = 16 << 20;
+
+/// Why reading ended early.
+pub(super) enum Failure {
+    /// Brokers may take us back.
+    Broker(KafkaError),
+    /// It is for people to decide.
+    Fatal(ConnectError),
+    /// The submitter has ended, and says why.
+    Ended,
+}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Self {
+        Self::Broker(error)
+    }
+}
+
+/// A partition that is read.
+pub(super) struct Reading {
+    pub(super) partition: Arc<Partition>,
+    /// The message that is next.
+    pub(super) next: u64,
+    block: Option<Block>,
+    /// Up to where its position was committed to the group.
+    committed: u64,
+}
+
+/// Which of the partitions messages come from: those of one come together.
+#[derive(Clone, Copy)]
+struct Last {
+    topic: *const std::ffi::c_void,
+    number: i32,
+    at: Option<usize>,
+}
+
+/// See the module.
+pub(super) struct Reader<'a> {
+    pub(super) stream: &'a StreamHandle,
+    pub(super) options: &'a KafkaOptions,
+    pub(super) context: &'a Context,
+    pub(super) consumer: &'a BaseConsumer<Listener>,
+    decoder: Arc<Decoder>,
+    shared: &'a Shared,
+    flights: Sender<Flight>,
+    pub(super) readings: Vec<Reading>,
+    places: HashMap<Place, usize>,
+    last: Option<Last>,
+    /// Since when no flight was taken.
+    stalled: Option<Instant>,
+    paused: bool,
+    commit_at: Instant,
+    /// When topics are looked at again, where no group says what there is.
+    pub(super) look_at: Instant,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        (stream, options, context): (&'a StreamHandle, &'a KafkaOptions, &'a Context),
+        consumer: &'a BaseConsumer<Listener>,
+        decoder: &Arc<Decoder>,
+        shared: &'a Shared,
+        flights: Sender<Flight>,
+    ) -> Self {
+        Self {
+            stream,
+            options,
+            context,
+            consumer,
+            decoder: Arc::clone(decoder),
+            shared,
+            flights,
+            readings: Vec::new(),
+            places: HashMap::new(),
+            last: None,
+            stalled: None,
+            paused: false,
+            commit_at: Instant::now() + COMMIT_EVERY,
+            look_at: Instant::now(),
+        }
+    }
+
+    /// Reads until asked to stop. What was polled is on its way when it returns.
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        self.subscribe()?;
+        while !self.context.stopped() && !self.shared.ended.load(Ordering::Relaxed) {
+            self.follow()?;
+            if Instant::now() >= self.commit_at {
+                self.commit();
+            }
+            self.cut(false)?;
+            if self.is_full() {
+                self.stall();
+            } else {
+                self.resume();
+                self.read()?;
+            }
+        }
+        self.cut(true)?;
+        self.settle()?;
+        self.commit_all();
+        Ok(())
+    }
+
+    /// The partition becomes one of those that are read, from `next` on.
+    pub(super) fn add(&mut self, partition: Arc<Partition>, next: u64) -> Result<(), Failure> {
+        self.context.report().partition(&partition.name, None);
+        self.send(Flight::Begin { partition: Arc::clone(&partition), to: next })?;
+        let place = (partition.topic.clone(), partition.number);
+        self.places.insert(place, self.readings.len());
+        self.readings.push(Reading { partition, next, block: None, committed: 0 });
+        self.last = None;
+        Ok(())
+    }
+
+    /// The partitions are not read any more, and all that was polled of them is stored.
+    pub(super) fn remove(&mut self, places: &[Place]) -> Result<(), Failure> {
+        self.cut(true)?;
+        for place in places {
+            if let Some(at) = self.places.get(place) {
+                let partition = Arc::clone(&self.readings[*at].partition);
+                self.send(Flight::Left { partition })?;
+            }
+        }
+        self.settle()?;
+        self.commit_all();
+        let gone = |reading: &mut Reading| {
+            let partition = &reading.partition;
+            places.iter().any(|(topic, n)| *topic == partition.topic && *n == partition.number)
+        };
+        for reading in self.readings.extract_if(.., gone) {
+            let report = self.context.report();
+            report.partition(&reading.partition.name, Some(SourceState::Elsewhere));
+        }
+        self.last = None;
+        let place = |reading: &Reading| (reading.partition.topic.clone(), reading.partition.number);
+        self.places = self.readings.iter().map(place).zip(0..).collect();
+        Ok(())
+    }
+
+    /// Whether the place is among those that are read.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        self.places.contains_key(place)
+    }
+
+    /// Notes how far partitions go that brokers have told of.
+    pub(super) fn note_ends(&self) {
+        for (place, end) in self.consumer.context().ends() {
+            if let Some(at) = self.places.get(&place) {
+                self.context.report().end(&self.readings[*at].partition.name, end);
+            }
+        }
+    }
+
+    /// Polls messages into blocks.
+    fn read(&mut self) -> Result<(), Failure> {
+        let since = self.readings.iter().filter_map(|r| Some(r.block.as_ref()?.since)).min();
+        let wait = since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()).min(WAIT));
+        let consumer = self.consumer;
+        let mut polled = consumer.poll(wait);
+        for _ in 0..POLLED_MAX {
+            match polled {
+                None => break,
+                Some(Ok(message)) => {
+                    if self.take(&message) {
+                        break;
+                    }
+                }
+                Some(Err(error)) => self.failed(error)?,
+            }
+            polled = consumer.poll(Duration::ZERO);
+        }
+        Ok(())
+    }
+
+    /// Puts a message into the block of its partition; whether that is full now.
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        let (topic, number) = (message.topic_ptr().cast_const().cast(), message.partition());
+        let last = self.last.filter(|last| last.topic == topic && last.number == number);
+        let at = match last {
+            Some(last) => last.at,
+            None => {
+                let at = self.places.get(&(message.topic().to_owned(), number)).copied();
+                self.last = Some(Last { topic, number, at });
+                at
+            }
+        };
+        // Of a partition that was taken away.
+        let Some(at) = at else { return false };
+        let reading = &mut self.readings[at];
+        let Ok(offset) = u64::try_from(message.offset()) else { return false };
+        if offset < reading.next {
+            return false;
+        }
+        reading.next = offset + 1;
+        let block = reading.block.get_or_insert_with(|| Block::new(offset));
+        block.push(offset, message.payload());
+        block.is_full()
+    }
+
+    fn failed(&mut self, error: KafkaError) -> Result<(), Failure> {
+        match error {
+            KafkaError::PartitionEOF(_) => Ok(()),
+            KafkaError::MessageConsumption(
+                RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
+            ) => self.look_for_holes(),
+            // The listener has noted it with its reason.
+            KafkaError::MessageConsumption(_) => Ok(()),
+            fatal => Err(Failure::Broker(fatal)),
+        }
+    }
+
+    /// Sends blocks on that are due, as long as there is room; `all`: every block, waiting for room.
+    fn cut(&mut self, all: bool) -> Result<(), Failure> {
+        for at in 0..self.readings.len() {
+            if !all && self.is_full() {
+                break;
+            }
+            let due = |block: &mut Block| all || block.is_full() || block.since.elapsed() >= LINGER;
+            let Some(block) = self.readings[at].block.take_if(due) else { continue };
+            let (partition, to) =
+                (Arc::clone(&self.readings[at].partition), self.readings[at].next);
+            let bytes = block.messages.bytes_len();
+            self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+            let of = self.stream.clone();
+            let work =
+                move |decoded: Result<_, _>| decoded.map(|rows| decode::Block::of(rows, &of));
+            let limit = self.context.engine.time_limit(self.stream);
+            let Block { messages, offsets, .. } = block;
+            let input = Input::Messages(messages);
+            let block = self.context.decoders.decode(&self.decoder, input, limit, work);
+            self.send(Flight::Messages { partition, offsets, to, bytes, block })?;
+        }
+        Ok(())
+    }
+
+    /// Reads a partition from `next` on: what comes before is missing at the broker.
+    pub(super) fn skip(&mut self, at: usize, next: u64) -> Result<(), Failure> {
+        self.cut(true)?;
+        let reading = &mut self.readings[at];
+        reading.next = next;
+        let partition = Arc::clone(&reading.partition);
+        let (topic, number) = (partition.topic.clone(), partition.number);
+        self.send(Flight::Begin { partition, to: next })?;
+        let offset = i64::try_from(next).unwrap_or(i64::MAX);
+        Ok(self.consumer.seek(&topic, number, Offset::Offset(offset), ANSWER)?)
+    }
+
+    /// Whether flights are to be taken before more messages are polled.
+    fn is_full(&self) -> bool {
+        self.flights.is_full() || self.shared.bytes.load(Ordering::Relaxed) >= BYTES_MAX
+    }
+
+    fn send(&self, flight: Flight) -> Result<(), Failure> {
+        self.flights.send(flight).map_err(|_| Failure::Ended)
+    }
+
+    /// Waits until all that was sent on is stored.
+    pub(super) fn settle(&self) -> Result<(), Failure> {
+        let (reply, settled) = bounded(1);
+        self.send(Flight::Settle(reply))?;
+        settled.recv().map_err(|_| Failure::Ended)
+    }
+
+    /// Waits a moment for flights to be taken; pauses the partitions when that takes long.
+    fn stall(&mut self) {
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        if self.paused {
+            // Paused partitions give no messages; polling keeps us in the group.
+            if let Some(Ok(message)) = self.consumer.poll(WAIT) {
+                self.take(&message);
+            }
+        } else if since.elapsed() >= PATIENCE {
+            self.pause(true);
+        } else {
+            self.context.sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn resume(&mut self) {
+        self.stalled = None;
+        if self.paused {
+            self.pause(false);
+        }
+    }
+
+    fn pause(&mut self, pause: bool) {
+        let all = client::list(self.places.keys().map(|place| (place.clone(), None)));
+        let outcome = match pause {
+            true => self.consumer.pause(&all),
+            false => self.consumer.resume(&all),
+        };
+        if let Err(error) = outcome {
+            tracing::debug!("kafka: {error}");
+        }
+        self.paused = pause;
+        for reading in &self.readings {
+            let state = pause.then_some(SourceState::Paused);
+            self.context.report().partition(&reading.partition.name, state);
+        }
+    }
+
+    /// Commits to the group what is stored and was not committed yet.
+    fn commit(&mut self) {
+        self.commit_at = Instant::now() + COMMIT_EVERY;
+        self.note_committed();
+        let moved = self.uncommitted();
+        if moved.is_empty() {
+            return;
+        }
+        if let Err(error) = self.consumer.commit(&client::list(moved), CommitMode::Async) {
+            tracing::debug!("kafka: offsets were not committed: {error}");
+        }
+    }
+
+    /// Commits all that is stored before others read on: what the group does not know they read again.
+    fn commit_all(&mut self) {
+        let begun = Instant::now();
+        while begun.elapsed() < ANSWER {
+            self.note_committed();
+            let moved = self.uncommitted();
+            if moved.is_empty() {
+                return;
+            }
+            let Err(error) = self.consumer.commit(&client::list(moved.clone()), CommitMode::Sync)
+            else {
+                return self.committed(moved.into_iter().filter_map(|(p, o)| Some((p, o?))));
+            };
+            tracing::debug!("kafka: offsets were not committed: {error}");
+            // The group has gone on without us.
+            if matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    RDKafkaErrorCode::IllegalGeneration
+                        | RDKafkaErrorCode::UnknownMemberId
+                        | RDKafkaErrorCode::FencedInstanceId
+                )
+            ) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let message =
+            "what is stored was not committed to the group: who reads on reads some of it again";
+        tracing::warn!("source of \"{}\": {message}", self.stream.name());
+        self.context.note_error(Some(message.to_owned()));
+    }
+
+    fn uncommitted(&self) -> BTreeMap<Place, Option<u64>> {
+        let stored = self.readings.iter().filter_map(|reading| {
+            let stored = self.shared.stored(&reading.partition.name)?;
+            let partition = &reading.partition;
+            let place = (partition.topic.clone(), partition.number);
+            (stored > reading.committed).then_some((place, Some(stored)))
+        });
+        stored.collect()
+    }
+
+    fn note_committed(&mut self) {
+        self.committed(self.consumer.context().committed());
+    }
+
+    fn committed(&mut self, offsets: impl IntoIterator<Item = (Place, u64)>) {
+        for (place, offset) in offsets {
+            if let Some(at) = self.places.get(&place) {
+                let committed = &mut self.readings[*at].committed;
+                *committed = offset.max(*committed);
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Real brokers, started for a test and ended with it, and what tests do with them.
+//!
+//! `cargo xtask servers` installs them. They are wrong in different places, so that tests name the one they need:
+//! tansu tells a wrong end of a partition and knows no times; noida never forgets a member that has died.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::executor::block_on;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use tempfile::TempDir;
+
+/// How long a broker may take to do anything.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Tansu,
+    Noida,
+}
+
+/// A broker that runs. It is ended when this is dropped.
+pub(crate) struct Broker {
+    kind: Kind,
+    program: PathBuf,
+    pub(crate) port: u16,
+    /// The port that it tells clients to come to.
+    advertised: u16,
+    dir: TempDir,
+    child: Option<Child>,
+}
+
+/// A port that nothing listens on.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// The folder of the servers; `None` when the tests that need it are to be left out.
+fn folder() -> Option<PathBuf> {
+    let folder = match std::env::var("YEOUL_SERVERS_DIR") {
+        Ok(none) if none == "none" => return None,
+        Ok(folder) => folder.into(),
+        Err(_) => {
+            let home = std::env::var("HOME").unwrap_or_else(|_| "/root".into());
+            Path::new(&home).join(".cache/yeoul/servers")
+        }
+    };
+    assert!(
+        folder.join("installed").exists(),
+        "there are no brokers in {}: run `cargo xtask servers`, or set YEOUL_SERVERS_DIR=none",
+        folder.display()
+    );
+    Some(folder)
+}
+
+impl Broker {
+    /// Starts a broker; `None` when there are none here.
+    pub(crate) fn start(kind: Kind) -> Option<Self> {
+        let port = free_port();
+        let mut broker = Self::new(kind, port, port)?;
+        broker.restart();
+        Some(broker)
+    }
+
+    /// A broker that does not run yet, on a port of its own, whose clients are to come to `advertised`.
+    pub(crate) fn new(kind: Kind, port: u16, advertised: u16) -> Option<Self> {
+        let name = if kind == Kind::Tansu { "tansu" } else { "noida-db" };
+        let program = folder()?.join("bin").join(name);
+        let dir = TempDir::new().expect("a folder");
+        Some(Self { kind, program, port, advertised, dir, child: None })
+    }
+
+    /// Where clients come to.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.advertised)
+    }
+
+    /// Starts it again, after [`Broker::kill`] on what noida had stored.
+    pub(crate) fn restart(&mut self) {
+        let mut command = Command::new(&self.program);
+        match self.kind {
+            Kind::Tansu => {
+                let listen = format!("tcp://127.0.0.1:{}", self.port);
+                let advertised = format!("tcp://127.0.0.1:{}", self.advertised);
+                command.args(["broker", "--cluster-id", "test", "--listener-url", &listen]);
+                command.args(["--advertised-listener-url", &advertised]);
+                command.args(["--storage-engine", "memory://tansu/"]).env("RUST_LOG", "warn");
+            }
+            Kind::Noida => {
+                command.arg("start").arg("--data-dir").arg(self.dir.path());
+                command.args(["--host", "127.0.0.1", "--only", "kafka", "--kafka-port"]);
+                command.arg(self.port.to_string());
+            }
+        }
+        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.child = Some(child.expect("the broker starts"));
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "{:?} does not listen", self.kind);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        config(&self.address()).create().expect("an admin")
+    }
+
+    pub(crate) fn create(&self, topic: &str, partitions: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        let made = block_on(self.admin().create_topics([&new], &AdminOptions::new()));
+        made.expect("answers").remove(0).expect("is created");
+    }
+
+    pub(crate) fn delete(&self, topic: &str) {
+        let gone = block_on(self.admin().delete_topics(&[topic], &AdminOptions::new()));
+        gone.expect("answers").remove(0).expect("is deleted");
+    }
+
+    pub(crate) fn extend(&self, topic: &str, partitions: usize) {
+        let new = NewPartitions::new(topic, partitions);
+        let made = block_on(self.admin().create_partitions([&new], &AdminOptions::new()));
+        made.expect("answers").remove(0).expect("is extended");
+    }
+
+    /// Deletes the messages before `offset`.
+    pub(crate) fn forget(&self, topic: &str, partition: i32, offset: i64) {
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+        block_on(self.admin().delete_records(&before, &AdminOptions::new())).expect("answers");
+    }
+
+    pub(crate) fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
+        producer(&self.address(), settings)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn config(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address).set("message.timeout.ms", "60000");
+    config
+}
+
+pub(crate) fn producer(address: &str, settings: &[(&str, &str)]) -> BaseProducer {
+    let mut config = config(address);
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    config.create().expect("a producer")
+}
+
+/// Sends messages to a partition, and waits until the broker has them.
+pub(crate) fn send<'a>(
+    producer: &BaseProducer,
+    topic: &str,
+    partition: i32,
+    values: impl IntoIterator<Item = &'a str>,
+) {
+    for value in values {
+        send_one(producer, BaseRecord::<(), str>::to(topic).partition(partition).payload(value));
+    }
+    producer.flush(PATIENCE).expect("the broker takes them");
+}
+
+/// Sends a message when there is room for it.
+pub(crate) fn send_one(producer: &BaseProducer, record: BaseRecord<'_, (), str>) {
+    let mut record = record;
+    while let Err((error, back)) = producer.send(record) {
+        let full = error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::QueueFull);
+        assert!(full, "{error}");
+        producer.poll(Duration::from_millis(10));
+        record = back;
+    }
+}

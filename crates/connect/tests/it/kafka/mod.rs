@@ -1,0 +1,4 @@
+//! Topics into an engine, with real brokers and with the mock cluster of librdkafka.
+
+mod broker;
+mod source;
