@@ -7,16 +7,14 @@
 //!
 //! `YEOUL_KILLS=N` sets how often it is killed, `YEOUL_SEED=N` gives other moments and batches.
 
-use std::fs::File;
-use std::path::Path;
-use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::program::{command, good, project, rows, text};
+use crate::program::{good, project, rows, text};
+use crate::running::{PATIENCE, Running, agent, differences};
 
 /// How often it is killed unless the environment says otherwise.
 const KILLS: u64 = 200;
@@ -25,8 +23,6 @@ const PRODUCERS: usize = 4;
 const IDS: u64 = 10_000_000;
 /// One in so many kills is followed by an audit of the folder it leaves.
 const AUDIT_EVERY: u64 = 20;
-/// How long anything may take before it counts as stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Limits so small that checkpoints, merges of parts and runs of the duplicate index happen all the time.
 const SETTINGS: &str = "[limits]\nmemory_bytes_max = '64 KiB'\nseen_bytes_max = '1 MiB'\n\
@@ -92,14 +88,6 @@ fn events(producer: usize, from: u64, to: u64) -> String {
         )
     };
     (from..to).map(line).collect()
-}
-
-/// A client that gives up nothing but waits for nobody.
-fn agent() -> ureq::Agent {
-    let config = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_secs(10)))
-        .http_status_as_error(false);
-    config.build().into()
 }
 
 /// Sends a batch until it is acknowledged; stored and dropped events, and whether it took more than one try. `None`
@@ -179,74 +167,20 @@ fn produce(number: usize, seed: u64, stage: &Stage) {
 
 /// The program under trial.
 struct Trial<'a> {
-    dir: &'a Path,
-    data: &'a Path,
+    running: Running,
     stage: &'a Stage,
-    agent: ureq::Agent,
-    child: Option<Child>,
-    /// How long the last start took until it was ready.
-    ready_after: Duration,
 }
 
 impl Trial<'_> {
-    fn start(&mut self) {
-        let errors = File::create(self.dir.join("stderr.txt")).expect("a file");
-        let address = self.stage.address.trim_start_matches("http://");
-        let (dir, data) = (text(self.dir), text(self.data));
-        let child =
-            command(&["run", dir, "--data", data, "--http", address, "--pg", "127.0.0.1:0"])
-                .stderr(Stdio::from(errors))
-                .spawn();
-        self.child = Some(child.expect("the program starts"));
-    }
-
-    fn wait_ready(&mut self) {
-        let begun = Instant::now();
-        let url = format!("{}/readyz", self.stage.address);
-        loop {
-            if let Ok(response) = self.agent.get(&url).call()
-                && response.status() == 200
-            {
-                break;
-            }
-            let child = self.child.as_mut().expect("it was started");
-            let ended = child.try_wait().expect("a child");
-            let said = || std::fs::read_to_string(self.dir.join("stderr.txt")).unwrap_or_default();
-            assert!(ended.is_none(), "it does not start again: {ended:?}\n{}", said());
-            assert!(begun.elapsed() < PATIENCE, "it does not get ready\n{}", said());
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        self.ready_after = begun.elapsed();
-    }
-
-    /// Not asked, not warned: SIGKILL.
-    fn kill(&mut self) {
-        let mut child = self.child.take().expect("it was started");
-        let ended = child.try_wait().expect("a child");
-        let said = || std::fs::read_to_string(self.dir.join("stderr.txt")).unwrap_or_default();
-        assert!(ended.is_none(), "it ended by itself: {ended:?}\n{}", said());
-        child.kill().expect("SIGKILL");
-        child.wait().expect("a child");
-    }
-
-    /// Asks the running program; lines of CSV.
-    fn ask(&self, sql: &str) -> Vec<String> {
-        let url = format!("{}/v1/sql?format=csv", self.stage.address);
-        let mut response = self.agent.post(url).send(sql).expect("it answers");
-        let text = response.body_mut().read_to_string().expect("text");
-        assert_eq!(response.status(), 200, "{sql}\n{text}");
-        text.lines().skip(1).map(str::to_owned).collect()
-    }
-
     /// Every acknowledged event exactly once, every view equal to its query, while producers go on.
     fn check_running(&self) {
         let acknowledged: Vec<u64> =
             self.stage.producers.iter().map(|p| p.acknowledged.load(SeqCst)).collect();
-        let found = self.ask(BY_PRODUCER);
+        let found = self.running.ask(BY_PRODUCER);
         let sent: Vec<u64> = self.stage.producers.iter().map(|p| p.sent.load(SeqCst)).collect();
         check_events(&found, &acknowledged, &sent);
         assert_eq!(
-            self.ask(&differences(&VIEWS)),
+            self.running.ask(&differences(&VIEWS)),
             [] as [&str; 0],
             "views differ from their queries"
         );
@@ -254,8 +188,8 @@ impl Trial<'_> {
 
     /// Drops and creates a view over what is stored.
     fn replace_view(&self) {
-        self.ask("DROP MATERIALIZED VIEW IF EXISTS kinds");
-        self.ask(&format!("CREATE MATERIALIZED VIEW kinds AS {KINDS}"));
+        self.running.ask("DROP MATERIALIZED VIEW IF EXISTS kinds");
+        self.running.ask(&format!("CREATE MATERIALIZED VIEW kinds AS {KINDS}"));
     }
 
     /// Lets the producers finish, kills, looks at what is left, first as it lies there.
@@ -266,13 +200,13 @@ impl Trial<'_> {
             assert!(begun.elapsed() < PATIENCE, "the producers do not come to an end");
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.kill();
-        let said = good(&["audit", "--data", text(self.data)]);
+        self.running.kill();
+        let said = good(&["audit", "--data", text(&self.running.data)]);
         assert!(said.contains("every source balances"), "{said}");
         let acknowledged: Vec<u64> =
             self.stage.producers.iter().map(|p| p.acknowledged.load(SeqCst)).collect();
-        check_events(&rows(self.data, BY_PRODUCER), &acknowledged, &acknowledged);
-        let differences = rows(self.data, &differences(&VIEWS));
+        check_events(&rows(&self.running.data, BY_PRODUCER), &acknowledged, &acknowledged);
+        let differences = rows(&self.running.data, &differences(&VIEWS));
         assert_eq!(differences, [] as [&str; 0], "views differ from their queries");
         for producer in &self.stage.producers {
             producer.idle.store(false, SeqCst);
@@ -285,23 +219,7 @@ impl Trial<'_> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         self.stage.stop.store(true, SeqCst);
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
-}
-
-/// A query for the views that are not what their queries give, in one snapshot.
-fn differences(views: &[(&str, &str)]) -> String {
-    let one = |(view, query): &(&str, &str)| {
-        format!(
-            "SELECT '{view}' WHERE EXISTS (SELECT * FROM {view} EXCEPT {query}) \
-             OR EXISTS ({query} EXCEPT SELECT * FROM {view}) \
-             OR (SELECT count(*) FROM {view}) <> (SELECT count(*) FROM ({query}) AS batch)"
-        )
-    };
-    views.iter().map(one).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
 /// Of each producer a gapless beginning of its events, each once, at least what was acknowledged and at most what
@@ -330,7 +248,7 @@ fn check_events(found: &[String], acknowledged: &[u64], sent: &[u64]) {
     }
 }
 
-fn number_from(name: &str, default: u64) -> u64 {
+pub(crate) fn number_from(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.map_or(default, |text| text.parse().expect("a number"))
 }
@@ -351,28 +269,26 @@ fn what_was_acknowledged_survives_every_kill() {
         VIEWS.map(|(view, sql)| format!("CREATE MATERIALIZED VIEW {view} AS {sql};\n"));
     let dir = project(&format!("{STREAM};\n{}", definitions.concat()));
     std::fs::write(dir.path().join("yeoul.toml"), SETTINGS).expect("writes");
-    let data = dir.path().join("data");
     // Ports are taken by chance that differs from run to run: two runs at once must not meet.
     let port = free_port(&mut StdRng::seed_from_u64(u64::from(std::process::id())));
     let stage = Stage { address: format!("http://127.0.0.1:{port}"), ..Stage::default() };
     let (mut in_recovery, mut written) = (0, 0);
     std::thread::scope(|scope| {
-        let ready_after = Duration::from_millis(100);
-        let (dir, stage, data) = (dir.path(), &stage, data.as_path());
-        let mut trial = Trial { dir, data, stage, agent: agent(), child: None, ready_after };
+        let stage = &stage;
+        let mut trial = Trial { running: Running::new(dir.path(), &stage.address), stage };
         for number in 0..PRODUCERS {
             scope.spawn(move || produce(number, seed, stage));
         }
         for kill in 1..=kills {
-            trial.start();
+            trial.running.start();
             if random.random_bool(0.25) {
-                let most = u64::try_from(trial.ready_after.as_micros()).expect("short");
+                let most = u64::try_from(trial.running.ready_after.as_micros()).expect("short");
                 std::thread::sleep(Duration::from_micros(random.random_range(0..=most)));
-                trial.kill();
+                trial.running.kill();
                 in_recovery += 1;
                 continue;
             }
-            trial.wait_ready();
+            trial.running.wait_ready();
             trial.check_running();
             let replace = random.random_bool(0.1);
             if replace {
@@ -380,13 +296,13 @@ fn what_was_acknowledged_survives_every_kill() {
             }
             let delay = if replace { 0..=20 } else { 5..=150 };
             std::thread::sleep(Duration::from_millis(random.random_range(delay)));
-            if kill % AUDIT_EVERY == 0 { trial.audit() } else { trial.kill() }
+            if kill % AUDIT_EVERY == 0 { trial.audit() } else { trial.running.kill() }
         }
-        trial.start();
-        trial.wait_ready();
+        trial.running.start();
+        trial.running.wait_ready();
         trial.replace_view();
         wait_built(&trial);
-        assert_eq!(trial.ask(&differences(&[("kinds", KINDS)])), [] as [&str; 0]);
+        assert_eq!(trial.running.ask(&differences(&[("kinds", KINDS)])), [] as [&str; 0]);
         written = files_written(&trial);
         trial.audit();
     });
@@ -405,12 +321,18 @@ fn what_was_acknowledged_survives_every_kill() {
 /// The number of the newest part: they are never used twice, so it counts what checkpoints and merges wrote.
 fn files_written(trial: &Trial<'_>) -> u64 {
     let number = |path: &String| path.rsplit('/').next()?.strip_suffix(".parquet")?.parse().ok();
-    trial.ask("SELECT path FROM yeoul.parts").iter().filter_map(number).max().unwrap_or_default()
+    trial
+        .running
+        .ask("SELECT path FROM yeoul.parts")
+        .iter()
+        .filter_map(number)
+        .max()
+        .unwrap_or_default()
 }
 
 fn wait_built(trial: &Trial<'_>) {
     let begun = Instant::now();
-    while trial.ask("SELECT status FROM yeoul.views WHERE name = 'kinds'") != ["ready"] {
+    while trial.running.ask("SELECT status FROM yeoul.views WHERE name = 'kinds'") != ["ready"] {
         assert!(begun.elapsed() < PATIENCE, "the view is never built");
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -8,4 +8,6 @@ mod letters;
 mod nexmark;
 mod plan;
 mod program;
+mod running;
 mod served;
+mod upstream;

@@ -1,4 +1,3 @@
 //! Topics into an engine, with real brokers and with the mock cluster of librdkafka.
 
-mod broker;
 mod source;

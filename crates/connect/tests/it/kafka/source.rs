@@ -9,7 +9,8 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
-use super::broker::{Broker, Kind, producer, send, send_one};
+use yeoul_trials::{Broker, Kind, producer, send, send_one};
+
 use crate::shop::{COLUMNS, Shop};
 
 /// A message with this id.

@@ -20,16 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Which broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// tansu.
     Tansu,
+    /// noida.
     Noida,
 }
 
 /// A broker that runs. It is ended when this is dropped.
-pub(crate) struct Broker {
+pub struct Broker {
     kind: Kind,
     program: PathBuf,
-    pub(crate) port: u16,
+    port: u16,
     /// The port that it tells clients to come to.
     advertised: u16,
     dir: TempDir,
@@ -37,7 +39,7 @@ pub(crate) struct Broker {
 }
 
 /// A port that nothing listens on.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
@@ -62,7 +64,7 @@ fn folder() -> Option<PathBuf> {
 
 impl Broker {
     /// Starts a broker; `None` when there are none here.
-    pub(crate) fn start(kind: Kind) -> Option<Self> {
+    pub fn start(kind: Kind) -> Option<Self> {
         let port = free_port();
         let mut broker = Self::new(kind, port, port)?;
         broker.restart();
@@ -70,7 +72,7 @@ impl Broker {
     }
 
     /// A broker that does not run yet, on a port of its own, whose clients are to come to `advertised`.
-    pub(crate) fn new(kind: Kind, port: u16, advertised: u16) -> Option<Self> {
+    pub fn new(kind: Kind, port: u16, advertised: u16) -> Option<Self> {
         let name = if kind == Kind::Tansu { "tansu" } else { "noida-db" };
         let program = folder()?.join("bin").join(name);
         let dir = TempDir::new().expect("a folder");
@@ -78,12 +80,12 @@ impl Broker {
     }
 
     /// Where clients come to.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.advertised)
     }
 
     /// Starts it again, after [`Broker::kill`] on what noida had stored.
-    pub(crate) fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let mut command = Command::new(&self.program);
         match self.kind {
             Kind::Tansu => {
@@ -110,7 +112,7 @@ impl Broker {
     }
 
     /// Ends it at once.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             drop(child.kill());
             drop(child.wait());
@@ -121,31 +123,45 @@ impl Broker {
         config(&self.address()).create().expect("an admin")
     }
 
-    pub(crate) fn create(&self, topic: &str, partitions: i32) {
+    /// A topic of so many partitions.
+    ///
+    /// # Panics
+    /// When the broker refuses it; so do all the others here.
+    pub fn create(&self, topic: &str, partitions: i32) {
         let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let made = block_on(self.admin().create_topics([&new], &AdminOptions::new()));
         made.expect("answers").remove(0).expect("is created");
     }
 
-    pub(crate) fn delete(&self, topic: &str) {
+    /// Deletes a topic.
+    ///
+    /// # Panics
+    /// See [`Broker::create`].
+    pub fn delete(&self, topic: &str) {
         let gone = block_on(self.admin().delete_topics(&[topic], &AdminOptions::new()));
         gone.expect("answers").remove(0).expect("is deleted");
     }
 
-    pub(crate) fn extend(&self, topic: &str, partitions: usize) {
+    /// Gives a topic so many partitions.
+    ///
+    /// # Panics
+    /// See [`Broker::create`].
+    pub fn extend(&self, topic: &str, partitions: usize) {
         let new = NewPartitions::new(topic, partitions);
         let made = block_on(self.admin().create_partitions([&new], &AdminOptions::new()));
         made.expect("answers").remove(0).expect("is extended");
     }
 
     /// Deletes the messages before `offset`.
-    pub(crate) fn forget(&self, topic: &str, partition: i32, offset: i64) {
+    pub fn forget(&self, topic: &str, partition: i32, offset: i64) {
         let mut before = TopicPartitionList::new();
         before.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
         block_on(self.admin().delete_records(&before, &AdminOptions::new())).expect("answers");
     }
 
-    pub(crate) fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
+    /// A producer to it, with these settings of librdkafka.
+    #[must_use]
+    pub fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
         producer(&self.address(), settings)
     }
 }
@@ -162,7 +178,12 @@ fn config(address: &str) -> ClientConfig {
     config
 }
 
-pub(crate) fn producer(address: &str, settings: &[(&str, &str)]) -> BaseProducer {
+/// A producer to the brokers at `address`, with these settings of librdkafka.
+///
+/// # Panics
+/// When a setting is none.
+#[must_use]
+pub fn producer(address: &str, settings: &[(&str, &str)]) -> BaseProducer {
     let mut config = config(address);
     for (name, value) in settings {
         config.set(*name, *value);
@@ -171,7 +192,7 @@ pub(crate) fn producer(address: &str, settings: &[(&str, &str)]) -> BaseProducer
 }
 
 /// Sends messages to a partition, and waits until the broker has them.
-pub(crate) fn send<'a>(
+pub fn send<'a>(
     producer: &BaseProducer,
     topic: &str,
     partition: i32,
@@ -184,7 +205,7 @@ pub(crate) fn send<'a>(
 }
 
 /// Sends a message when there is room for it.
-pub(crate) fn send_one(producer: &BaseProducer, record: BaseRecord<'_, (), str>) {
+pub fn send_one(producer: &BaseProducer, record: BaseRecord<'_, (), str>) {
     let mut record = record;
     while let Err((error, back)) = producer.send(record) {
         let full = error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::QueueFull);
