@@ -86,7 +86,8 @@ fn json_messages_are_one_object_each() {
             (b"null", "the message is null and no object"),
             (b"false", "the message is a boolean and no object"),
             (b"x", "not JSON at byte 0: expected a value"),
-            // What follows would complete it, and is another message.
+            // What follows would complete it, as the line end in the first does, and is another message.
+            (b"{\"a\":6,\n\"b\":\"z\"}", r#"{"a":6,"b":"z"}"#),
             (b"{\"a\":1,", "not JSON at byte 7: expected a key"),
             (b"\"b\":\"x\"}", "not JSON at byte 3: expected the end of the message"),
             (b"{\"b\":", "not JSON at byte 5: expected a value"),
@@ -103,6 +104,19 @@ fn json_messages_are_one_object_each() {
             (long.as_bytes(), &too_long),
         ],
     );
+}
+
+#[test]
+fn what_was_read_of_a_message_with_line_ends_is_read_once() {
+    let item = Arc::new(arrow::datatypes::Field::new("item", DataType::Int64, true));
+    let schema = columns(&[("l", DataType::List(item)), ("a", DataType::Int64)]);
+    let options = DecodeOptions::new(Format::Json);
+    let mut decoder = Decoder::for_messages(schema, &options).expect("plain types");
+    let messages =
+        block(["{\"l\":[1,2,\n3],\"a\":1}", "{\"l\":[4,\n\"x\"]}", "{\"l\":[5]}"].map(Some));
+    let decoded = decoder.decode_messages(&messages, None).expect("decodes");
+    assert_eq!(shown(&decoded.rows), "{\"l\":[1,2,3],\"a\":1}\n{\"l\":[5],\"a\":null}\n");
+    assert_eq!(decoded.bad.len(), 1);
 }
 
 #[test]
