@@ -30,6 +30,12 @@ pub enum FormatError {
          give those of a message with option \"columns\""
     )]
     MessageMapping,
+    /// A writer's schema of Avro is none that messages can have.
+    #[error("the schema cannot be used: {0}")]
+    Schema(String),
+    /// Messages are written with schemas that are not known yet: ask for them and try again.
+    #[error("{}", schemas_missing(.0))]
+    SchemasMissing(Vec<u32>),
     /// A column named by an option or a header is not there.
     #[error("column \"{column}\" in option \"{option}\" does not exist; the columns are {columns}")]
     UnknownColumn {
@@ -64,4 +70,10 @@ pub enum FormatError {
     /// The columns do not make a batch: a promise of ours is broken.
     #[error("decoded columns do not fit together: {0}")]
     Internal(String),
+}
+
+fn schemas_missing(ids: &[u32]) -> String {
+    let shown: Vec<String> = ids.iter().map(u32::to_string).collect();
+    let s = if ids.len() == 1 { "" } else { "s" };
+    format!("schema{s} {} of these messages must be learned first", shown.join(", "))
 }

@@ -1,8 +1,8 @@
-//! Foreign bytes ⇄ Arrow columns: JSON, CSV, TSV and the text of PostgreSQL's `COPY`.
+//! Foreign bytes ⇄ Arrow columns: JSON, CSV, TSV, Avro and the text of PostgreSQL's `COPY`.
 //!
 //! ```text
 //!   bytes ──Decoder::split──▶ whole records ──Decoder::decode──▶ Decoded { rows, bad, … }
-//!   Messages of a broker ──Decoder::decode_messages──▶ Decoded, a record for each
+//!   Messages of a broker ──Decoder::, AvroDecoder::decode_messages──▶ Decoded, a record for each
 //!   RecordBatch ──encode::{json_rows, csv_rows, copy_rows}──▶ bytes
 //! ```
 //!
@@ -14,11 +14,13 @@
 //! - A message of a broker is exactly one record, whatever stands in it.
 //! - Arbitrary bytes never make a decoder panic.
 //!
-//! Limits: a record longer than [`DecodeOptions::row_bytes_max`] is bad; JSON nests at most 128 deep.
+//! Limits: a record longer than [`DecodeOptions::row_bytes_max`] is bad; JSON and Avro nest at most
+//! 128 deep.
 //!
 //! Not here: sockets, files, compression, the engine, what a stream is.
 
 mod ahead;
+mod avro;
 mod column;
 mod copy;
 mod csv;
@@ -32,6 +34,7 @@ mod record_format;
 mod sheet;
 mod value;
 
+pub use avro::AvroDecoder;
 pub use copy::CopyDecoder;
 pub use csv::CsvDecoder;
 pub use decoded::{BadKind, BadRow, Decoded};

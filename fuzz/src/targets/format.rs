@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use yeoul_format::{DecodeOptions, Decoder, Format, Messages};
+use yeoul_format::{AvroDecoder, DecodeOptions, Decoder, FieldPath, Format, Messages};
 
 fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -92,4 +92,55 @@ pub fn csv(bytes: &[u8]) {
 /// The text of `COPY`.
 pub fn copy_text(bytes: &[u8]) {
     decode(Format::CopyText, bytes);
+}
+
+/// A record with every type, of which some fields are columns and some are inside others.
+const WRITER: &str = r#"{"type":"record","name":"R","fields":[
+    {"name":"id","type":["null","string",{"type":"enum","name":"E","symbols":["A","B"]}]},
+    {"name":"n","type":"int"},
+    {"name":"skipped","type":{"type":"array","items":{"type":"map","values":"bytes"}}},
+    {"name":"empty","type":{"type":"array","items":"null"}},
+    {"name":"price","type":["double","float","long"]},
+    {"name":"total","type":{"type":"bytes","logicalType":"decimal","precision":40,"scale":2}},
+    {"name":"in","type":{"type":"record","name":"N","fields":[
+        {"name":"ok","type":"boolean"},
+        {"name":"day","type":{"type":"int","logicalType":"date"}},
+        {"name":"next","type":["null","N"]}]}},
+    {"name":"tags","type":{"type":"map","values":{"type":"long","logicalType":"timestamp-millis"}}},
+    {"name":"d","type":{"type":"fixed","name":"D","size":12,"logicalType":"duration"}}]}"#;
+
+/// A plain message of Avro, and one that names its schema: each is a record, whatever stands beside it.
+pub fn avro(bytes: &[u8]) {
+    let path =
+        |column: &str, path: &str| (column.to_owned(), FieldPath::parse(path).expect("a path"));
+    let mapping = vec![
+        path("ok", "in.ok"),
+        path("day", "in.next.day"),
+        path("ts", "tags.ts"),
+        path("id", "in"),
+    ];
+    let options = DecodeOptions { mapping, ..DecodeOptions::default() };
+    let mut plain = AvroDecoder::plain(columns(), &options, WRITER).expect("a schema");
+    let mut registered = AvroDecoder::registered(columns(), &options).expect("plain columns");
+    registered.learn(0, WRITER, &[]).expect("a schema");
+    let mut block = Messages::default();
+    block.push(bytes);
+    for id in registered.missing(&block) {
+        registered.refuse(id, "not known");
+    }
+    block.push(b"another");
+    block.push(bytes);
+    for decoder in [&mut plain, &mut registered] {
+        let decoded = decoder.decode_messages(&block, None).expect("all schemas are known");
+        let rows = decoded.rows.num_rows();
+        assert_eq!(3, rows + decoded.bad.len(), "format: every message is a record");
+        if rows == 2 {
+            let (first, last) = (decoded.rows.slice(0, 1), decoded.rows.slice(1, 1));
+            assert_eq!(first, last, "format: a message is its row");
+        } else {
+            let (first, last) = (decoded.bad.first(), decoded.bad.last());
+            let reason = first.map(|bad| (&bad.reason, &bad.raw));
+            assert_eq!(reason, last.map(|bad| (&bad.reason, &bad.raw)), "format: its bad row");
+        }
+    }
 }

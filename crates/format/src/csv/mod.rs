@@ -215,6 +215,7 @@ impl CsvDecoder {
     }
 
     /// Reads the fields of the record at `start`. Quoted ones do not pass `limit`, and others no line.
+    #[inline]
     fn fields(&mut self, text: &str, start: usize, limit: usize) -> Result<Record, &'static str> {
         let (mut at, mut count, mut quoted) = (start, 0, false);
         loop {

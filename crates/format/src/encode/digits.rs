@@ -10,7 +10,7 @@ const PAIRS: &[u8; 200] = b"0001020304050607080910111213141516171819\
 8081828384858687888990919293949596979899";
 
 /// Appends an integer.
-pub(super) fn integer(value: i64, out: &mut Vec<u8>) {
+pub(crate) fn integer(value: i64, out: &mut Vec<u8>) {
     if value < 0 {
         out.push(b'-');
     }
@@ -18,7 +18,7 @@ pub(super) fn integer(value: i64, out: &mut Vec<u8>) {
 }
 
 /// Appends a natural number.
-pub(super) fn unsigned(mut value: u64, out: &mut Vec<u8>) {
+pub(crate) fn unsigned(mut value: u64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     while value >= 10 {
@@ -35,7 +35,7 @@ pub(super) fn unsigned(mut value: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends a number with at least `width` digits.
-pub(super) fn padded(value: u64, width: usize, out: &mut Vec<u8>) {
+pub(crate) fn padded(value: u64, width: usize, out: &mut Vec<u8>) {
     let start = out.len();
     unsigned(value, out);
     let len = out.len() - start;
@@ -50,7 +50,7 @@ fn two(value: i64, out: &mut Vec<u8>) {
 }
 
 /// Appends a decimal of `scale` digits behind the point.
-pub(super) fn decimal(value: i128, scale: usize, out: &mut Vec<u8>) {
+pub(crate) fn decimal(value: i128, scale: usize, out: &mut Vec<u8>) {
     if value < 0 {
         out.push(b'-');
     }
@@ -69,7 +69,7 @@ pub(super) fn decimal(value: i128, scale: usize, out: &mut Vec<u8>) {
 
 /// Appends the shortest decimal text that reads back as `value`, with an exponent outside
 /// 10⁻⁴ ≤ |value| < 10^`plain`, as PostgreSQL writes it.
-pub(super) fn float(value: f64, single: Option<f32>, plain: i32, out: &mut Vec<u8>) {
+pub(crate) fn float(value: f64, single: Option<f32>, plain: i32, out: &mut Vec<u8>) {
     let start = out.len();
     let size = value.abs();
     if size == 0.0 || (size >= 1e-4 && size < 10_f64.powi(plain)) {
@@ -99,7 +99,7 @@ pub(super) fn float(value: f64, single: Option<f32>, plain: i32, out: &mut Vec<u
 }
 
 /// Appends `yyyy-mm-dd`.
-pub(super) fn date(days: i64, out: &mut Vec<u8>) {
+pub(crate) fn date(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = yeoul_batch::date_of(days);
     if let Ok(year @ 0..=9_999) = u64::try_from(year) {
         padded(year, 4, out);
@@ -114,7 +114,7 @@ pub(super) fn date(days: i64, out: &mut Vec<u8>) {
 
 /// How the digits behind the second are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fraction {
+pub(crate) enum Fraction {
     /// None, three or six, whatever is enough.
     Thousands,
     /// As few as are enough.
@@ -122,7 +122,7 @@ pub(super) enum Fraction {
 }
 
 /// Appends `hh:mm:ss[.f…]`.
-pub(super) fn clock(us: i64, fraction: Fraction, out: &mut Vec<u8>) {
+pub(crate) fn clock(us: i64, fraction: Fraction, out: &mut Vec<u8>) {
     let seconds = us / 1_000_000;
     let hours = seconds / 3_600;
     if hours < 100 {
@@ -150,7 +150,7 @@ pub(super) fn clock(us: i64, fraction: Fraction, out: &mut Vec<u8>) {
 }
 
 /// Appends an instant, its date and time divided by `between`.
-pub(super) fn timestamp(us: i64, between: u8, fraction: Fraction, out: &mut Vec<u8>) {
+pub(crate) fn timestamp(us: i64, between: u8, fraction: Fraction, out: &mut Vec<u8>) {
     const DAY_US: i64 = 86_400_000_000;
     date(us.div_euclid(DAY_US), out);
     out.push(between);
@@ -158,7 +158,7 @@ pub(super) fn timestamp(us: i64, between: u8, fraction: Fraction, out: &mut Vec<
 }
 
 /// Appends `1 year 2 mons -3 days +04:05:06.7`: behind a negative part a positive one has its sign.
-pub(super) fn interval(value: IntervalMonthDayNano, out: &mut Vec<u8>) {
+pub(crate) fn interval(value: IntervalMonthDayNano, out: &mut Vec<u8>) {
     let start = out.len();
     let parts = [(value.months / 12, "year"), (value.months % 12, "mon"), (value.days, "day")];
     let mut negative = false;
@@ -189,7 +189,7 @@ pub(super) fn interval(value: IntervalMonthDayNano, out: &mut Vec<u8>) {
 }
 
 /// Appends the 36 characters of a UUID.
-pub(super) fn uuid(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn uuid(bytes: &[u8], out: &mut Vec<u8>) {
     for (place, byte) in bytes.iter().enumerate() {
         if matches!(place, 4 | 6 | 8 | 10) {
             out.push(b'-');
@@ -199,7 +199,7 @@ pub(super) fn uuid(bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Appends a byte as two hexadecimal digits.
-pub(super) fn hex(byte: u8, out: &mut Vec<u8>) {
+pub(crate) fn hex(byte: u8, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(HEX[usize::from(byte >> 4)]);
     out.push(HEX[usize::from(byte & 15)]);

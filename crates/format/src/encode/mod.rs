@@ -17,7 +17,7 @@
 //! Whole columns are resolved once per batch; a row is then one pass over them without allocation.
 
 mod cells;
-mod digits;
+pub(crate) mod digits;
 mod json;
 mod text;
 mod writer;

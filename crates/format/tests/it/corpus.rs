@@ -9,6 +9,11 @@ mod targets;
 use replay::replay;
 
 #[test]
+fn avro() {
+    replay("avro", targets::avro);
+}
+
+#[test]
 fn json() {
     replay("json", targets::json);
 }

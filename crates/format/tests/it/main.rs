@@ -1,5 +1,6 @@
 //! Decoders and encoders against tables of cases, slow twins and arbitrary bytes.
 
+mod avro;
 mod corpus;
 mod csv;
 mod encode;
