@@ -119,14 +119,18 @@ fn push_nested(
     cursor: &mut Cursor<'_>,
     scratch: &mut String,
 ) -> Result<(), Failure> {
-    let (Values::Text { values, .. } | Values::Json(values)) = &mut column.values else {
+    if !matches!(column.values, Values::Text { .. } | Values::Json(_)) {
         return Err(Misfit::Invalid.into());
-    };
+    }
     scratch.clear();
     cursor.walk_value(0, &mut |token| scratch.push_str(token))?;
-    values.push(scratch);
-    column.pushed();
-    Ok(())
+    if let Values::Json(values) = &mut column.values {
+        values.push(scratch);
+        column.pushed();
+        return Ok(());
+    }
+    // A varchar(n) has at most n characters, whatever they say.
+    Ok(push_text(column, scratch)?)
 }
 
 fn push_list(

@@ -25,6 +25,15 @@ fn check(column: &str, value: &str, expected: &str) {
 }
 
 #[test]
+fn nested_json_is_held_to_the_length_of_its_column() {
+    let text = "{\"s3\":[1, 2]}\n{\"s3\":[ 1 ]}\n";
+    let decoded = decode(&every_type(), Format::Json, text);
+    let reason = "column \"s3\": [1, 2] is too long for varchar(3)";
+    assert_eq!((decoded.bad.len(), decoded.bad[0].reason.as_str()), (1, reason));
+    assert!(shown(&decoded.rows).contains("\"s3\":\"[1]\""));
+}
+
+#[test]
 fn every_type_takes_its_forms() {
     for (column, value, expected) in [
         ("b", "true", "true"),
