@@ -4,6 +4,8 @@
 //! brokers) gives them to a decoder. What nobody says is `None`, so that a way in which knows better
 //! (the ending of a file, a `Content-Type`) can fill it in.
 
+use crate::metadata::Metadata;
+
 /// How events are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
@@ -16,6 +18,8 @@ pub enum Format {
     Tsv,
     /// The text format of PostgreSQL's `COPY`.
     CopyText,
+    /// Avro's binary encoding, a record in each message.
+    Avro,
     /// Parquet: typed columns, so of the other options only `mapping` matters.
     Parquet,
 }
@@ -145,6 +149,8 @@ pub struct DecodeOptions {
     pub timestamp_unit: TimestampUnit,
     /// The longest record, in bytes; what is longer is bad.
     pub row_bytes_max: usize,
+    /// Columns that are not in the record: what their source tells beside it.
+    pub metadata: Vec<(String, Metadata)>,
 }
 
 impl Default for DecodeOptions {
@@ -159,6 +165,7 @@ impl Default for DecodeOptions {
             nulls: None,
             timestamp_unit: TimestampUnit::Auto,
             row_bytes_max: Self::ROW_BYTES_MAX,
+            metadata: Vec::new(),
         }
     }
 }

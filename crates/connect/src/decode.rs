@@ -5,14 +5,61 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use yeoul_engine::{EncodedRows, EngineError, StreamHandle};
-use yeoul_format::{BadRow, Decoded, Decoder, FormatError, Messages, TimeLimit};
+use yeoul_format::{AvroDecoder, BadRow, Decoded, Decoder, FormatError, Messages, TimeLimit};
 
 /// Decoders a worker keeps with what they learned. One per file being read; a source reads few at a
 /// time.
 const DECODERS_KEPT: usize = 16;
 
 /// What a worker does with what it has decoded.
-type Then = Box<dyn FnOnce(Result<Decoded, FormatError>) + Send>;
+type Then = Box<dyn FnOnce(Result<Decoded, FormatError>, Input) + Send>;
+
+/// A decoder of any kind, as its source has it; workers clone it.
+#[derive(Clone)]
+pub(crate) enum SharedDecoder {
+    /// Of texts, or of messages that are texts.
+    Text(Arc<Decoder>),
+    /// Of Avro messages.
+    Avro(Arc<AvroDecoder>),
+}
+
+impl SharedDecoder {
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Text(one), Self::Text(other)) => Arc::ptr_eq(one, other),
+            (Self::Avro(one), Self::Avro(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    fn to_own(&self) -> OwnDecoder {
+        match self {
+            Self::Text(decoder) => OwnDecoder::Text(Decoder::clone(decoder)),
+            Self::Avro(decoder) => OwnDecoder::Avro(AvroDecoder::clone(decoder)),
+        }
+    }
+}
+
+/// The decoder of one worker, with what it learned.
+enum OwnDecoder {
+    Text(Decoder),
+    Avro(AvroDecoder),
+}
+
+impl OwnDecoder {
+    fn decode(&mut self, input: &Input, limit: Option<&TimeLimit>) -> Result<Decoded, FormatError> {
+        match (self, input) {
+            (Self::Text(decoder), Input::Text(bytes)) => decoder.decode_until(bytes, limit),
+            (Self::Text(decoder), Input::Messages(messages)) => {
+                decoder.decode_messages(messages, limit)
+            }
+            (Self::Avro(decoder), Input::Messages(messages)) => {
+                decoder.decode_messages(messages, limit)
+            }
+            (Self::Avro(_), Input::Text(_)) => Err(FormatError::NotText),
+        }
+    }
+}
 
 /// What is decoded.
 pub(crate) enum Input {
@@ -38,8 +85,8 @@ impl Block {
 
 /// What a worker is asked.
 struct Job {
-    /// The decoder as it was after the header; workers clone it.
-    decoder: Arc<Decoder>,
+    /// As it was after the header.
+    decoder: SharedDecoder,
     input: Input,
     /// Which times are believed.
     limit: Option<TimeLimit>,
@@ -71,21 +118,21 @@ impl DecodePool {
         self.workers.len()
     }
 
-    /// Decodes `input` and does `work` with the rows, on a worker. Waits for a free place, and gives
+    /// Decodes `input` and does `work` with the rows and what they were, on a worker. Waits for a free place, and gives
     /// where the result will come.
     pub(crate) fn decode<T: Send + 'static>(
         &self,
-        decoder: &Arc<Decoder>,
+        decoder: SharedDecoder,
         input: Input,
         limit: Option<TimeLimit>,
-        work: impl FnOnce(Result<Decoded, FormatError>) -> T + Send + 'static,
+        work: impl FnOnce(Result<Decoded, FormatError>, Input) -> T + Send + 'static,
     ) -> Receiver<T> {
         let (reply, result) = bounded(1);
         // A source that has gone does not wait for its rows.
-        let then: Then = Box::new(move |decoded| drop(reply.send(work(decoded))));
+        let then: Then = Box::new(move |decoded, input| drop(reply.send(work(decoded, input))));
         if let Some(jobs) = &self.jobs {
             // When all workers are gone the receiver says so.
-            drop(jobs.send(Job { decoder: Arc::clone(decoder), input, limit, then }));
+            drop(jobs.send(Job { decoder, input, limit, then }));
         }
         result
     }
@@ -101,20 +148,17 @@ impl Drop for DecodePool {
 }
 
 fn work(queue: &Receiver<Job>) {
-    let mut kept: Vec<(Arc<Decoder>, Decoder)> = Vec::new();
+    let mut kept: Vec<(SharedDecoder, OwnDecoder)> = Vec::new();
     for job in queue {
-        let place = kept.iter().position(|(of, _)| Arc::ptr_eq(of, &job.decoder));
+        let place = kept.iter().position(|(of, _)| of.is(&job.decoder));
         let place = place.unwrap_or_else(|| {
             if kept.len() == DECODERS_KEPT {
                 kept.remove(0);
             }
-            kept.push((Arc::clone(&job.decoder), Decoder::clone(&job.decoder)));
+            kept.push((job.decoder.clone(), job.decoder.to_own()));
             kept.len() - 1
         });
-        let (decoder, limit) = (&mut kept[place].1, job.limit.as_ref());
-        (job.then)(match &job.input {
-            Input::Text(bytes) => decoder.decode_until(bytes, limit),
-            Input::Messages(messages) => decoder.decode_messages(messages, limit),
-        });
+        let decoded = kept[place].1.decode(&job.input, job.limit.as_ref());
+        (job.then)(decoded, job.input);
     }
 }

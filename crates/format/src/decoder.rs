@@ -34,7 +34,7 @@ impl Decoder {
             Format::Json => Self::Json(Box::new(JsonDecoder::new(schema, options)?)),
             Format::Csv | Format::Tsv => Self::Csv(Box::new(CsvDecoder::new(schema, options)?)),
             Format::CopyText => Self::Copy(Box::new(CopyDecoder::new(schema, options)?)),
-            Format::Parquet => return Err(FormatError::NotText),
+            Format::Parquet | Format::Avro => return Err(FormatError::NotText),
         })
     }
 

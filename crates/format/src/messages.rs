@@ -230,6 +230,7 @@ impl Decoder {
             Format::Csv | Format::Tsv => options.header = Some(false),
             Format::CopyText => return Err(FormatError::NoMessages("the text of COPY")),
             Format::Parquet => return Err(FormatError::NoMessages("parquet")),
+            Format::Avro => return Err(FormatError::NotText),
         }
         Self::new(schema, &options)
     }

@@ -347,7 +347,9 @@ impl Definition {
 
 fn column_sql(column: &Column) -> String {
     let null = if column.field.is_nullable() { "" } else { " NOT NULL" };
-    format!("{} {}{null}", quoted(&column.name.value), datatype::sql_name(&column.field))
+    let beside = column.metadata.map(|m| format!(" METADATA FROM '{}'", m.name()));
+    let (name, kind) = (quoted(&column.name.value), datatype::sql_name(&column.field));
+    format!("{name} {kind}{null}{}", beside.unwrap_or_default())
 }
 
 /// A length of time in the largest unit that it is a multiple of.

@@ -10,7 +10,7 @@ use crate::error::Span;
 use crate::function::SqlFunction;
 use crate::options::{Connector, OnError, PartitionBy};
 use crate::text::Text;
-use yeoul_batch::DecodeOptions;
+use yeoul_batch::{DecodeOptions, Metadata};
 
 /// Something with its place in the text.
 #[derive(Clone, Debug)]
@@ -121,6 +121,8 @@ pub struct Column {
     pub name: Name,
     /// Name, type, nullability and our metadata as Arrow says it.
     pub field: FieldRef,
+    /// What it is of, when it is not in the event but told beside it.
+    pub metadata: Option<Metadata>,
 }
 
 /// `CREATE STREAM`.

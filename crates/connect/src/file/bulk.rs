@@ -1,6 +1,7 @@
 //! Reading at full speed: one thread reads, all workers decode and encode for the log, one thread
 //! submits in order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
@@ -11,7 +12,7 @@ use super::deliver::Deliverer;
 use super::plan::Plan;
 use super::reader::{Opener, Payload, Piece, Step};
 use super::tail::Files;
-use crate::decode::{Block, Input};
+use crate::decode::{Block, Input, SharedDecoder};
 use crate::error::ConnectError;
 use crate::source::Context;
 
@@ -94,8 +95,10 @@ fn send(
     let of = stream.clone();
     let block = match &mut piece.payload {
         Payload::Text { decoder, bytes } => {
-            let work = move |decoded: Result<Decoded, _>| decoded.map(|rows| Block::of(rows, &of));
+            let work =
+                move |decoded: Result<Decoded, _>, _| decoded.map(|rows| Block::of(rows, &of));
             let limit = context.engine.time_limit(stream);
+            let decoder = SharedDecoder::Text(Arc::clone(decoder));
             context.decoders.decode(decoder, Input::Text(std::mem::take(bytes)), limit, work)
         }
         Payload::Rows(decoded) => {

@@ -1,6 +1,7 @@
 //! Where reading a partition begins: by what is stored, by what the group has committed, by the options.
 
-use super::options::{Missing, Start};
+use super::forms::Start;
+use super::options::Missing;
 
 /// What is known of a partition when it is about to be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

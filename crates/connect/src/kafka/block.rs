@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
 use yeoul_format::Messages;
+
+use super::beside::{Beside, Wanted};
 
 /// Messages decoded at once, in bytes: some thousand rows, so that what a batch costs by itself does not count.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -20,7 +24,7 @@ pub(super) struct Partition {
 }
 
 /// The offsets of the messages of a block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Offsets {
     /// From the first on, one after the other.
     Dense(u64),
@@ -60,21 +64,23 @@ impl Offsets {
 pub(super) struct Block {
     pub(super) messages: Messages,
     pub(super) offsets: Offsets,
+    pub(super) beside: Beside,
     /// When the first came.
     pub(super) since: Instant,
 }
 
 impl Block {
     /// A block that begins with the message at `offset`.
-    pub(super) fn new(offset: u64) -> Self {
+    pub(super) fn new(offset: u64, wanted: &Wanted) -> Self {
         let (messages, offsets) = (Messages::default(), Offsets::Dense(offset));
-        Self { messages, offsets, since: Instant::now() }
+        Self { messages, offsets, beside: Beside::new(wanted), since: Instant::now() }
     }
 
-    /// Adds a message; one without a value deletes its key.
-    pub(super) fn push(&mut self, offset: u64, value: Option<&[u8]>) {
+    /// Adds a message.
+    pub(super) fn push(&mut self, offset: u64, message: &BorrowedMessage<'_>) {
         self.offsets.push(self.messages.len(), offset);
-        match value {
+        self.beside.push(message);
+        match message.payload() {
             Some(value) => self.messages.push(value),
             None => self.messages.push_null(),
         }
@@ -91,12 +97,12 @@ mod tests {
 
     #[test]
     fn offsets_are_kept_one_by_one_only_where_some_are_missing() {
-        let mut block = Block::new(5);
-        (5..8).for_each(|offset| block.push(offset, Some(b"{}")));
-        assert!(matches!(block.offsets, Offsets::Dense(5)));
-        block.push(10, None);
-        block.push(11, Some(b"{}"));
-        let offsets: Vec<u64> = (0..5).map(|index| block.offsets.get(index)).collect();
+        let mut offsets = Offsets::Dense(5);
+        (5..8).zip(0..).for_each(|(offset, count)| offsets.push(count, offset));
+        assert!(matches!(offsets, Offsets::Dense(5)));
+        offsets.push(3, 10);
+        offsets.push(4, 11);
+        let offsets: Vec<u64> = (0..5).map(|index| offsets.get(index)).collect();
         assert_eq!(offsets, [5, 6, 7, 10, 11]);
     }
 }

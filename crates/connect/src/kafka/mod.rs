@@ -17,10 +17,13 @@
 
 mod assign;
 mod begin;
+mod beside;
 mod block;
 mod client;
+mod forms;
 mod options;
 mod reader;
+mod registry;
 mod submit;
 
 use std::path::Path;
@@ -30,25 +33,36 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::Consumer;
+use yeoul_batch::Format;
 use yeoul_engine::{SourceSpec, StreamHandle};
-use yeoul_format::Decoder;
+use yeoul_format::{AvroDecoder, Decoder, FormatError};
 
+use crate::decode::SharedDecoder;
 use crate::error::ConnectError;
 use crate::source::{Context, Source};
-use options::KafkaOptions;
+use beside::Wanted;
 pub(crate) use options::SPEC;
+use options::{KafkaOptions, Schemas};
 use reader::{Failure, Reader};
+use registry::Registry;
 use submit::Shared;
 
 /// How long after brokers refused us for good it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// How dead letters of Avro messages are written; their schemas are not with them.
+const AVRO: &str = "{\"format\":\"avro\"}";
 
 /// The topics of one stream or table.
 struct KafkaSource {
     stream: StreamHandle,
     options: KafkaOptions,
     config: ClientConfig,
-    decoder: Arc<Decoder>,
+    decoder: SharedDecoder,
+    /// How the bytes of dead letters are written.
+    format: String,
+    wanted: Arc<Wanted>,
+    registry: Option<Registry>,
 }
 
 /// Makes the source.
@@ -56,14 +70,46 @@ pub(crate) fn open(spec: &SourceSpec, _: &Path) -> Result<Box<dyn Source>, Conne
     let stream = spec.stream.name();
     let options = KafkaOptions::of(&spec.connector)
         .map_err(|wrong| ConnectError::new(stream, wrong.0).with_hint(wrong.1))?;
-    let wrong = |e: yeoul_format::FormatError| ConnectError::new(stream, e.to_string());
-    let decoder =
-        Decoder::for_messages(Arc::clone(spec.stream.schema()), spec.stream.decode_options())
-            .map_err(wrong)?;
+    let wrong = |e: FormatError| ConnectError::new(stream, e.to_string());
+    let decode = spec.stream.decode_options();
+    let wanted = Arc::new(Wanted::of(&spec.stream, decode));
+    let inside = Arc::clone(&wanted.inside);
+    if inside.fields().is_empty() {
+        let message = "all its columns are beside the events, and none is in them";
+        return Err(ConnectError::new(stream, message).with_hint("add a column of the events"));
+    }
+    let (decoder, registry, format) = match (decode.format, &options.schemas) {
+        (Some(Format::Avro), Some(Schemas::Given(schema))) => {
+            let decoder = AvroDecoder::plain(inside, decode, schema).map_err(wrong)?;
+            (SharedDecoder::Avro(Arc::new(decoder)), None, AVRO.to_owned())
+        }
+        (Some(Format::Avro), Some(Schemas::Registered { url, user })) => {
+            let decoder = AvroDecoder::registered(inside, decode).map_err(wrong)?;
+            let user = user.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
+            let registry = Registry::new(url, user);
+            (SharedDecoder::Avro(Arc::new(decoder)), Some(registry), AVRO.to_owned())
+        }
+        (Some(Format::Avro), None) => {
+            return Err(ConnectError::new(
+                stream,
+                "format 'avro' needs the schema of its messages",
+            )
+            .with_hint("add schema_registry = 'http://localhost:8081', or avro_schema = '{…}'"));
+        }
+        (_, Some(_)) => {
+            let message = "\"avro_schema\" and \"schema_registry\" are for format 'avro'";
+            return Err(ConnectError::new(stream, message).with_hint("add format = 'avro'"));
+        }
+        (_, None) => {
+            let decoder = Decoder::for_messages(inside, decode).map_err(wrong)?;
+            let format = decoder.record_format();
+            (SharedDecoder::Text(Arc::new(decoder)), None, format)
+        }
+    };
     let config = client::config(&options, stream);
     client::check(&config, stream)?;
-    let (stream, decoder) = (spec.stream.clone(), Arc::new(decoder));
-    Ok(Box::new(KafkaSource { stream, options, config, decoder }))
+    let stream = spec.stream.clone();
+    Ok(Box::new(KafkaSource { stream, options, config, decoder, format, wanted, registry }))
 }
 
 impl Source for KafkaSource {
@@ -90,16 +136,14 @@ impl KafkaSource {
     fn read(&self, context: &Context) -> Result<(), Failure> {
         let consumer = client::consumer(&self.config, context)?;
         let shared = Shared::default();
-        let format = self.decoder.record_format();
         // Blocks in flight: one decoding and one waiting on every worker, and one being submitted. With
         // their rows that is about 3 MiB each.
         let (sender, flights) = bounded(2 * context.decoders.workers() + 1);
         let outcome = std::thread::scope(|scope| {
-            let of = (&self.stream, &self.options, context);
-            let (shared, format) = (&shared, format.as_str());
+            let (shared, format) = (&shared, self.format.as_str());
             let submitting =
                 scope.spawn(move || submit::run(&self.stream, context, format, shared, &flights));
-            let reading = Reader::new(of, &consumer, &self.decoder, shared, sender).run();
+            let reading = Reader::new(self, context, &consumer, shared, sender).run();
             let submitted = submitting.join().unwrap_or_else(|_| {
                 let message = "its thread ended abnormally; this is a bug";
                 Err(ConnectError::new(self.stream.name(), message))

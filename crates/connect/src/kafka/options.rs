@@ -1,11 +1,12 @@
 //! What `WITH (connector = 'kafka', …)` may say.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use yeoul_batch::Metadata;
 use yeoul_engine::{Connector, ConnectorOptions, ConnectorSpec, Format, OptionSpec, OptionType};
+
+use super::forms::{Start, parse_properties, parse_ranges};
 
 /// How much librdkafka may hold that was fetched and not read, unless `queue_bytes_max` says it.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
@@ -122,6 +123,30 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             "the password for SASL; write '${NAME}', and it is taken from the environment and not stored",
         ),
         OptionSpec::of_source(
+            "avro_schema",
+            OptionType::Text,
+            "",
+            "the schema of messages of format 'avro', as JSON, when they do not name theirs",
+        ),
+        OptionSpec::of_source(
+            "schema_registry",
+            OptionType::Text,
+            "",
+            "where schemas are asked for that messages of format 'avro' name by number (Confluent's form): http://host:8081",
+        ),
+        OptionSpec::of_source(
+            "schema_registry_username",
+            OptionType::Text,
+            "",
+            "the name for the registry",
+        ),
+        OptionSpec::of_source(
+            "schema_registry_password",
+            OptionType::Text,
+            "",
+            "the password for the registry; write '${NAME}', and it is taken from the environment and not stored",
+        ),
+        OptionSpec::of_source(
             "properties",
             OptionType::Form("'name=value, …'", |text| parse_properties(text).is_some()),
             "",
@@ -129,7 +154,15 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
         ),
     ],
     required: &[("brokers", "brokers = 'localhost:9092'"), ("topic", "topic = 'clicks'")],
-    formats: &["json", "csv", "tsv"],
+    metadata: &[
+        Metadata::Key,
+        Metadata::Topic,
+        Metadata::Partition,
+        Metadata::Offset,
+        Metadata::Timestamp,
+        Metadata::Headers,
+    ],
+    formats: &["json", "csv", "tsv", "avro"],
     format: Some(|_| Some(Format::Json)),
 };
 
@@ -147,75 +180,21 @@ const RESERVED: [&str; 10] = [
     "session.timeout.ms",
 ];
 
-/// Where a partition begins of which nothing is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Start {
-    /// At the first message there is.
-    Earliest,
-    /// Behind the last.
-    Latest,
-    /// Where the group has committed.
-    Group,
-    /// At the first message of this time or later, in milliseconds since 1970.
-    Time(i64),
-    /// At these offsets, by the number of the partition.
-    Offsets(BTreeMap<i32, u64>),
-}
-
-impl Start {
-    fn parse(text: &str) -> Option<Self> {
-        Some(match text.trim() {
-            "earliest" => Self::Earliest,
-            "latest" => Self::Latest,
-            "group" => Self::Group,
-            text => match parse_offsets(text) {
-                Some(offsets) => Self::Offsets(offsets),
-                None => Self::Time(string_to_timestamp_nanos(text).ok()?.div_euclid(1_000_000)),
-            },
-        })
-    }
-}
-
-fn parse_offsets(text: &str) -> Option<BTreeMap<i32, u64>> {
-    let mut offsets = BTreeMap::new();
-    for pair in text.split(',') {
-        let (partition, offset) = pair.split_once(':')?;
-        let partition = partition.trim().parse().ok().filter(|number| *number >= 0)?;
-        let offset = offset.trim().parse().ok().filter(|offset| i64::try_from(*offset).is_ok())?;
-        if offsets.insert(partition, offset).is_some() {
-            return None;
-        }
-    }
-    Some(offsets)
-}
-
-fn parse_ranges(text: &str) -> Option<Vec<RangeInclusive<i32>>> {
-    let number = |text: &str| text.trim().parse::<i32>().ok().filter(|number| *number >= 0);
-    let range = |text: &str| match text.split_once('-') {
-        Some((first, last)) => {
-            let range = number(first)?..=number(last)?;
-            (!range.is_empty()).then_some(range)
-        }
-        None => number(text).map(|one| one..=one),
-    };
-    text.split(',').map(range).collect()
-}
-
-fn parse_properties(text: &str) -> Option<Vec<(String, String)>> {
-    let pair = |text: &str| {
-        let (name, value) = text.split_once('=')?;
-        let (name, value) = (name.trim(), value.trim());
-        (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
-    };
-    text.split(',').map(pair).collect()
-}
-
 /// What is done when the broker has not kept the message that is next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     Stop,
     Earliest,
     Latest,
+}
+
+/// Where the schemas of Avro messages are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Schemas {
+    /// All messages have this one.
+    Given(String),
+    /// Messages name them by number; the registry knows them.
+    Registered { url: String, user: Option<(String, String)> },
 }
 
 /// The options of one stream or table.
@@ -229,6 +208,7 @@ pub(super) struct KafkaOptions {
     pub(super) group: Option<String>,
     pub(super) start: Start,
     pub(super) missing: Missing,
+    pub(super) schemas: Option<Schemas>,
     /// What librdkafka is told, by its own names, but for where brokers are and which group it is.
     pub(super) settings: Vec<(String, String)>,
 }
@@ -260,6 +240,7 @@ impl KafkaOptions {
                 Some("latest") => Missing::Latest,
                 _ => Missing::Stop,
             },
+            schemas: schemas(given)?,
             settings: settings(given)?,
         };
         options.check(given)?;
@@ -299,6 +280,39 @@ impl KafkaOptions {
     pub(super) fn reads(&self, partition: i32) -> bool {
         let ranges = self.partitions.as_ref();
         ranges.is_none_or(|ranges| ranges.iter().any(|range| range.contains(&partition)))
+    }
+}
+
+/// Where schemas are from.
+fn schemas(given: &ConnectorOptions) -> Result<Option<Schemas>, Contradiction> {
+    let text = |name| given.text(name).map(|text| text.trim().to_owned());
+    let user = match (text("schema_registry_username"), text("schema_registry_password")) {
+        (Some(name), Some(password)) => Some((name, password)),
+        (None, None) => None,
+        _ => {
+            let message = "the registry needs a name and a password, or none of both".to_owned();
+            let hint = "add schema_registry_username = '…', schema_registry_password = '${NAME}'";
+            return Err(Contradiction(message, hint));
+        }
+    };
+    match (text("avro_schema"), text("schema_registry")) {
+        (Some(_), Some(_)) => {
+            let message =
+                "\"avro_schema\" and \"schema_registry\" contradict each other".to_owned();
+            Err(Contradiction(message, "leave one of the two out"))
+        }
+        (None, Some(url)) if url.starts_with("http://") || url.starts_with("https://") => {
+            Ok(Some(Schemas::Registered { url, user }))
+        }
+        (None, Some(url)) => {
+            let message = format!("schema_registry = '{url}' is no address of a registry");
+            Err(Contradiction(message, "write schema_registry = 'http://localhost:8081'"))
+        }
+        (_, None) if user.is_some() => {
+            let message = "a name for the registry means nothing without one".to_owned();
+            Err(Contradiction(message, "add schema_registry = 'http://localhost:8081'"))
+        }
+        (schema, None) => Ok(schema.map(Schemas::Given)),
     }
 }
 
@@ -400,28 +414,4 @@ fn security(
     };
     all.push(("security.protocol", protocol.to_owned()));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn starts_are_words_times_or_offsets() {
-        assert_eq!(Start::parse("latest"), Some(Start::Latest));
-        let offsets = BTreeMap::from([(0, 120), (3, 7)]);
-        assert_eq!(Start::parse("0:120, 3:7"), Some(Start::Offsets(offsets)));
-        assert_eq!(Start::parse("1970-01-01T00:01:00Z"), Some(Start::Time(60_000)));
-        for wrong in ["", "soon", "0:1, 0:2", "0:-1", "-1:0", "0", "0:99999999999999999999"] {
-            assert_eq!(Start::parse(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn partitions_are_numbers_and_ranges() {
-        assert_eq!(parse_ranges("0, 2,5-7"), Some(vec![0..=0, 2..=2, 5..=7]));
-        for wrong in ["", "a", "3-1", "-1", "1,,2"] {
-            assert_eq!(parse_ranges(wrong), None, "{wrong}");
-        }
-    }
 }

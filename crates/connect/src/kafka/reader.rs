@@ -21,13 +21,16 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset};
 use yeoul_engine::{SourceState, StreamHandle};
-use yeoul_format::Decoder;
+use yeoul_format::{FormatError, Messages};
 
+use super::KafkaSource;
+use super::beside::{Gathered, Wanted};
 use super::block::{Block, Partition};
 use super::client::{self, ANSWER, Listener, Place};
 use super::options::KafkaOptions;
+use super::registry::Registry;
 use super::submit::{Flight, Shared};
-use crate::decode::{self, Input};
+use crate::decode::{self, Input, SharedDecoder};
 use crate::error::ConnectError;
 use crate::source::Context;
 
@@ -41,6 +44,8 @@ const POLLED_MAX: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often positions are committed to the group.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How soon a registry is asked again that did not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of messages on their way to the engine, at most; one message may be longer.
 const BYTES_MAX: usize = 16 << 20;
 
@@ -70,6 +75,17 @@ pub(super) struct Reading {
     committed: u64,
 }
 
+/// Which blocks are sent on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// Those that are due, as long as there is room.
+    Due,
+    /// All, waiting for room and for their schemas.
+    All,
+    /// All whose schemas can be had: the others are read again by whoever goes on.
+    Decodable,
+}
+
 /// Which of the partitions messages come from: those of one come together.
 #[derive(Clone, Copy)]
 struct Last {
@@ -84,7 +100,13 @@ pub(super) struct Reader<'a> {
     pub(super) options: &'a KafkaOptions,
     pub(super) context: &'a Context,
     pub(super) consumer: &'a BaseConsumer<Listener>,
-    decoder: Arc<Decoder>,
+    decoder: SharedDecoder,
+    /// What messages bring beside their values.
+    wanted: Arc<Wanted>,
+    /// Where schemas are asked for that messages name.
+    registry: Option<&'a Registry>,
+    /// When a registry is asked again that did not answer.
+    ask_at: Option<Instant>,
     shared: &'a Shared,
     flights: Sender<Flight>,
     pub(super) readings: Vec<Reading>,
@@ -100,18 +122,21 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(
-        (stream, options, context): (&'a StreamHandle, &'a KafkaOptions, &'a Context),
+        source: &'a KafkaSource,
+        context: &'a Context,
         consumer: &'a BaseConsumer<Listener>,
-        decoder: &Arc<Decoder>,
         shared: &'a Shared,
         flights: Sender<Flight>,
     ) -> Self {
         Self {
-            stream,
-            options,
+            stream: &source.stream,
+            options: &source.options,
             context,
             consumer,
-            decoder: Arc::clone(decoder),
+            decoder: source.decoder.clone(),
+            wanted: Arc::clone(&source.wanted),
+            registry: source.registry.as_ref(),
+            ask_at: None,
             shared,
             flights,
             readings: Vec::new(),
@@ -132,7 +157,7 @@ impl<'a> Reader<'a> {
             if Instant::now() >= self.commit_at {
                 self.commit();
             }
-            self.cut(false)?;
+            self.cut(Which::Due)?;
             if self.is_full() {
                 self.stall();
             } else {
@@ -140,7 +165,7 @@ impl<'a> Reader<'a> {
                 self.read()?;
             }
         }
-        self.cut(true)?;
+        self.cut(Which::Decodable)?;
         self.settle()?;
         self.commit_all();
         Ok(())
@@ -159,7 +184,7 @@ impl<'a> Reader<'a> {
 
     /// The partitions are not read any more, and all that was polled of them is stored.
     pub(super) fn remove(&mut self, places: &[Place]) -> Result<(), Failure> {
-        self.cut(true)?;
+        self.cut(Which::Decodable)?;
         for place in places {
             if let Some(at) = self.places.get(place) {
                 let partition = Arc::clone(&self.readings[*at].partition);
@@ -237,8 +262,8 @@ impl<'a> Reader<'a> {
             return false;
         }
         reading.next = offset + 1;
-        let block = reading.block.get_or_insert_with(|| Block::new(offset));
-        block.push(offset, message.payload());
+        let block = reading.block.get_or_insert_with(|| Block::new(offset, &self.wanted));
+        block.push(offset, message);
         block.is_full()
     }
 
@@ -254,33 +279,70 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Sends blocks on that are due, as long as there is room; `all`: every block, waiting for room.
-    fn cut(&mut self, all: bool) -> Result<(), Failure> {
+    /// Sends blocks on.
+    fn cut(&mut self, which: Which) -> Result<(), Failure> {
         for at in 0..self.readings.len() {
-            if !all && self.is_full() {
+            if which == Which::Due && self.is_full() {
                 break;
             }
-            let due = |block: &mut Block| all || block.is_full() || block.since.elapsed() >= LINGER;
+            let due = |block: &mut Block| {
+                which != Which::Due || block.is_full() || block.since.elapsed() >= LINGER
+            };
             let Some(block) = self.readings[at].block.take_if(due) else { continue };
+            if !self.knows_schemas(&block.messages, which == Which::All) {
+                self.readings[at].block = Some(block);
+                break;
+            }
             let (partition, to) =
                 (Arc::clone(&self.readings[at].partition), self.readings[at].next);
             let bytes = block.messages.bytes_len();
             self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-            let of = self.stream.clone();
-            let work =
-                move |decoded: Result<_, _>| decoded.map(|rows| decode::Block::of(rows, &of));
-            let limit = self.context.engine.time_limit(self.stream);
-            let Block { messages, offsets, .. } = block;
-            let input = Input::Messages(messages);
-            let block = self.context.decoders.decode(&self.decoder, input, limit, work);
+            let Block { messages, offsets, beside, .. } = block;
+            let [limit, beside_limit] =
+                self.wanted.limits(self.context.engine.time_limit(self.stream));
+            let (wanted, of) = (Arc::clone(&self.wanted), Arc::clone(&partition));
+            let gathered = Gathered { wanted, partition: of, beside, limit: beside_limit };
+            let (stream, places) = (self.stream.clone(), offsets.clone());
+            let work = move |decoded: Result<_, FormatError>, input: Input| {
+                let Input::Messages(messages) = &input else { return Err(FormatError::NotText) };
+                let complete = gathered.complete(decoded?, &places, messages);
+                let complete = complete.map_err(|e| FormatError::Internal(e.to_string()))?;
+                Ok(decode::Block::of(complete, &stream))
+            };
+            let (decoder, input) = (self.decoder.clone(), Input::Messages(messages));
+            let block = self.context.decoders.decode(decoder, input, limit, work);
             self.send(Flight::Messages { partition, offsets, to, bytes, block })?;
         }
         Ok(())
     }
 
+    /// Whether the schemas of the messages are known, or could be asked for.
+    fn knows_schemas(&mut self, messages: &Messages, wait: bool) -> bool {
+        let (Some(registry), SharedDecoder::Avro(decoder)) = (self.registry, &mut self.decoder)
+        else {
+            return true;
+        };
+        loop {
+            match registry.teach(decoder, messages) {
+                Ok(_) => {
+                    self.ask_at = None;
+                    return true;
+                }
+                Err(away) => {
+                    self.context.note_error(Some(away));
+                    self.ask_at = Some(Instant::now() + ASK_AGAIN);
+                }
+            }
+            if !wait || self.context.stopped() {
+                return false;
+            }
+            self.context.sleep(ASK_AGAIN);
+        }
+    }
+
     /// Reads a partition from `next` on: what comes before is missing at the broker.
     pub(super) fn skip(&mut self, at: usize, next: u64) -> Result<(), Failure> {
-        self.cut(true)?;
+        self.cut(Which::All)?;
         let reading = &mut self.readings[at];
         reading.next = next;
         let partition = Arc::clone(&reading.partition);
@@ -292,7 +354,9 @@ impl<'a> Reader<'a> {
 
     /// Whether flights are to be taken before more messages are polled.
     fn is_full(&self) -> bool {
-        self.flights.is_full() || self.shared.bytes.load(Ordering::Relaxed) >= BYTES_MAX
+        self.flights.is_full()
+            || self.shared.bytes.load(Ordering::Relaxed) >= BYTES_MAX
+            || self.ask_at.is_some_and(|at| Instant::now() < at)
     }
 
     fn send(&self, flight: Flight) -> Result<(), Failure> {

@@ -37,7 +37,7 @@ pub(super) fn decode_options(
 ) -> Result<DecodeOptions, ApiError> {
     let format = format(headers)?;
     // Rows of a stream that is fed with Parquet files may be sent as well.
-    let own = stream.format.filter(|format| *format != Format::Parquet);
+    let own = stream.format.filter(|format| !matches!(format, Format::Parquet | Format::Avro));
     let options = stream.for_format(format.or(own).unwrap_or_default());
     if given.is_empty() { Ok(options) } else { Ok(decode_options_with(&options, given)?) }
 }

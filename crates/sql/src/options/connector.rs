@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use yeoul_batch::Format;
+use yeoul_batch::{Format, Metadata};
 
 use super::OptionSpec;
 use super::value::Value;
@@ -19,6 +19,8 @@ pub struct ConnectorSpec {
     pub options: &'static [OptionSpec],
     /// Those that it cannot be without, and an example of each.
     pub required: &'static [(&'static str, &'static str)],
+    /// What it tells beside an event.
+    pub metadata: &'static [Metadata],
     /// The words that `format` may be.
     pub formats: &'static [&'static str],
     /// How its events are written when `format` does not say it, as far as its options do; without this function each
@@ -34,6 +36,7 @@ static HTTP: ConnectorSpec = ConnectorSpec {
     name: "http",
     options: &[],
     required: &[],
+    metadata: &[],
     formats: &["json", "csv", "tsv"],
     format: None,
 };

@@ -67,6 +67,7 @@ impl Values {
             Format::Csv | Format::Tsv | Format::CopyText => return Ok(()),
             Format::Json => "json",
             Format::Parquet => "parquet",
+            Format::Avro => "avro",
         };
         let unused = SHEET.into_iter().find(|name| self.span(name).is_some());
         let typed = Some("timestamp_unit")
@@ -87,6 +88,7 @@ fn format(word: &str) -> Format {
         "csv" => Format::Csv,
         "tsv" => Format::Tsv,
         "parquet" => Format::Parquet,
+        "avro" => Format::Avro,
         _ => Format::Json,
     }
 }
@@ -143,8 +145,9 @@ pub fn with_request(
     }
     let mut options = base.clone();
     if let Some(word) = values.text("format") {
-        if word == "parquet" {
-            return Err(invalid("format 'parquet' is for files")
+        if matches!(word, "parquet" | "avro") {
+            let of = if word == "avro" { "messages of a broker" } else { "files" };
+            return Err(invalid(format!("format '{word}' is for {of}"))
                 .hint("events sent over HTTP are json, csv or tsv"));
         }
         options = options.for_format(format(word));

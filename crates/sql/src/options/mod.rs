@@ -210,9 +210,9 @@ const OPTIONS: &[OptionSpec] = &[
     option(
         "format",
         INPUT,
-        OptionType::Choice(&["json", "csv", "tsv", "parquet"]),
+        OptionType::Choice(&["json", "csv", "tsv", "avro", "parquet"]),
         "by Content-Type, or by the ending of the path; else json",
-        "how events are written; json is one object per line, an array, or one object; parquet is for files",
+        "how events are written; json is one object per line, an array, or one object; avro is for messages, parquet for files",
     ),
     option(
         "mapping",

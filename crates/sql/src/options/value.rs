@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use yeoul_batch::FieldPath;
+use yeoul_batch::{FieldPath, Metadata};
 
 use super::connector::{self, Connector, ConnectorOptions, ConnectorSpec, Connectors};
 use super::{FUTURE_SKEW, OPTIONS, OnError, OptionSpec, OptionType, PartitionUnit, Target, known};
@@ -103,6 +103,11 @@ impl Values {
         });
         let options = ConnectorOptions(own.collect());
         Ok(Connector { name: spec.name.to_owned(), options })
+    }
+
+    /// Whether the connector tells this beside an event.
+    pub(crate) fn tells(&self, metadata: Metadata) -> bool {
+        self.connector.is_some_and(|spec| spec.metadata.contains(&metadata))
     }
 
     /// What the connector is that they choose.

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast as sql;
 
 use super::ddl::type_of;
 use super::drop::object_kind;
+use super::metadata;
 use super::reader::Reader;
 use crate::ast::{Alter, AlterAction, Column, ObjectKind};
 use crate::error::SqlError;
@@ -75,11 +76,13 @@ fn add(r: &mut Reader<'_>) -> Result<AlterAction, SqlError> {
     let if_not_exists = r.words(&["IF", "NOT", "EXISTS"]);
     let name = r.ident()?;
     let field = type_of(r)?;
-    let (mut nullable, mut default) = (true, None);
+    let (mut nullable, mut default, mut metadata) = (true, None, None);
     loop {
         let start = r.here();
         if r.words(&["NOT", "NULL"]) {
             nullable = false;
+        } else if r.word("METADATA") {
+            metadata = Some(metadata::of_column(r, &name, &field, start)?);
         } else if r.word("DEFAULT") {
             let value_start = r.here();
             let value = r.expr()?;
@@ -101,7 +104,7 @@ fn add(r: &mut Reader<'_>) -> Result<AlterAction, SqlError> {
         }
     }
     let field = Arc::new(field.with_name(name.value.clone()).with_nullable(nullable));
-    Ok(AlterAction::AddColumn { column: Column { name, field }, default, if_not_exists })
+    Ok(AlterAction::AddColumn { column: Column { name, field, metadata }, default, if_not_exists })
 }
 
 /// The text of a constant; `Some(None)` for NULL, `None` for what is no constant.

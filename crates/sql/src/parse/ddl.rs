@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use yeoul_batch::DecodeOptions;
 
+use super::metadata;
 use super::reader::Reader;
 use crate::ast::{
     Column, CreateStream, CreateTable, CreateView, Micros, Name, Statement, StreamOptions,
@@ -110,8 +111,9 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     let written = given.iter().map(|given| r.written(given)).collect();
     let values = Values::check(target, &given, r.connectors())?;
     let connector = values.connector(r.span())?;
-    let decode = values.decode(&connector)?;
+    let mut decode = values.decode(&connector)?;
     check_decode(&decode, &body.columns, &values)?;
+    decode.metadata = metadata::of_columns(&body.columns, &values, &connector)?;
     let columns = Columns(&body.columns);
     if target == Target::Table {
         if let Some((_, _, span)) = body.watermark {
@@ -246,10 +248,13 @@ fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
     let name = r.ident()?;
     let field = type_of(r)?;
     let mut nullable = true;
+    let mut metadata = None;
     loop {
         let start = r.here();
         if r.words(&["NOT", "NULL"]) {
             nullable = false;
+        } else if r.word("METADATA") {
+            metadata = Some(metadata::of_column(r, &name, &field, start)?);
         } else if r.words(&["PRIMARY", "KEY"]) {
             set_primary_key(body, vec![name.clone()], start.to(r.last()))?;
         } else if r.word("NULL") {
@@ -273,7 +278,7 @@ fn column(r: &mut Reader<'_>, body: &mut Body) -> Result<(), SqlError> {
         .at(name.span));
     }
     let field = field.with_name(name.value.clone()).with_nullable(nullable);
-    body.columns.push(Column { name, field: Arc::new(field) });
+    body.columns.push(Column { name, field: Arc::new(field), metadata });
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod dml;
 mod drop;
 mod function;
 mod lookup;
+mod metadata;
 mod reader;
 mod session;
 mod settings;

@@ -18,6 +18,7 @@ static FILE: ConnectorSpec = ConnectorSpec {
         OptionSpec::of_source("follow", OptionType::Bool, "false", "whether to wait for more"),
     ],
     required: &[("path", "path = 'data/*.csv'")],
+    metadata: &[],
     formats: &["json", "csv", "tsv", "parquet"],
     format: Some(|options| {
         let path = options.text("path").unwrap_or_default();

@@ -1,3 +1,4 @@
 //! Topics into an engine, with real brokers and with the mock cluster of librdkafka.
 
+mod decoded;
 mod source;

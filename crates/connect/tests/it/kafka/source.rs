@@ -34,7 +34,7 @@ fn create(shop: &Shop, broker: &str, topic: &str, options: &str) {
 }
 
 /// Waits until the query gives this row.
-fn wait_for(shop: &Shop, sql: &str, expected: &[&str]) {
+pub(super) fn wait_for(shop: &Shop, sql: &str, expected: &[&str]) {
     let begun = Instant::now();
     loop {
         let rows = shop.rows(sql);

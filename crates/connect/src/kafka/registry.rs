@@ -1,0 +1,164 @@
+//! Schemas of Avro messages by their numbers, from a registry that answers as Confluent's does.
+//!
+//! What must hold: what the registry does not answer is asked for again, and messages wait; only what it answers that
+//! it has not, or that is no Avro, makes messages bad.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Deserialize;
+use yeoul_format::{AvroDecoder, Messages};
+
+/// How long an answer is waited for.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Bytes of an answer, at most.
+const ANSWER_BYTES_MAX: u64 = 8 << 20;
+/// Schemas that one schema may stand on, together.
+const REFERENCES_MAX: usize = 256;
+
+/// Where schemas are asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Registry {
+    agent: ureq::Agent,
+    url: String,
+    authorization: Option<String>,
+}
+
+/// Why there is no schema.
+enum Failure {
+    /// The registry says so.
+    Refused(String),
+    /// It does not answer, or not now.
+    Away(String),
+}
+
+/// `/schemas/ids/{id}` and `/subjects/{subject}/versions/{version}`.
+#[derive(Deserialize)]
+struct Answer {
+    schema: String,
+    #[serde(rename = "schemaType")]
+    kind: Option<String>,
+    #[serde(default)]
+    references: Vec<Reference>,
+}
+
+#[derive(Deserialize)]
+struct Reference {
+    subject: String,
+    version: u32,
+}
+
+impl Registry {
+    pub(super) fn new(url: &str, user: Option<(&str, &str)>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER))
+            .http_status_as_error(false)
+            .build();
+        let basic = |(name, password): (&str, &str)| {
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
+        };
+        Self {
+            agent: config.into(),
+            url: url.trim_end_matches('/').to_owned(),
+            authorization: user.map(basic),
+        }
+    }
+
+    /// Tells the decoder of all schemas that the messages name and it does not know; whether there were any. What the
+    /// registry does not answer is an error, for people.
+    pub(super) fn teach(
+        &self,
+        decoder: &mut Arc<AvroDecoder>,
+        messages: &Messages,
+    ) -> Result<bool, String> {
+        let missing = decoder.missing(messages);
+        for id in &missing {
+            let decoder = Arc::make_mut(decoder);
+            match self.schema(*id) {
+                Ok((schema, references)) => {
+                    let references: Vec<&str> = references.iter().map(String::as_str).collect();
+                    if let Err(error) = decoder.learn(*id, &schema, &references) {
+                        tracing::warn!("schema {id} of {}: {error}", self.url);
+                    }
+                }
+                Err(Failure::Refused(reason)) => {
+                    tracing::warn!("schema {id} of {}: {reason}", self.url);
+                    decoder.refuse(*id, &reason);
+                }
+                Err(Failure::Away(reason)) => {
+                    return Err(format!("schema {id} is not known: {}: {reason}", self.url));
+                }
+            }
+        }
+        Ok(!missing.is_empty())
+    }
+
+    /// The text of a schema, and those of the schemas it stands on, which come before those that name them.
+    fn schema(&self, id: u32) -> Result<(String, Vec<String>), Failure> {
+        let answer = self.ask(&format!("/schemas/ids/{id}"))?;
+        if let Some(kind) = answer.kind.filter(|kind| kind != "AVRO") {
+            return Err(Failure::Refused(format!("it is {kind}, not Avro")));
+        }
+        let mut references = Vec::new();
+        self.references(answer.references, &mut Vec::new(), &mut references)?;
+        Ok((answer.schema, references))
+    }
+
+    fn references(
+        &self,
+        of: Vec<Reference>,
+        seen: &mut Vec<(String, u32)>,
+        all: &mut Vec<String>,
+    ) -> Result<(), Failure> {
+        for Reference { subject, version } in of {
+            let name = (subject, version);
+            if seen.contains(&name) {
+                continue;
+            }
+            if seen.len() == REFERENCES_MAX {
+                let message = format!("it stands on more than {REFERENCES_MAX} schemas");
+                return Err(Failure::Refused(message));
+            }
+            seen.push(name.clone());
+            let path = format!("/subjects/{}/versions/{}", escaped(&name.0), name.1);
+            let answer = self.ask(&path)?;
+            self.references(answer.references, seen, all)?;
+            all.push(answer.schema);
+        }
+        Ok(())
+    }
+
+    fn ask(&self, path: &str) -> Result<Answer, Failure> {
+        let away = |error: String| Failure::Away(error);
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let mut response = request.call().map_err(|e| away(e.to_string()))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let body = body.map_err(|e| away(e.to_string()))?;
+        match status.as_u16() {
+            200 => serde_json::from_str(&body)
+                .map_err(|e| away(format!("its answer to {path} is none of a registry: {e}"))),
+            404 => Err(Failure::Refused("the registry does not have it".to_owned())),
+            _ => Err(away(format!("it answers {status} to {path}"))),
+        }
+    }
+}
+
+/// A subject as a part of a path.
+fn escaped(subject: &str) -> String {
+    let mut escaped = String::with_capacity(subject.len());
+    for byte in subject.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
