@@ -21,6 +21,7 @@ mod delivery;
 mod duplicates;
 mod engine;
 mod error;
+mod grouping;
 mod letters;
 mod meta;
 mod metrics;

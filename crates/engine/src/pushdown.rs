@@ -20,15 +20,18 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, replace_children_if_necessary};
 
+use crate::grouping::GroupingSets;
+
 type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
-/// DataFusion's rules, of which those that push filters down stop where names are not enough.
+/// DataFusion's rules, of which those that push filters down stop where names are not enough, and ours.
 pub(crate) fn rules() -> Vec<Rule> {
     let careful = |rule: Rule| match rule.name().starts_with("FilterPushdown") {
         true => Arc::new(Pushdown(rule)) as Rule,
         false => rule,
     };
-    PhysicalOptimizer::new().rules.into_iter().map(careful).collect()
+    let all = PhysicalOptimizer::new().rules.into_iter().map(careful);
+    all.chain([Arc::new(GroupingSets) as Rule]).collect()
 }
 
 #[derive(Debug)]

@@ -187,6 +187,10 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) query: Option<String>,
 
+    /// Where Kafka brokers listen (w12)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) brokers: Option<String>,
+
     /// Print the results as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -223,6 +227,8 @@ pub(crate) enum Workload {
     W10,
     /// Rebuild: W7 while a view is built from as many stored rows
     W11,
+    /// Kafka: a backlog beside a consumer that only counts; then a steady rate with bursts
+    W12,
     /// Idle: memory, processor time and start
     Idle,
     /// Only write the events of W2 to the folder

@@ -25,7 +25,7 @@ const PROBE_MAX: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// Sends small rows and times their way to an answer.
-struct Prober {
+pub(super) struct Prober {
     url: String,
     ask: Option<mpsc::Sender<usize>>,
     thread: Option<JoinHandle<Result<(), Failure>>>,
@@ -34,20 +34,29 @@ struct Prober {
 
 impl Prober {
     fn new(instance: &Instance) -> Self {
+        let (url, agent) = (instance.ingest_url("probes"), agent());
+        Self::sending(instance.url(), move |n| {
+            post(&agent, &url, format!("{{\"n\":{n}}}\n").as_bytes(), &mut || {}).map(drop)
+        })
+    }
+
+    /// A prober of the instance that answers at `url`; `send` sends a row.
+    pub(super) fn sending(
+        url: String,
+        mut send: impl FnMut(usize) -> Result<(), Failure> + Send + 'static,
+    ) -> Self {
         let (ask, tell) = mpsc::channel::<usize>();
-        let url = instance.ingest_url("probes");
         let thread = thread::spawn(move || {
-            let agent = agent();
             while let Ok(n) = tell.recv() {
-                post(&agent, &url, format!("{{\"n\":{n}}}\n").as_bytes(), &mut || {})?;
+                send(n)?;
             }
             Ok(())
         });
-        Self { url: instance.url(), ask: Some(ask), thread: Some(thread), sent: 0 }
+        Self { url, ask: Some(ask), thread: Some(thread), sent: 0 }
     }
 
     /// Milliseconds of each probe, while `more` says so of their number.
-    fn waits(
+    pub(super) fn waits(
         &mut self,
         runtime: &Runtime,
         more: impl Fn(usize) -> bool,
@@ -81,7 +90,7 @@ impl Prober {
     }
 }
 
-fn percentiles(figures: &mut Figures, before: &str, mut waits: Vec<f64>) {
+pub(super) fn percentiles(figures: &mut Figures, before: &str, mut waits: Vec<f64>) {
     waits.sort_by(f64::total_cmp);
     for (name, part) in [("p50", 0.5), ("p99", 0.99), ("p99_9", 0.999), ("max", 1.0)] {
         figures.ms(&format!("{before}{name}"), percentile(&waits, part));

@@ -5,6 +5,7 @@
 //!   outgrow  W10           the same, with more state than memory
 //!   served   W8 W9 idle    a child `yeoul run`, events over HTTP, questions over the Postgres wire
 //!   fresh    W7 W11        the same, and how soon an event is in an answer
+//!   topic    W12           the same from a Kafka broker that runs beside
 //!   peer                   the same file through another program, in the same call
 //! ```
 //!
@@ -23,6 +24,7 @@ mod peer;
 mod queries;
 mod served;
 mod tables;
+mod topic;
 
 use std::path::PathBuf;
 
@@ -161,6 +163,17 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
             return Ok(Exit::Success);
         }
         Workload::W11 => fresh::w11(&place)?,
+        Workload::W12 => {
+            let brokers = arguments.brokers.as_deref();
+            let brokers = brokers.ok_or_else(|| {
+                Failure::usage("w12 reads from Kafka: say where with --brokers HOST:PORT")
+            })?;
+            for figures in topic::backlog(&place, brokers)? {
+                beside(arguments, &place, &figures, None)?;
+            }
+            beside(arguments, &place, &topic::hold(&place, brokers)?, None)?;
+            return Ok(Exit::Success);
+        }
         Workload::Idle => served::idle(&place)?,
         Workload::Events => {
             say!("{}", events::shop_file(&place.dir, place.seed, place.events)?.display());

@@ -1,0 +1,9 @@
+-- A key that is a constant is none in the sets that do not have it.
+-- restart 1 0 65536 268435456 131072 32768
+CREATE STREAM c0 (id BIGINT NOT NULL, ts TIMESTAMP, k VARCHAR, g INT, n BIGINT, seq BIGINT, wm TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5 seconds') WITH (lateness = '10 seconds', future_skew = 'unlimited');
+CREATE FUNCTION f0(p0 BIGINT) RETURNS BIGINT LANGUAGE SQL AS $$ SELECT p0 $$;
+CREATE MATERIALIZED VIEW v2 AS SELECT bool_or(n < 17) AS c2_1 FROM c0 GROUP BY GROUPING SETS ((), (f0(f0(CAST(CAST(0.5 AS DOUBLE PRECISION) AS BIGINT)))));
+INSERT INTO c0 (id, seq, wm) VALUES (1, 1, CAST('1970-01-01T00:00:00' AS TIMESTAMP));
+-- checkpoint
+INSERT INTO c0 (id, seq, wm) VALUES (7, 2, CAST('1970-01-01T00:00:00' AS TIMESTAMP));
+-- same v2 = SELECT bool_or(n < 17) AS c2_1 FROM c0 GROUP BY GROUPING SETS ((), (f0(f0(CAST(CAST(0.5 AS DOUBLE PRECISION) AS BIGINT)))));
