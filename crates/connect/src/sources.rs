@@ -246,6 +246,11 @@ impl Running {
 
 /// Makes the source that `spec` asks for; also the name of its connector.
 fn open(spec: &SourceSpec, base: &Path) -> (&'static str, Result<Box<dyn Source>, ConnectError>) {
+    if let Some((option, name)) = spec.connector.options.unknown_secret() {
+        let message = format!("option \"{option}\" needs {name}, which has no value");
+        let error = ConnectError::new(spec.stream.name(), message);
+        return ("", Err(error.with_hint(format!("export {name}=… before starting"))));
+    }
     if let Some(entry) = ENTRIES.iter().find(|entry| entry.spec.name == spec.connector.name) {
         return (entry.spec.name, (entry.open)(spec, base));
     }

@@ -88,9 +88,10 @@ impl Reading {
         yeoul_sql::parse_with(sql, Surroundings { secrets: &secrets, connectors })
     }
 
-    /// Those of what was accepted before.
+    /// Those of what was accepted before. A secret that cannot be had is left as it is written: whoever needs it says
+    /// so, and a folder can be looked at without it.
     pub(crate) fn parse_stored(&self, sql: &str) -> Result<Vec<Spanned<Statement>>, SqlError> {
-        let secrets = |name: &str| self.secrets.get(name);
+        let secrets = |name: &str| self.secrets.get(name).or_else(|| Some(format!("${{{name}}}")));
         let connectors = self.connectors;
         yeoul_sql::parse_stored(sql, Surroundings { secrets: &secrets, connectors })
     }

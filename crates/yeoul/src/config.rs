@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::{Table, Value};
-use yeoul_engine::{EngineOptions, SyncPolicy, nearest};
+use yeoul_engine::{EngineOptions, Secrets, SyncPolicy, nearest};
 
 use crate::secrets;
 
@@ -52,7 +52,11 @@ impl Default for Settings {
 
 /// The options of an engine unless settings say otherwise.
 pub(crate) fn engine_options() -> EngineOptions {
-    EngineOptions { connectors: yeoul_connect::CONNECTORS, ..EngineOptions::default() }
+    EngineOptions {
+        connectors: yeoul_connect::CONNECTORS,
+        secrets: Secrets::new(secrets::environment),
+        ..EngineOptions::default()
+    }
 }
 
 /// One setting.

@@ -71,12 +71,17 @@ pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// The SQL with `${NAME}` in its strings taken from the environment.
+/// The SQL with `${NAME}` in its strings taken from the environment. In passwords it stays as it is written: what is
+/// stored is the name, and the engine looks the value up each time.
 fn filled_in(sql: &str) -> Result<String, String> {
     if !sql.contains("${") {
         return Ok(sql.to_owned());
     }
-    map_strings(sql, &mut |text| {
+    map_strings(sql, &mut |text, before| {
+        let option = before.trim_end().strip_suffix('=').map(str::trim_end);
+        if option.is_some_and(|option| option.to_ascii_lowercase().ends_with("password")) {
+            return Ok(text.to_owned());
+        }
         // A quote in a value must not end the string it comes into.
         let lookup = |name: &str| secrets::environment(name).map(|v| v.replace('\'', "''"));
         secrets::expand(text, &lookup)

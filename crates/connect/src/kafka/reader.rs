@@ -224,11 +224,10 @@ impl<'a> Reader<'a> {
     /// Polls messages into blocks.
     fn read(&mut self) -> Result<(), Failure> {
         let since = self.readings.iter().filter_map(|r| Some(r.block.as_ref()?.since)).min();
-        let wait = since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()).min(WAIT));
+        let mut wait = since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()).min(WAIT));
         let consumer = self.consumer;
-        let mut polled = consumer.poll(wait);
         for _ in 0..POLLED_MAX {
-            match polled {
+            match consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     if self.take(&message) {
@@ -237,7 +236,7 @@ impl<'a> Reader<'a> {
                 }
                 Some(Err(error)) => self.failed(error)?,
             }
-            polled = consumer.poll(Duration::ZERO);
+            wait = Duration::ZERO;
         }
         Ok(())
     }

@@ -89,6 +89,15 @@ impl ConnectorOptions {
         }
     }
 
+    /// The name in a `${NAME}` that has no value, and the option that it is in.
+    #[must_use]
+    pub fn unknown_secret(&self) -> Option<(&'static str, &str)> {
+        self.0.iter().find_map(|(option, value)| match value {
+            Value::Text(text) => Some((*option, text.split_once("${")?.1.split_once('}')?.0)),
+            _ => None,
+        })
+    }
+
     /// The value of an option that is `true` or `false`.
     #[must_use]
     pub fn bool(&self, name: &str) -> Option<bool> {

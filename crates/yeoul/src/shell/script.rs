@@ -52,17 +52,18 @@ pub(crate) fn is_complete(text: &str) -> bool {
     false
 }
 
-/// `text` with every string literal (`'…'`, quotes included) replaced by what `change` makes of it.
+/// `text` with every string literal (`'…'`, quotes included) replaced by what `change` makes of it and of what stands before.
 pub(crate) fn map_strings<E>(
     text: &str,
-    change: &mut dyn FnMut(&str) -> Result<String, E>,
+    change: &mut dyn FnMut(&str, &str) -> Result<String, E>,
 ) -> Result<String, E> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(skip(rest));
         if piece.starts_with('\'') {
-            out.push_str(&change(piece)?);
+            let changed = change(piece, &out)?;
+            out.push_str(&changed);
         } else {
             out.push_str(piece);
         }
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn strings_alone_are_changed() {
         let text = "SELECT 'a', \"a\", $$a$$ -- 'a'\n/* 'a' */ 'é'";
-        let changed = map_strings(text, &mut |s| Ok::<_, ()>(s.replace(['a', 'é'], "x")));
+        let changed = map_strings(text, &mut |s, _| Ok::<_, ()>(s.replace(['a', 'é'], "x")));
         let expected = "SELECT 'x', \"a\", $$a$$ -- 'a'\n/* 'a' */ 'x'";
         assert_eq!(changed.as_deref(), Ok(expected));
     }

@@ -262,3 +262,39 @@ fn what_is_not_ours_is_not_inspected() {
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("is not a data folder"), "{}", said.err);
 }
+
+/// What is stored of a password is the name of the variable that it is in.
+#[test]
+fn a_password_is_stored_by_its_name() {
+    const NAME: &str = "YEOUL_TEST_PASSWORD";
+    let dir = project(
+        "CREATE STREAM clicks (item INT) WITH (connector = 'file', path = 'clicks.csv');\n\
+         CREATE STREAM far (item INT) WITH (connector = 'kafka', brokers = '127.0.0.1:1', topic = 't', \
+         sasl_mechanism = 'plain', username = 'me', password = '${YEOUL_TEST_PASSWORD}');",
+    );
+    fs::write(dir.path().join("clicks.csv"), "item\n7\n").expect("writes");
+    let data = dir.path().join("data");
+    let arguments = ["run", text(dir.path()), "--data", text(&data), "--until-drained"];
+    let said = yeoul(&arguments);
+    assert_ne!(said.code, Some(0));
+    assert!(said.err.contains(NAME) && said.err.contains("hint: "), "{}", said.err);
+    let run = command(&arguments).env(NAME, "do not tell").output().expect("the program starts");
+    let err = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(0), "{err}");
+    let definition = "SELECT definition FROM yeoul.streams WHERE name = 'far'";
+    let stored = rows(&data, definition).join("\n");
+    assert!(stored.contains("password = '${YEOUL_TEST_PASSWORD}'"), "{stored}");
+    let mut folders = vec![data];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry"))
+        {
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                let bytes = fs::read(entry.path()).expect("a file");
+                let told = bytes.windows(11).any(|window| window == b"do not tell");
+                assert!(!told, "{}", entry.path().display());
+            }
+        }
+    }
+}

@@ -399,3 +399,36 @@ fn a_cluster_that_fails_now_and_then_is_read_all_the_same() {
     wait_for(&shop, ONCE, &["800|800"]);
     sources.stop();
 }
+
+/// A backlog that comes faster than it is taken: partitions are paused and resumed, and nothing is lost by it.
+#[test]
+fn a_backlog_is_read_whole() {
+    const EVENTS: u64 = 400_000;
+    for kind in [Kind::Tansu, Kind::Noida] {
+        let Some(broker) = Broker::start(kind) else { return };
+        broker.create("clicks", 4);
+        let producer = broker.producer(&[
+            ("linger.ms", "5"),
+            ("compression.type", "lz4"),
+            ("batch.num.messages", "10000"),
+        ]);
+        for block in 0..EVENTS / 500 {
+            let partition = i32::try_from(block % 4).expect("small");
+            for id in block * 500..block * 500 + 500 {
+                let value = event(id);
+                let record = BaseRecord::<(), str>::to("clicks").partition(partition);
+                send_one(&producer, record.payload(&value));
+            }
+            producer.poll(Duration::ZERO);
+        }
+        producer.flush(Duration::from_secs(60)).expect("is sent");
+        let shop = Shop::new();
+        create(&shop, &broker.address(), "clicks", ", queue_bytes_max = '4 MiB'");
+        let sources = shop.start().expect("starts");
+        let end = format!("{}", EVENTS / 4);
+        let there = "SELECT DISTINCT position FROM yeoul.sources";
+        wait_for(&shop, there, &[&end]);
+        wait_for(&shop, ONCE, &[&format!("{EVENTS}|{EVENTS}")]);
+        sources.stop();
+    }
+}
