@@ -342,6 +342,8 @@ fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradic
         ("queued.min.messages", "1000000".into()),
         // One answer of a broker, which comes on top of the queue.
         ("fetch.max.bytes", (8 << 20).to_string()),
+        // How long a broker may hold an answer back that is empty; some hold it back when there is something.
+        ("fetch.wait.max.ms", "100".into()),
         // How soon it is asked again when the queue was full.
         ("fetch.queue.backoff.ms", "20".into()),
         ("reconnect.backoff.ms", retry.to_string()),

@@ -144,7 +144,13 @@ fn counted(brokers: &str, topic: &str, events: u64) -> Result<f64, Failure> {
 }
 
 fn sql(brokers: &str, topic: &str, probes: &str) -> String {
-    let of = |topic: &str| format!("connector = 'kafka', brokers = '{brokers}', topic = '{topic}'");
+    // tansu holds an answer back for as long as it may, also when there is something to answer.
+    let of = |topic: &str| {
+        format!(
+            "connector = 'kafka', brokers = '{brokers}', topic = '{topic}', \
+             properties = 'fetch.wait.max.ms=5'"
+        )
+    };
     format!(
         "{}\n{}\nCREATE STREAM probes (n BIGINT NOT NULL) WITH ({});
          CREATE MATERIALIZED VIEW probe AS SELECT count(*) AS probes, max(n) AS newest FROM probes;",
