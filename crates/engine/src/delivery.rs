@@ -6,6 +6,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, TryRecvError};
+use tokio::sync::oneshot;
 use yeoul_batch::CommitId;
 
 use crate::catalog::RelationId;
@@ -170,6 +171,19 @@ pub enum SubmitError {
     /// It can never be taken as it is.
     #[error(transparent)]
     Refused(#[from] EngineError),
+}
+
+/// The promise of a [`Receipt`], for who does not block a thread.
+#[derive(Debug)]
+pub struct Pending {
+    pub(crate) receiver: oneshot::Receiver<Result<Receipt, EngineError>>,
+}
+
+impl Pending {
+    /// Waits until the commit is durable under the policy.
+    pub async fn receipt(self) -> Result<Receipt, EngineError> {
+        self.receiver.await.unwrap_or_else(|_| Err(EngineError::stopped()))
+    }
 }
 
 /// The promise of a [`Receipt`].

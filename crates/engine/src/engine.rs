@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::unbounded;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 use yeoul_batch::{Clock, CommitId, DecodeOptions, TimeLimit};
 use yeoul_flow::STACK_BYTES;
 use yeoul_sql::Connector;
 use yeoul_store::{Media, Store};
 
 use crate::catalog::{Body, Relation};
-use crate::commit::{Build, Committer, Job, Prepared, Queue, SourceKey, State, encode, prepare};
-use crate::delivery::{Delivery, EncodedRows, Receipt, SubmitError, Ticket};
+use crate::commit::{Build, Committer, Job, Queue, SourceKey, State, encode};
+use crate::delivery::EncodedRows;
 use crate::error::{EngineError, ErrorKind};
 use crate::metrics::Metrics;
 use crate::open;
@@ -232,57 +230,10 @@ impl Engine {
         world.catalog.in_order().iter().filter_map(spec).collect()
     }
 
-    pub(crate) fn prepared(&self, delivery: Delivery) -> Result<Prepared, EngineError> {
-        self.shared.check_writable()?;
-        let relation = Arc::clone(&delivery.stream.0);
-        prepare(delivery, relation, self.shared.clock.now_us())
-    }
-
-    /// Takes a delivery if the queue has room. Never waits.
-    pub fn try_submit(&self, delivery: Delivery) -> Result<Ticket, SubmitError> {
-        let prepared = self.prepared(delivery)?;
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let reply = Box::new(move |outcome| {
-            let _ = sender.send(outcome);
-        });
-        match self.shared.queue.try_deliver(prepared, reply)? {
-            true => Ok(Ticket { receiver }),
-            false => Err(self.busy()),
-        }
-    }
-
-    pub(crate) fn busy(&self) -> SubmitError {
-        SubmitError::Busy { retry_after: Duration::from_secs(1) }
-    }
-
-    /// Takes a delivery, waiting for room in the queue. For plain threads.
-    pub fn submit(&self, delivery: Delivery) -> Result<Ticket, EngineError> {
-        let prepared = self.prepared(delivery)?;
-        let (sender, receiver) = crossbeam_channel::bounded(1);
-        let reply = Box::new(move |outcome| {
-            let _ = sender.send(outcome);
-        });
-        futures::executor::block_on(self.shared.queue.deliver(prepared, reply, None))?;
-        Ok(Ticket { receiver })
-    }
-
-    /// Takes a delivery and waits for its receipt, without blocking a thread; `wait_for_room` bounds how
-    /// long it waits for room in the queue. Must be called on a tokio runtime with timers.
-    pub async fn ingest(
-        &self,
-        delivery: Delivery,
-        wait_for_room: Duration,
-    ) -> Result<Receipt, SubmitError> {
-        let prepared = self.prepared(delivery)?;
-        let (sender, receiver) = oneshot::channel();
-        let reply = Box::new(move |outcome| {
-            let _ = sender.send(outcome);
-        });
-        if !self.shared.queue.deliver(prepared, reply, Some(wait_for_room)).await? {
-            return Err(self.busy());
-        }
-        let outcome = receiver.await.unwrap_or_else(|_| Err(EngineError::stopped()));
-        Ok(outcome?)
+    /// The names of the streams and tables that take rows, in their order.
+    #[must_use]
+    pub fn stream_names(&self) -> Vec<String> {
+        self.shared.world.load().catalog.writable_names().map(str::to_owned).collect()
     }
 
     /// Which times of `stream` are believed now, when it matters. Decoders ask it, so that a row that

@@ -36,12 +36,14 @@ mod runtime;
 mod scan;
 mod session;
 mod shared;
+mod submit;
 mod system;
 mod world;
 
 pub use audit::{Audit, AuditedSource, AuditedStream};
 pub use delivery::{
-    DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Position, Receipt, SubmitError, Ticket,
+    DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Pending, Position, Receipt, SubmitError,
+    Ticket,
 };
 pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle, decode_options_with};
 pub use error::{EngineError, ErrorKind};

@@ -29,7 +29,7 @@ const BACKLOG: u32 = 1_024;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen for {protocol} on {address}: {reason}")]
 pub struct ListenError {
-    /// "HTTP" or "Postgres".
+    /// "HTTP", "Postgres" or "Kafka".
     pub protocol: &'static str,
     /// Where.
     pub address: SocketAddr,

@@ -71,6 +71,10 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "ADDR")]
     pub(crate) pg: Option<String>,
 
+    /// Where producers of Kafka connect, or "off"
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) kafka: Option<String>,
+
     /// Read every source to its end, then stop. Nothing is served unless an address is given
     #[arg(long)]
     pub(crate) until_drained: bool,
@@ -286,7 +290,7 @@ mod tests {
     #[test]
     fn the_words_are_kept() {
         let lines = [
-            "yeoul run examples/ads --data d --http 127.0.0.1:1 --pg off --until-drained",
+            "yeoul run examples/ads --data d --http 127.0.0.1:1 --pg off --kafka 127.0.0.1:2 --until-drained",
             "yeoul sql --url postgres://localhost/yeoul -c SELECT --format csv",
             "yeoul sql --data d -f x.sql --format json",
             "yeoul check examples/ads",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 use yeoul_engine::{EngineOptions, Secrets, SyncPolicy, nearest};
 
-use crate::secrets;
+use crate::secrets::{self, Secret};
 
 /// What a project says about how it wants to run.
 #[derive(Clone, Debug)]
@@ -27,6 +27,18 @@ pub(crate) struct Settings {
     pub(crate) postgres: Option<String>,
     /// How many connections the Postgres wire takes at once.
     pub(crate) postgres_connections_max: usize,
+    /// Where producers of Kafka are served, if they are.
+    pub(crate) kafka: Option<String>,
+    /// Where they are told to come to, when that is another address.
+    pub(crate) kafka_advertised: Option<String>,
+    /// How many of them may be connected at once.
+    pub(crate) kafka_connections_max: usize,
+    /// The largest request of theirs, in bytes.
+    pub(crate) kafka_request_bytes_max: usize,
+    /// Who they must be, if anybody.
+    pub(crate) kafka_user: Option<String>,
+    /// What they must know then.
+    pub(crate) kafka_password: Option<Secret>,
     /// The engine's limits.
     pub(crate) engine: EngineOptions,
 }
@@ -45,6 +57,12 @@ impl Default for Settings {
             http_body_bytes_max: 64 << 20,
             postgres: Some(POSTGRES_DEFAULT.into()),
             postgres_connections_max: 256,
+            kafka: None,
+            kafka_advertised: None,
+            kafka_connections_max: 256,
+            kafka_request_bytes_max: 64 << 20,
+            kafka_user: None,
+            kafka_password: None,
             engine: engine_options(),
         }
     }
@@ -93,7 +111,7 @@ const fn setting(
 }
 
 /// All settings, in the order of the documentation.
-pub(crate) static SETTINGS: [Setting; 17] = [
+pub(crate) static SETTINGS: [Setting; 23] = [
     setting("data", "path", "yeoul-data", "the data folder, relative to the project", |s, v| {
         let path = text(v)?;
         // Its files would lie among the project's.
@@ -126,6 +144,46 @@ pub(crate) static SETTINGS: [Setting; 17] = [
         "256",
         "how many may be connected at once",
         |s, v| count(v).map(|v| s.postgres_connections_max = v),
+    ),
+    setting("kafka.listen", ADDRESS, "off", "where producers of Kafka connect", |s, v| {
+        address(v).map(|v| s.kafka = v)
+    }),
+    setting(
+        "kafka.advertised",
+        "address:port",
+        "the address that they came to",
+        "where producers are told to come to",
+        |s, v| match listen_address(&text(v)?)? {
+            Some(address) => {
+                s.kafka_advertised = Some(address);
+                Ok(())
+            }
+            None => Err("must be an address such as broker.example.com:9092".to_owned()),
+        },
+    ),
+    setting("kafka.connections_max", COUNT, "256", "how many may be connected at once", |s, v| {
+        count(v).map(|v| s.kafka_connections_max = v)
+    }),
+    setting(
+        "kafka.request_bytes_max",
+        BYTES,
+        "64 MiB",
+        "the largest request, and the largest batch uncompressed",
+        |s, v| bytes(v).map(|v| s.kafka_request_bytes_max = v),
+    ),
+    setting(
+        "kafka.user",
+        "text",
+        "nobody is asked",
+        "who producers must be: SASL PLAIN, with `kafka.password`",
+        |s, v| given(v).map(|v| s.kafka_user = Some(v)),
+    ),
+    setting(
+        "kafka.password",
+        "text",
+        "none",
+        "what they must know; `\"${NAME}\"` takes it from the environment",
+        |s, v| given(v).map(|v| s.kafka_password = Some(Secret(v))),
     ),
     setting(
         "limits.commit_interval_ms",
@@ -226,7 +284,16 @@ pub(crate) fn parse(source: &str) -> Result<Settings, String> {
         (setting.set)(&mut settings, value)
             .map_err(|e| format!("yeoul.toml:{at}: setting \"{key}\" {e}"))?;
     }
-    Ok(settings)
+    match (&settings.kafka_user, &settings.kafka_password) {
+        (Some(_), None) => Err(lonely(source, "kafka.user", "kafka.password")),
+        (None, Some(_)) => Err(lonely(source, "kafka.password", "kafka.user")),
+        _ => Ok(settings),
+    }
+}
+
+/// One setting means nothing without the other.
+fn lonely(source: &str, key: &str, other: &str) -> String {
+    format!("yeoul.toml:{}: setting \"{key}\" needs \"{other}\"", line_of(source, key))
 }
 
 /// `section.name` for the two levels there are. Deeper ones become unknown keys.
@@ -277,6 +344,14 @@ fn line_of(source: &str, key: &str) -> usize {
 fn text(value: &Value) -> Result<String, String> {
     let text = value.as_str().ok_or_else(|| "must be text".to_owned())?;
     secrets::expand(text, &secrets::environment)
+}
+
+/// A text that says something.
+fn given(value: &Value) -> Result<String, String> {
+    match text(value)? {
+        text if text.is_empty() => Err("must not be empty".to_owned()),
+        text => Ok(text),
+    }
 }
 
 fn address(value: &Value) -> Result<Option<String>, String> {
@@ -378,6 +453,12 @@ mod tests {
             ("[limits]\nthreads = 100000", "must be at most 1024"),
             ("[limits]\ncommit_interval_ms = 999999999", "must be at most 60000"),
             ("data = ''", "must not be empty"),
+            (
+                "[kafka]\nuser = 'shop'",
+                "yeoul.toml:2: setting \"kafka.user\" needs \"kafka.password\"",
+            ),
+            ("[kafka]\npassword = ''", "must not be empty"),
+            ("[kafka]\nadvertised = 'off'", "must be an address"),
             ("data = [", "yeoul.toml: "),
         ];
         for (source, expected) in cases {
@@ -397,6 +478,10 @@ mod tests {
         assert_eq!(d.engine.query_bytes_max, 1 << 30);
         assert_eq!(d.engine.query_timeout, Duration::from_millis(300_000));
         assert_eq!(d.engine.sync, SyncPolicy::Always);
+        let kafka = yeoul_serve::KafkaOptions::default();
+        assert_eq!((d.kafka_connections_max, d.kafka_request_bytes_max), (256, 64 << 20));
+        assert_eq!(kafka.connections_max, d.kafka_connections_max);
+        assert_eq!(kafka.request_bytes_max, d.kafka_request_bytes_max);
     }
 
     #[test]

@@ -13,15 +13,15 @@ fn soft_limit(limits: &str) -> Option<usize> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// How many connections two listeners may have that were asked to take `a` and `b`, where `files` may be open.
-pub(crate) fn shares(files: usize, a: usize, b: usize) -> (usize, usize) {
-    let most = (files / 2).max(2);
-    let (a, b) = (a.min(most), b.min(most));
-    if a + b <= most {
-        return (a, b);
+/// How many connections each listener may have that was asked to take so many, where `files` may be open.
+pub(crate) fn shares<const N: usize>(files: usize, wanted: [usize; N]) -> [usize; N] {
+    let most = (files / 2).max(N);
+    let wanted = wanted.map(|of| of.min(most));
+    let all: usize = wanted.iter().sum();
+    if all <= most {
+        return wanted;
     }
-    let share = |of: usize| (of * most / (a + b)).max(1);
-    (share(a), share(b))
+    wanted.map(|of| if of == 0 { 0 } else { (of * most / all).max(1) })
 }
 
 #[cfg(test)]
@@ -30,10 +30,11 @@ mod tests {
 
     #[test]
     fn connections_take_half_of_the_files() {
-        assert_eq!(shares(20_000, 1_024, 256), (1_024, 256));
-        assert_eq!(shares(1_024, 1_024, 256), (341, 170));
-        assert_eq!(shares(1_024, 1_024, 0), (512, 0));
-        assert_eq!(shares(0, usize::MAX, usize::MAX), (1, 1));
+        assert_eq!(shares(20_000, [1_024, 256, 256]), [1_024, 256, 256]);
+        assert_eq!(shares(1_024, [1_024, 256, 0]), [341, 170, 0]);
+        assert_eq!(shares(1_024, [1_024, 256, 256]), [256, 128, 128]);
+        assert_eq!(shares(1_024, [1_024, 0, 0]), [512, 0, 0]);
+        assert_eq!(shares(0, [usize::MAX, usize::MAX]), [1, 1]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! The listeners of an instance: HTTP and the Postgres wire, each where the settings say. They listen
+//! The listeners of an instance: HTTP, the Postgres wire, and a broker for producers of Kafka, each where the settings say. They listen
 //! before the engine is open, so that who asks hears how far it is.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use yeoul_engine::{Engine, Recovery};
-use yeoul_serve::{EngineSlot, HttpOptions, PgOptions, Server, Shutdown, serve_http, serve_pg};
+use yeoul_serve::{
+    EngineSlot, HttpOptions, KafkaCredentials, KafkaOptions, PgOptions, Server, Shutdown,
+    serve_http, serve_kafka, serve_pg,
+};
 
 use crate::config::Settings;
 use crate::descriptors;
@@ -47,7 +50,7 @@ impl Listeners {
     }
 
     async fn add(&mut self, settings: &Settings) -> Result<(), Failure> {
-        let (http_max, postgres_max) = connections(settings);
+        let [http_max, postgres_max, kafka_max] = connections(settings);
         let fail = |e: yeoul_serve::ListenError| {
             Failure::new(format!("{e}\nhint: choose another address, or \"off\""))
         };
@@ -65,6 +68,17 @@ impl Listeners {
             let (slot, shutdown) = (self.slot.clone(), self.shutdown.clone());
             let server = serve_pg(slot, address(text)?, options, shutdown).await.map_err(fail)?;
             self.places.push(format!("Postgres on postgres://yeoul@{}/yeoul", server.address()));
+            self.servers.push(server);
+        }
+        if let Some(text) = &settings.kafka {
+            let options = kafka_options(settings, kafka_max);
+            let (slot, shutdown) = (self.slot.clone(), self.shutdown.clone());
+            let address = match &options.credentials {
+                Some(_) => known_address(text)?,
+                None => address(text)?,
+            };
+            let server = serve_kafka(slot, address, options, shutdown).await.map_err(fail)?;
+            self.places.push(format!("Kafka producers on {}", server.address()));
             self.servers.push(server);
         }
         Ok(())
@@ -91,35 +105,60 @@ fn http_options(settings: &Settings, connections_max: usize) -> HttpOptions {
     }
 }
 
-/// How many connections HTTP and the Postgres wire may have: what the settings say, unless the system does not
-/// let so many files be open.
-fn connections(settings: &Settings) -> (usize, usize) {
-    let wanted = (
-        settings.http.as_ref().map_or(0, |_| settings.http_connections_max),
-        settings.postgres.as_ref().map_or(0, |_| settings.postgres_connections_max),
-    );
-    let Some(files) = descriptors::limit() else { return wanted };
-    let (http, postgres) = descriptors::shares(files, wanted.0, wanted.1);
-    if http < wanted.0 || postgres < wanted.1 {
-        tracing::info!(
-            "the system lets {files} files be open: {http} connections of HTTP and {postgres} of Postgres at most; \
-             `ulimit -n`, or LimitNOFILE of systemd, allows more"
-        );
+fn kafka_options(settings: &Settings, connections_max: usize) -> KafkaOptions {
+    let (request, default) = (settings.kafka_request_bytes_max, KafkaOptions::default());
+    let advertised = settings.kafka_advertised.as_ref().and_then(|text| text.rsplit_once(':'));
+    let password = settings.kafka_password.as_ref().map(|secret| secret.0.clone());
+    KafkaOptions {
+        connections_max,
+        request_bytes_max: request,
+        // A request that may be sent is not too long for memory when it is alone.
+        requests_bytes_max: request.max(default.requests_bytes_max),
+        // The setting was checked: the port is one.
+        advertised: advertised.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?))),
+        credentials: settings
+            .kafka_user
+            .clone()
+            .zip(password)
+            .map(|(user, password)| KafkaCredentials { user, password }),
+        ..default
     }
-    (http, postgres)
 }
 
+/// How many connections HTTP, the Postgres wire and producers of Kafka may have: what the settings say, unless the
+/// system does not let so many files be open.
+fn connections(settings: &Settings) -> [usize; 3] {
+    let wanted = [
+        settings.http.as_ref().map_or(0, |_| settings.http_connections_max),
+        settings.postgres.as_ref().map_or(0, |_| settings.postgres_connections_max),
+        settings.kafka.as_ref().map_or(0, |_| settings.kafka_connections_max),
+    ];
+    let Some(files) = descriptors::limit() else { return wanted };
+    let shares = descriptors::shares(files, wanted);
+    if shares.iter().zip(&wanted).any(|(share, wanted)| share < wanted) {
+        let [http, postgres, kafka] = shares;
+        tracing::info!(
+            "the system lets {files} files be open: {http} connections of HTTP, {postgres} of Postgres and {kafka} of \
+             Kafka producers at most; `ulimit -n`, or LimitNOFILE of systemd, allows more"
+        );
+    }
+    shares
+}
+
+/// Where a listener listens that asks for no password.
 fn address(text: &str) -> Result<SocketAddr, Failure> {
-    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
-    let address = found.ok_or_else(|| {
-        Failure::usage(format!("address \"{text}\" is not known on this machine"))
-    })?;
+    let address = known_address(text)?;
     if !address.ip().is_loopback() {
         tracing::warn!(
             "listening on {address}, where others can reach it; there is no authentication"
         );
     }
     Ok(address)
+}
+
+fn known_address(text: &str) -> Result<SocketAddr, Failure> {
+    let found = text.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| Failure::usage(format!("address \"{text}\" is not known on this machine")))
 }
 
 #[cfg(test)]
@@ -133,5 +172,20 @@ mod tests {
         assert_eq!(options.body_bytes_max, 4 << 30);
         assert!(options.unpacked_bytes_max >= options.body_bytes_max);
         assert!(options.bodies_bytes_max >= options.body_bytes_max);
+        let settings = Settings { kafka_request_bytes_max: 4 << 30, ..Settings::default() };
+        let options = kafka_options(&settings, 1);
+        assert_eq!(options.request_bytes_max, 4 << 30);
+        assert!(options.requests_bytes_max >= options.request_bytes_max);
+        assert_eq!(options.advertised, None);
+    }
+
+    #[test]
+    fn a_broker_says_where_it_is() {
+        let settings = Settings {
+            kafka_advertised: Some("shop.example.com:9092".into()),
+            ..Settings::default()
+        };
+        let options = kafka_options(&settings, 1);
+        assert_eq!(options.advertised, Some(("shop.example.com".into(), 9092)));
     }
 }

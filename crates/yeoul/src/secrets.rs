@@ -1,4 +1,14 @@
-//! `${NAME}` in settings and in the strings of a project's SQL, taken from the environment.
+//! What nobody is to see, and `${NAME}` in settings and in the strings of a project's SQL, taken from the environment.
+
+/// A text that no log and no message shows.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
 
 /// The environment, as [`expand`] wants it.
 pub(crate) fn environment(name: &str) -> Option<String> {

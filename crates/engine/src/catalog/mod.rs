@@ -311,13 +311,16 @@ impl Catalog {
         next
     }
 
+    /// The names of the streams and tables that take rows.
+    pub(crate) fn writable_names(&self) -> impl Iterator<Item = &str> {
+        let taking = self.relations().filter(|relation| takes_rows(relation));
+        taking.map(|relation| relation.name.as_str())
+    }
+
     /// The stream or table that takes rows under this name.
     pub(crate) fn writable(&self, name: &str) -> Result<&Arc<Relation>, EngineError> {
-        let takes = |relation: &Arc<Relation>| {
-            !matches!(relation.body, Body::View(_)) && relation.kind != RelationKind::System
-        };
         match self.get(name) {
-            Some(relation) if takes(relation) => Ok(relation),
+            Some(relation) if takes_rows(relation) => Ok(relation),
             Some(relation) => Err(EngineError::new(
                 ErrorKind::Input,
                 format!("{} \"{name}\" takes no rows", relation.kind),
@@ -325,11 +328,7 @@ impl Catalog {
             .with_sqlstate("42809")
             .with_hint("send rows to a stream or table that it reads")),
             None => {
-                let names: Vec<&str> = self
-                    .relations()
-                    .filter(|relation| takes(relation))
-                    .map(|relation| relation.name.as_str())
-                    .collect();
+                let names: Vec<&str> = self.writable_names().collect();
                 let known = if names.is_empty() {
                     "there are none yet".to_owned()
                 } else {
@@ -346,4 +345,9 @@ impl Catalog {
             }
         }
     }
+}
+
+/// Whether rows may be sent to it.
+fn takes_rows(relation: &Relation) -> bool {
+    !matches!(relation.body, Body::View(_)) && relation.kind != RelationKind::System
 }

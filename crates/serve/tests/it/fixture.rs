@@ -7,7 +7,9 @@ use std::time::Instant;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use yeoul_engine::{Clock, Engine, EngineOptions};
-use yeoul_serve::{HttpOptions, PgOptions, Server, Shutdown, serve_http, serve_pg};
+use yeoul_serve::{
+    HttpOptions, KafkaOptions, PgOptions, Server, Shutdown, serve_http, serve_kafka, serve_pg,
+};
 
 /// Goes on from a fixed instant.
 struct TestClock(Instant);
@@ -42,6 +44,7 @@ pub(crate) struct Fixture {
     pub(crate) engine: Engine,
     pub(crate) http: SocketAddr,
     pub(crate) pg: SocketAddr,
+    pub(crate) kafka: SocketAddr,
     pub(crate) shutdown: Shutdown,
     servers: Vec<Server>,
     _folder: tempfile::TempDir,
@@ -53,9 +56,16 @@ impl Fixture {
     }
 
     pub(crate) fn with(http: HttpOptions, pg: PgOptions) -> Self {
+        Self::of(EngineOptions::default(), http, pg, KafkaOptions::default())
+    }
+
+    pub(crate) fn with_kafka(engine: EngineOptions, kafka: KafkaOptions) -> Self {
+        Self::of(engine, HttpOptions::default(), PgOptions::default(), kafka)
+    }
+
+    fn of(options: EngineOptions, http: HttpOptions, pg: PgOptions, kafka: KafkaOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(TestClock(Instant::now()));
-        let options = EngineOptions::default();
         let engine = Engine::open(folder.path(), clock, options, &mut |_| {}).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -67,10 +77,11 @@ impl Fixture {
         let servers = runtime.block_on(async {
             let http = serve_http(engine.clone(), any, http, shutdown.clone()).await.unwrap();
             let pg = serve_pg(engine.clone(), any, pg, shutdown.clone()).await.unwrap();
-            vec![http, pg]
+            let kafka = serve_kafka(engine.clone(), any, kafka, shutdown.clone()).await.unwrap();
+            vec![http, pg, kafka]
         });
-        let (http, pg) = (servers[0].address(), servers[1].address());
-        Self { runtime, engine, http, pg, shutdown, servers, _folder: folder }
+        let [http, pg, kafka] = [0, 1, 2].map(|at: usize| servers[at].address());
+        Self { runtime, engine, http, pg, kafka, shutdown, servers, _folder: folder }
     }
 
     /// With a stream of events.

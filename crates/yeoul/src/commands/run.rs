@@ -42,6 +42,7 @@ fn addresses(settings: &mut Settings, arguments: &RunArguments) -> Result<(), Fa
     if arguments.until_drained {
         settings.http = None;
         settings.postgres = None;
+        settings.kafka = None;
     }
     let address = |flag: &str, text: &str| {
         listen_address(text).map_err(|e| Failure::usage(format!("flag {flag} {e}")))
@@ -51,6 +52,9 @@ fn addresses(settings: &mut Settings, arguments: &RunArguments) -> Result<(), Fa
     }
     if let Some(text) = &arguments.pg {
         settings.postgres = address("--pg", text)?;
+    }
+    if let Some(text) = &arguments.kafka {
+        settings.kafka = address("--kafka", text)?;
     }
     Ok(())
 }
