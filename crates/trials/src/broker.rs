@@ -44,8 +44,12 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// The folder of the servers; `None` when the tests that need it are to be left out.
-fn folder() -> Option<PathBuf> {
+/// The folder of the servers and of clients in other languages; `None` when the tests that need it are to be left out.
+///
+/// # Panics
+/// When it should be there and is not.
+#[must_use]
+pub fn servers_folder() -> Option<PathBuf> {
     let folder = match std::env::var("YEOUL_SERVERS_DIR") {
         Ok(none) if none == "none" => return None,
         Ok(folder) => folder.into(),
@@ -74,7 +78,7 @@ impl Broker {
     /// A broker that does not run yet, on a port of its own, whose clients are to come to `advertised`.
     pub fn new(kind: Kind, port: u16, advertised: u16) -> Option<Self> {
         let name = if kind == Kind::Tansu { "tansu" } else { "noida-db" };
-        let program = folder()?.join("bin").join(name);
+        let program = servers_folder()?.join("bin").join(name);
         let dir = TempDir::new().expect("a folder");
         Some(Self { kind, program, port, advertised, dir, child: None })
     }

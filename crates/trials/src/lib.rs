@@ -8,5 +8,5 @@
 mod broker;
 mod proxy;
 
-pub use broker::{Broker, Kind, free_port, producer, send, send_one};
+pub use broker::{Broker, Kind, free_port, producer, send, send_one, servers_folder};
 pub use proxy::{Fault, Proxy};

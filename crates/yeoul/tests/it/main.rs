@@ -3,6 +3,7 @@
 mod ads;
 mod command_line;
 mod demo;
+mod kafka_wire;
 mod kill;
 mod letters;
 mod nexmark;
