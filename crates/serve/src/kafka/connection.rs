@@ -72,6 +72,7 @@ pub(super) async fn run(
         standing,
         producing: Producing::default(),
         unknown: HashSet::new(),
+        refused: false,
     };
     let reading = connection.read(Incoming::new(read), answers);
     let writing = write_all(&shared, &mut write, to_write);
@@ -156,6 +157,8 @@ struct Connection {
     producing: Producing,
     /// Topics that were asked for and are not here.
     unknown: HashSet<String>,
+    /// That a batch was refused was said in the log.
+    refused: bool,
 }
 
 impl Connection {
@@ -209,6 +212,7 @@ impl Connection {
                     // What has no bound is given up when the listener ends.
                     () = shutdown.begun(), if acks == 0 => return Err(Ended::Stopping),
                 };
+                self.say_refused(&sent);
                 return Ok(Answer::Stored { head, acks, sent });
             }
             Request::SaslHandshake { mechanism } => return self.handshake(&head, &mechanism),
@@ -245,6 +249,20 @@ impl Connection {
             }
         };
         Ok(Answer::Ready(bytes))
+    }
+
+    /// Says the first refusal of a connection in the log: old versions of the protocol have no words for it, and
+    /// many programs do not show those that there are.
+    fn say_refused(&mut self, sent: &Sent) {
+        if self.refused {
+            return;
+        }
+        let mut outcomes = sent.iter().flat_map(|(_, partitions)| partitions);
+        let refusal = outcomes.find_map(|(_, queued)| queued.as_ref().err());
+        if let Some(refusal) = refusal.filter(|refusal| !refusal.passes()) {
+            tracing::warn!(peer = %self.peer, "a batch of a Kafka producer is refused: {}", refusal.message);
+            self.refused = true;
+        }
     }
 
     fn ingest_only(&self) -> Refusal {

@@ -26,6 +26,16 @@ impl Refusal {
         Self { code: code.code(), message: message.into(), record: None }
     }
 
+    /// Whether the client sends it again and it will be taken: nothing is wrong.
+    pub(super) fn passes(&self) -> bool {
+        let passing = [
+            ResponseError::NotEnoughReplicas,
+            ResponseError::OutOfOrderSequenceNumber,
+            ResponseError::LeaderNotAvailable,
+        ];
+        passing.iter().any(|code| code.code() == self.code)
+    }
+
     /// What came of a delivery after it had been queued: it may be stored or not.
     pub(super) fn after(error: &EngineError) -> Self {
         let refusal = Self::from(error);

@@ -115,6 +115,9 @@ pub(super) fn metadata(
 
 /// What became of batches, by topic and partition.
 pub(super) fn produce(head: &Head, outcomes: Outcomes) -> Result<Bytes, Unwritable> {
+    if head.version < 3 {
+        return old_produce(head, &outcomes);
+    }
     let topics = outcomes.into_iter().map(|(name, partitions)| {
         let partitions = partitions.into_iter().map(|(index, outcome)| {
             let partition = PartitionProduceResponse::default()
@@ -132,6 +135,38 @@ pub(super) fn produce(head: &Head, outcomes: Outcomes) -> Result<Bytes, Unwritab
             .with_partition_responses(partitions.collect())
     });
     write(head, &ProduceResponse::default().with_responses(topics.collect()))
+}
+
+/// The answer of versions that the generated structures do not have any more:
+///
+/// ```text
+///   count i32 | (topic string | count i32 | (index i32 | code i16 | offset i64 | [2] time i64)*)* | [1] throttle i32
+/// ```
+fn old_produce(head: &Head, outcomes: &Outcomes) -> Result<Bytes, Unwritable> {
+    let failed = |why: std::num::TryFromIntError| Unwritable(why.to_string());
+    let mut bytes = BytesMut::new();
+    bytes.put_i32(0);
+    bytes.put_i32(head.correlation);
+    bytes.put_i32(i32::try_from(outcomes.len()).map_err(failed)?);
+    for (name, partitions) in outcomes {
+        bytes.put_i16(i16::try_from(name.len()).map_err(failed)?);
+        bytes.put_slice(name.as_bytes());
+        bytes.put_i32(i32::try_from(partitions.len()).map_err(failed)?);
+        for (index, outcome) in partitions {
+            bytes.put_i32(*index);
+            bytes.put_i16(outcome.as_ref().err().map_or(0, |refusal| refusal.code));
+            bytes.put_i64(UNKNOWN);
+            if head.version >= 2 {
+                bytes.put_i64(UNKNOWN);
+            }
+        }
+    }
+    if head.version >= 1 {
+        bytes.put_i32(0);
+    }
+    let length = i32::try_from(bytes.len() - 4).map_err(failed)?;
+    bytes[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(bytes.freeze())
 }
 
 fn refused(

@@ -158,9 +158,10 @@ pub(super) const PRODUCE: i16 = 0;
 const NEVER: i16 = i16::MAX;
 
 /// Everything that is answered. What consumers ask is in it because they then hear in words what this is, and because
-/// librdkafka takes from the versions of Fetch and FindCoordinator which compressions a broker knows.
+/// librdkafka takes from the versions of Fetch and FindCoordinator which compressions a broker knows; so it does from
+/// versions 0 to 2 of Produce, in which it never sends to who offers a later one.
 pub(super) static OFFERS: [Offer; 15] = [
-    offer(PRODUCE, (3, 12), 9, produce),
+    offer(PRODUCE, (0, 12), 9, produce),
     offer(1, (4, 11), 12, fetch),
     offer(2, (1, 5), 6, list_offsets),
     offer(3, (0, 13), 9, metadata),
@@ -228,8 +229,8 @@ pub fn read_request(frame: Bytes) -> Result<(Head, Request), Malformed> {
     Ok((Head { api, version, correlation, client }, request))
 }
 
-fn produce(fields: &mut Fields, _: i16) -> Result<Request, Malformed> {
-    let transactional_id = fields.nullable_string()?;
+fn produce(fields: &mut Fields, version: i16) -> Result<Request, Malformed> {
+    let transactional_id = if version >= 3 { fields.nullable_string()? } else { None };
     let (acks, timeout_ms) = (fields.i16()?, fields.i32()?);
     let topics = fields.array(|fields| {
         let name = fields.string()?;

@@ -12,3 +12,13 @@ use replay::replay;
 fn postgres() {
     replay("postgres", targets::postgres);
 }
+
+#[test]
+fn kafka_request() {
+    replay("kafka_request", targets::kafka_request);
+}
+
+#[test]
+fn kafka_batch() {
+    replay("kafka_batch", targets::kafka_batch);
+}

@@ -12,6 +12,7 @@ mod intervals;
 mod kafka_bytes;
 mod kafka_client;
 mod kafka_librdkafka;
+mod kafka_old;
 mod pg_catalogs;
 mod pg_copy;
 mod pg_query;
