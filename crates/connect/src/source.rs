@@ -80,6 +80,12 @@ impl Context {
         self.status().error = error;
     }
 
+    /// Notes what went wrong and is over: it is only the last error.
+    pub(crate) fn note_past(&self, error: String) {
+        self.note_error(Some(error));
+        self.note_error(None);
+    }
+
     pub(crate) fn status(&self) -> MutexGuard<'_, SourceStatus> {
         // A status is plain counters: one half written by a dying thread does no harm.
         self.status.lock().unwrap_or_else(PoisonError::into_inner)

@@ -58,7 +58,7 @@ pub use yeoul_reflect::{Client, Refusal};
 pub use yeoul_sql::datatype::{sql_name, sql_type_name};
 pub use yeoul_sql::options::markdown as options_markdown;
 pub use yeoul_sql::{
-    Connector, ConnectorOptions, ConnectorSpec, Connectors, CopyFormat, OptionSpec, OptionType,
-    nearest,
+    Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction, CopyFormat, OptionSpec,
+    OptionType, nearest,
 };
 pub use yeoul_store::SyncPolicy;

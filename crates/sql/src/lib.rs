@@ -60,8 +60,8 @@ pub use function::{FunctionKey, SqlFunction};
 pub use functions::{register, scalars};
 pub use nearest::{did_you_mean, nearest};
 pub use options::{
-    Connector, ConnectorOptions, ConnectorSpec, Connectors, OnError, OptionSpec, OptionType,
-    PartitionBy, PartitionUnit, Target,
+    Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction, OnError, OptionSpec,
+    OptionType, PartitionBy, PartitionUnit, Target,
 };
 pub use parse::{Surroundings, parse, parse_query, parse_stored, parse_with};
 pub use planner::{Planner, QueryPlan, unknown_relation};

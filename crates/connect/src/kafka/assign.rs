@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rdkafka::Offset;
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use regex::Regex;
@@ -63,6 +64,9 @@ impl Reader<'_> {
                 matches!(self.consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
             match rebalance {
                 Rebalance::Assign(places) => {
+                    if !places.is_empty() {
+                        self.context.note_error(None);
+                    }
                     self.context.report().shared_out(what("was given", &places));
                     let list = client::list(self.begin(&places)?);
                     match cooperative {
@@ -73,7 +77,7 @@ impl Reader<'_> {
                 Rebalance::Revoke { places, lost } => {
                     if lost {
                         let message = "the group took the partitions away: this member was not heard of for too long";
-                        self.context.note_error(Some(message.to_owned()));
+                        self.context.note_past(message.to_owned());
                     }
                     self.context.report().shared_out(what("gave back", &places));
                     self.remove(&places)?;
@@ -92,14 +96,14 @@ impl Reader<'_> {
 
     /// Looks at the topics, and reads the partitions that are not read yet.
     fn look(&mut self) -> Result<(), Failure> {
-        let found = match self.existing() {
-            Ok(found) => found,
-            Err(error) => {
-                self.context.note_error(Some(error));
-                self.look_at = Instant::now() + LOOK_SOON;
-                return Ok(());
-            }
+        let (found, wrong) = match self.existing() {
+            Ok(seen) => seen,
+            Err(error) => (Vec::new(), Some(error)),
         };
+        if wrong.is_some() || self.wrong {
+            self.wrong = wrong.is_some();
+            self.context.note_error(wrong);
+        }
         let new: Vec<Place> = found.into_iter().filter(|place| !self.has(place)).collect();
         if !new.is_empty() {
             self.begin(&new)?;
@@ -110,13 +114,14 @@ impl Reader<'_> {
             });
             self.consumer.assign(&client::list(all))?;
         }
-        let wait = if self.readings.is_empty() { LOOK_SOON } else { LOOK_EVERY };
+        let soon = self.readings.is_empty() || self.wrong;
+        let wait = if soon { LOOK_SOON } else { LOOK_EVERY };
         self.look_at = Instant::now() + wait;
         Ok(())
     }
 
-    /// The partitions there are of our topics; else what is wrong.
-    fn existing(&self) -> Result<Vec<Place>, String> {
+    /// The partitions there are of our topics, and what is wrong with other topics; else why brokers cannot be asked.
+    fn existing(&self) -> Result<(Vec<Place>, Option<String>), String> {
         let pattern = match self.options.is_pattern() {
             true => Some(Regex::new(&self.options.topics[0]).map_err(|e| e.to_string())?),
             false => None,
@@ -146,15 +151,15 @@ impl Reader<'_> {
                 found.extend(ours.map(|number| (topic.name().to_owned(), number)));
             }
         }
-        match wrong {
-            Some(wrong) if found.is_empty() => Err(wrong),
-            _ => Ok(found),
-        }
+        Ok((found, wrong))
     }
 
-    /// Begins to read the partitions; gives where.
+    /// Begins to read the partitions; gives where. The greatest number first: it says that all below it were there
+    /// when reading began, wherever a crash comes between.
     fn begin(&mut self, places: &[Place]) -> Result<Vec<(Place, Option<u64>)>, Failure> {
-        let known = self.known(places)?;
+        let mut places = places.to_vec();
+        places.sort_by(|a, b| b.cmp(a));
+        let known = self.known(&places)?;
         let mut all = Vec::with_capacity(places.len());
         for (place, known) in places.iter().zip(known) {
             let partition = partition(place);
@@ -211,14 +216,18 @@ impl Reader<'_> {
         let mut all = Vec::with_capacity(places.len());
         for place in places {
             let (low, high) = self.consumer.fetch_watermarks(&place.0, place.1, ANSWER)?;
-            let of_topic = format!("{}/", place.0);
+            let numbers = stored.keys().filter_map(|name| {
+                let (topic, number) = name.rsplit_once('/')?;
+                number.parse::<i32>().ok().filter(|_| topic == place.0)
+            });
             all.push(Known {
                 stored: stored.get(&named(place)).copied(),
                 committed: committed.get(place).copied(),
                 earliest: u64::try_from(low).unwrap_or(0),
                 latest: u64::try_from(high).unwrap_or(0),
                 at_time: at_time.get(place).copied(),
-                is_new: stored.keys().any(|name| name.starts_with(&of_topic)),
+                // Partitions that are added to a topic have greater numbers than those there are.
+                is_new: numbers.max().is_some_and(|greatest| greatest < place.1),
             });
         }
         Ok(all)
@@ -226,6 +235,7 @@ impl Reader<'_> {
 
     /// A broker does not have the message that is next of one of the partitions.
     pub(super) fn look_for_holes(&mut self) -> Result<(), Failure> {
+        let mut found = false;
         for at in 0..self.readings.len() {
             let partition = Arc::clone(&self.readings[at].partition);
             let (topic, number) = (&partition.topic, partition.number);
@@ -241,6 +251,16 @@ impl Reader<'_> {
                     .map_err(|hole| Failure::Fatal(self.stopped_by(&partition, hole)))?;
                 self.note_hole(&partition, hole, next);
                 self.skip(at, next)?;
+                found = true;
+            }
+        }
+        if !found {
+            // It has it after all: librdkafka has stopped reading the partition, and begins again where it is told.
+            self.context.sleep(AGAIN);
+            for reading in &self.readings {
+                let Partition { topic, number, .. } = &*reading.partition;
+                let next = i64::try_from(reading.next).unwrap_or(i64::MAX);
+                self.consumer.seek(topic, *number, Offset::Offset(next), ANSWER)?;
             }
         }
         Ok(())
@@ -254,7 +274,7 @@ impl Reader<'_> {
             partition.name, hole.wanted
         );
         tracing::warn!("source of \"{}\": {message}", self.stream.name());
-        self.context.note_error(Some(message));
+        self.context.note_past(message);
     }
 
     /// The error of a source that cannot go on.

@@ -75,7 +75,7 @@ impl Wanted {
 pub(super) struct Beside {
     keys: Option<Messages>,
     times_us: Option<Vec<Option<i64>>>,
-    headers: Option<StringViewBuilder>,
+    headers: Option<Vec<Option<String>>>,
 }
 
 impl Beside {
@@ -83,7 +83,7 @@ impl Beside {
         Self {
             keys: wanted.asks(Metadata::Key).then(Messages::default),
             times_us: wanted.asks(Metadata::Timestamp).then(Vec::new),
-            headers: wanted.asks(Metadata::Headers).then(StringViewBuilder::new),
+            headers: wanted.asks(Metadata::Headers).then(Vec::new),
         }
     }
 
@@ -98,7 +98,7 @@ impl Beside {
             times_us.push(message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000)));
         }
         if let Some(headers) = &mut self.headers {
-            headers.append_option(message.headers().map(headers_json));
+            headers.push(message.headers().map(headers_json));
         }
     }
 }
@@ -130,7 +130,7 @@ pub(super) struct Gathered {
 impl Gathered {
     /// Adds the columns to what the values were decoded to.
     pub(super) fn complete(
-        mut self,
+        self,
         decoded: Decoded,
         offsets: &Offsets,
         messages: &Messages,
@@ -171,7 +171,7 @@ impl Gathered {
 
     /// The values of a column for the messages `good`; what is wrong with them is noted.
     fn column(
-        &mut self,
+        &self,
         metadata: Metadata,
         field: &Field,
         good: &[u64],
@@ -193,16 +193,15 @@ impl Gathered {
                 Arc::new(good.iter().map(offset).map(Some).collect::<Int64Array>())
             }
             Metadata::Timestamp => {
-                let times = self.beside.times_us.take().unwrap_or_default();
+                let times = self.beside.times_us.as_deref().unwrap_or_default();
                 let times = at.map(|at| times.get(at).copied().flatten());
                 let times: TimestampMicrosecondArray = times.collect();
                 with_zone(times, field)
             }
             Metadata::Headers => {
-                let all = self.beside.headers.as_mut().map(StringViewBuilder::finish);
-                let all = all.unwrap_or_else(|| StringViewBuilder::new().finish());
-                let text = |at: usize| (at < all.len() && all.is_valid(at)).then(|| all.value(at));
-                Arc::new(at.map(text).collect::<StringViewArray>())
+                let headers = self.beside.headers.as_deref().unwrap_or_default();
+                let headers = at.map(|at| headers.get(at)?.as_deref());
+                Arc::new(headers.collect::<StringViewArray>())
             }
         };
         if !field.is_nullable() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
@@ -41,6 +41,10 @@ pub(super) struct Listener {
     ends: Mutex<Vec<(Place, u64)>>,
     /// Offsets that the group has taken.
     committed: Mutex<Vec<(Place, u64)>>,
+    /// Why the group has not taken the last ones.
+    refused_commit: Mutex<Option<RDKafkaErrorCode>>,
+    /// The error that is shown is that of connections.
+    down: AtomicBool,
     /// Nothing is read any more: what the group takes away is given at once.
     closing: AtomicBool,
 }
@@ -59,6 +63,11 @@ impl Listener {
     /// What the group has taken since.
     pub(super) fn committed(&self) -> Vec<(Place, u64)> {
         std::mem::take(&mut lock(&self.committed))
+    }
+
+    /// Why the group has not taken the last offsets, since it was asked last.
+    pub(super) fn refused_commit(&self) -> Option<RDKafkaErrorCode> {
+        lock(&self.refused_commit).take()
     }
 
     /// Nothing is read any more.
@@ -83,6 +92,7 @@ impl ClientContext for Listener {
         let up = |state: &str| state == "UP" || state == "UPDATE";
         if known.iter().any(|broker| up(&broker.state))
             && known.iter().all(|broker| up(&broker.state) || broker.state == "INIT")
+            && self.down.swap(false, Ordering::Relaxed)
         {
             self.context.note_error(None);
         }
@@ -104,6 +114,24 @@ impl ClientContext for Listener {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("kafka: {error}: {reason}");
+        let is_down = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::Resolve
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::SSL
+                    | RDKafkaErrorCode::Authentication
+            )
+        );
+        // That all are down says less than why the last of them is.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
+            && self.down.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        self.down.store(is_down, Ordering::Relaxed);
         self.context.note_error(Some(reason.to_owned()));
     }
 }
@@ -139,7 +167,10 @@ impl ConsumerContext for Listener {
         match result {
             Ok(()) => lock(&self.committed).extend(self::offsets(offsets)),
             // They are committed again with the next.
-            Err(error) => tracing::debug!("kafka: offsets were not committed: {error}"),
+            Err(error) => {
+                tracing::debug!("kafka: offsets were not committed: {error}");
+                *lock(&self.refused_commit) = error.rdkafka_error_code();
+            }
         }
     }
 }
@@ -188,6 +219,8 @@ pub(super) fn consumer(
         rebalances: Mutex::default(),
         ends: Mutex::default(),
         committed: Mutex::default(),
+        refused_commit: Mutex::default(),
+        down: AtomicBool::new(false),
         closing: AtomicBool::new(false),
     };
     config.create_with_context(listener)

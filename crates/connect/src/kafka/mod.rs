@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use yeoul_batch::Format;
 use yeoul_engine::{SourceSpec, StreamHandle};
 use yeoul_format::{AvroDecoder, Decoder, FormatError};
@@ -41,6 +41,7 @@ use crate::decode::SharedDecoder;
 use crate::error::ConnectError;
 use crate::source::{Context, Source};
 use beside::Wanted;
+use client::Listener;
 pub(crate) use options::SPEC;
 use options::{KafkaOptions, Schemas};
 use reader::{Failure, Reader};
@@ -49,6 +50,9 @@ use submit::Shared;
 
 /// How long after brokers refused us for good it is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// How long it is waited for the group to let us go.
+const CLOSE_MAX: Duration = Duration::from_secs(3);
 
 /// How dead letters of Avro messages are written; their schemas are not with them.
 const AVRO: &str = "{\"format\":\"avro\"}";
@@ -68,7 +72,7 @@ struct KafkaSource {
 /// Makes the source.
 pub(crate) fn open(spec: &SourceSpec, _: &Path) -> Result<Box<dyn Source>, ConnectError> {
     let stream = spec.stream.name();
-    let options = KafkaOptions::of(&spec.connector)
+    let options = KafkaOptions::of(&spec.connector.options)
         .map_err(|wrong| ConnectError::new(stream, wrong.0).with_hint(wrong.1))?;
     let wrong = |e: FormatError| ConnectError::new(stream, e.to_string());
     let decode = spec.stream.decode_options();
@@ -150,7 +154,23 @@ impl KafkaSource {
             });
             submitted.map_err(Failure::Fatal).and(reading)
         });
-        consumer.context().close();
+        close(consumer);
         outcome
+    }
+}
+
+/// Leaves the group. Where brokers do not answer, librdkafka tries for longer than anybody wants to wait for our end:
+/// it is left to that.
+fn close(consumer: BaseConsumer<Listener>) {
+    consumer.context().close();
+    let (sender, closed) = bounded::<()>(1);
+    let closing = std::thread::Builder::new().name("yeoul-kafka-close".to_owned());
+    let spawned = closing.spawn(move || {
+        drop(consumer);
+        drop(sender);
+    });
+    if spawned.is_ok() {
+        // It is told by the sender's end.
+        let _ = closed.recv_timeout(CLOSE_MAX);
     }
 }

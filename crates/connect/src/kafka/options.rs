@@ -3,8 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use regex::Regex;
 use yeoul_batch::Metadata;
-use yeoul_engine::{Connector, ConnectorOptions, ConnectorSpec, Format, OptionSpec, OptionType};
+use yeoul_engine::{
+    ConnectorOptions, ConnectorSpec, Contradiction, Format, OptionSpec, OptionType,
+};
 
 use super::forms::{Start, parse_properties, parse_ranges};
 
@@ -164,6 +167,7 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
     ],
     formats: &["json", "csv", "tsv", "avro"],
     format: Some(|_| Some(Format::Json)),
+    check: Some(|given| KafkaOptions::of(given).map(drop)),
 };
 
 /// Settings of librdkafka on which the promise of exactly once stands, or that have an option of their own.
@@ -213,12 +217,8 @@ pub(super) struct KafkaOptions {
     pub(super) settings: Vec<(String, String)>,
 }
 
-/// Options that cannot stand together: the message, and what to do.
-pub(super) struct Contradiction(pub(super) String, pub(super) &'static str);
-
 impl KafkaOptions {
-    pub(super) fn of(connector: &Connector) -> Result<Self, Contradiction> {
-        let given: &ConnectorOptions = &connector.options;
+    pub(super) fn of(given: &ConnectorOptions) -> Result<Self, Contradiction> {
         let text = |name| given.text(name).map(|text| text.trim().to_owned());
         let topic = text("topic").unwrap_or_default();
         let topics: Vec<String> = match topic.starts_with('^') {
@@ -249,6 +249,14 @@ impl KafkaOptions {
 
     fn check(&self, given: &ConnectorOptions) -> Result<(), Contradiction> {
         let refuse = |message: &str, hint| Err(Contradiction(message.to_owned(), hint));
+        if let Some(pattern) = self.topics.first().filter(|_| self.is_pattern())
+            && let Err(error) = Regex::new(pattern)
+        {
+            let error = error.to_string();
+            let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let message = format!("\"topic\" is no regular expression: {why}");
+            return refuse(&message, "topic = '^clicks-.*' is all topics that begin with clicks-");
+        }
         if self.group.is_some() && self.partitions.is_some() {
             let message = "\"partitions\" are fixed, and \"group\" divides all of them";
             return refuse(message, "leave one of the two out");

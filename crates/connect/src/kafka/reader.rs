@@ -44,6 +44,8 @@ const POLLED_MAX: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often positions are committed to the group.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How long it is waited for the group to take positions before partitions are given back.
+const COMMIT_MAX: Duration = Duration::from_secs(2);
 /// How soon a registry is asked again that did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of messages on their way to the engine, at most; one message may be longer.
@@ -118,6 +120,8 @@ pub(super) struct Reader<'a> {
     commit_at: Instant,
     /// When topics are looked at again, where no group says what there is.
     pub(super) look_at: Instant,
+    /// Something was wrong with one of them.
+    pub(super) wrong: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -146,6 +150,7 @@ impl<'a> Reader<'a> {
             paused: false,
             commit_at: Instant::now() + COMMIT_EVERY,
             look_at: Instant::now(),
+            wrong: false,
         }
     }
 
@@ -159,7 +164,7 @@ impl<'a> Reader<'a> {
             }
             self.cut(Which::Due)?;
             if self.is_full() {
-                self.stall();
+                self.stall()?;
             } else {
                 self.resume();
                 self.read()?;
@@ -167,8 +172,7 @@ impl<'a> Reader<'a> {
         }
         self.cut(Which::Decodable)?;
         self.settle()?;
-        self.commit_all();
-        Ok(())
+        self.commit_all()
     }
 
     /// The partition becomes one of those that are read, from `next` on.
@@ -192,7 +196,7 @@ impl<'a> Reader<'a> {
             }
         }
         self.settle()?;
-        self.commit_all();
+        self.commit_all()?;
         let gone = |reading: &mut Reading| {
             let partition = &reading.partition;
             places.iter().any(|(topic, n)| *topic == partition.topic && *n == partition.number)
@@ -323,8 +327,10 @@ impl<'a> Reader<'a> {
         };
         loop {
             match registry.teach(decoder, messages) {
-                Ok(_) => {
-                    self.ask_at = None;
+                Ok(()) => {
+                    if self.ask_at.take().is_some() {
+                        self.context.note_error(None);
+                    }
                     return true;
                 }
                 Err(away) => {
@@ -370,17 +376,26 @@ impl<'a> Reader<'a> {
     }
 
     /// Waits a moment for flights to be taken; pauses the partitions when that takes long.
-    fn stall(&mut self) {
+    fn stall(&mut self) -> Result<(), Failure> {
         let since = *self.stalled.get_or_insert_with(Instant::now);
-        if self.paused {
-            // Paused partitions give no messages; polling keeps us in the group.
-            if let Some(Ok(message)) = self.consumer.poll(WAIT) {
-                self.take(&message);
+        if !self.paused {
+            match since.elapsed() >= PATIENCE {
+                true => self.pause(true),
+                false => self.context.sleep(Duration::from_millis(1)),
             }
-        } else if since.elapsed() >= PATIENCE {
-            self.pause(true);
-        } else {
-            self.context.sleep(Duration::from_millis(1));
+            return Ok(());
+        }
+        // Paused partitions give no messages; polling keeps us in the group.
+        let consumer = self.consumer;
+        match consumer.poll(WAIT) {
+            None => Ok(()),
+            Some(Ok(message)) => {
+                self.take(&message);
+                // Of a partition that was given to us since.
+                self.pause(true);
+                Ok(())
+            }
+            Some(Err(error)) => self.failed(error),
         }
     }
 
@@ -411,6 +426,7 @@ impl<'a> Reader<'a> {
     fn commit(&mut self) {
         self.commit_at = Instant::now() + COMMIT_EVERY;
         self.note_committed();
+        self.consumer.context().refused_commit();
         let moved = self.uncommitted();
         if moved.is_empty() {
             return;
@@ -420,37 +436,43 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Commits all that is stored before others read on: what the group does not know they read again.
-    fn commit_all(&mut self) {
+    /// Commits all that is stored before others read on, and waits until the group has it: what it does not know they
+    /// read again. Messages that are polled meanwhile are not stored, and are read again too.
+    fn commit_all(&mut self) -> Result<(), Failure> {
         let begun = Instant::now();
-        while begun.elapsed() < ANSWER {
-            self.note_committed();
-            let moved = self.uncommitted();
-            if moved.is_empty() {
-                return;
-            }
-            let Err(error) = self.consumer.commit(&client::list(moved.clone()), CommitMode::Sync)
-            else {
-                return self.committed(moved.into_iter().filter_map(|(p, o)| Some((p, o?))));
-            };
-            tracing::debug!("kafka: offsets were not committed: {error}");
+        self.commit();
+        while !self.uncommitted().is_empty() {
+            let refused = self.consumer.context().refused_commit();
             // The group has gone on without us.
-            if matches!(
-                error.rdkafka_error_code(),
+            let gone = matches!(
+                refused,
                 Some(
                     RDKafkaErrorCode::IllegalGeneration
                         | RDKafkaErrorCode::UnknownMemberId
                         | RDKafkaErrorCode::FencedInstanceId
                 )
-            ) {
+            );
+            if gone || begun.elapsed() >= COMMIT_MAX {
+                let message = "what is stored was not committed to the group: who reads on reads some of it again";
+                tracing::warn!("source of \"{}\": {message}", self.stream.name());
+                self.context.note_past(message.to_owned());
                 break;
             }
-            std::thread::sleep(Duration::from_millis(50));
+            if refused.is_some() {
+                self.commit();
+            }
+            // What the group answers comes with polling. Not waited for without end: brokers may be away.
+            let consumer = self.consumer;
+            match consumer.poll(WAIT) {
+                None => {}
+                Some(Ok(message)) => {
+                    self.take(&message);
+                }
+                Some(Err(error)) => self.failed(error)?,
+            }
+            self.note_committed();
         }
-        let message =
-            "what is stored was not committed to the group: who reads on reads some of it again";
-        tracing::warn!("source of \"{}\": {message}", self.stream.name());
-        self.context.note_error(Some(message.to_owned()));
+        Ok(())
     }
 
     fn uncommitted(&self) -> BTreeMap<Place, Option<u64>> {
@@ -464,11 +486,7 @@ impl<'a> Reader<'a> {
     }
 
     fn note_committed(&mut self) {
-        self.committed(self.consumer.context().committed());
-    }
-
-    fn committed(&mut self, offsets: impl IntoIterator<Item = (Place, u64)>) {
-        for (place, offset) in offsets {
+        for (place, offset) in self.consumer.context().committed() {
             if let Some(at) = self.places.get(&place) {
                 let committed = &mut self.readings[*at].committed;
                 *committed = offset.max(*committed);

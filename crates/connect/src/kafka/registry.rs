@@ -66,33 +66,32 @@ impl Registry {
         }
     }
 
-    /// Tells the decoder of all schemas that the messages name and it does not know; whether there were any. What the
-    /// registry does not answer is an error, for people.
+    /// Tells the decoder of all schemas that the messages name and it does not know. What the registry does not answer
+    /// is an error, for people.
     pub(super) fn teach(
         &self,
         decoder: &mut Arc<AvroDecoder>,
         messages: &Messages,
-    ) -> Result<bool, String> {
-        let missing = decoder.missing(messages);
-        for id in &missing {
+    ) -> Result<(), String> {
+        for id in decoder.missing(messages) {
             let decoder = Arc::make_mut(decoder);
-            match self.schema(*id) {
+            match self.schema(id) {
                 Ok((schema, references)) => {
                     let references: Vec<&str> = references.iter().map(String::as_str).collect();
-                    if let Err(error) = decoder.learn(*id, &schema, &references) {
+                    if let Err(error) = decoder.learn(id, &schema, &references) {
                         tracing::warn!("schema {id} of {}: {error}", self.url);
                     }
                 }
                 Err(Failure::Refused(reason)) => {
                     tracing::warn!("schema {id} of {}: {reason}", self.url);
-                    decoder.refuse(*id, &reason);
+                    decoder.refuse(id, &reason);
                 }
                 Err(Failure::Away(reason)) => {
                     return Err(format!("schema {id} is not known: {}: {reason}", self.url));
                 }
             }
         }
-        Ok(!missing.is_empty())
+        Ok(())
     }
 
     /// The text of a schema, and those of the schemas it stands on, which come before those that name them.

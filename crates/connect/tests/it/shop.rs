@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
 use yeoul_connect::{ConnectError, Sources};
-use yeoul_engine::{Answer, Clock, Engine, EngineOptions, Session};
+use yeoul_engine::{Answer, Clock, Engine, EngineError, EngineOptions, Session};
 
 /// The columns of the streams here.
 pub(crate) const COLUMNS: &str =
@@ -82,8 +82,11 @@ impl Shop {
     }
 
     pub(crate) fn run(&self, sql: &str) -> Vec<Answer> {
-        let answers = self.runtime.block_on(self.session().execute(sql));
-        answers.into_iter().collect::<Result<_, _>>().expect(sql)
+        self.try_run(sql).expect(sql)
+    }
+
+    pub(crate) fn try_run(&self, sql: &str) -> Result<Vec<Answer>, EngineError> {
+        self.runtime.block_on(self.session().execute(sql)).into_iter().collect()
     }
 
     fn batches(&self, sql: &str) -> Vec<RecordBatch> {

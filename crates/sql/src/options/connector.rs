@@ -26,7 +26,16 @@ pub struct ConnectorSpec {
     /// How its events are written when `format` does not say it, as far as its options do; without this function each
     /// delivery says so itself.
     pub format: Option<fn(&ConnectorOptions) -> Option<Format>>,
+    /// Whether options that are right each by itself can stand together.
+    pub check: Option<Check>,
 }
+
+/// Looks at all options of a connector together.
+pub type Check = fn(&ConnectorOptions) -> Result<(), Contradiction>;
+
+/// Options that cannot stand together: what is wrong, and what to do.
+#[derive(Clone, Debug)]
+pub struct Contradiction(pub String, pub &'static str);
 
 /// The connectors there are.
 pub type Connectors = &'static [&'static ConnectorSpec];
@@ -39,6 +48,7 @@ static HTTP: ConnectorSpec = ConnectorSpec {
     metadata: &[],
     formats: &["json", "csv", "tsv"],
     format: None,
+    check: None,
 };
 
 /// `connectors`, and the one that is always there.

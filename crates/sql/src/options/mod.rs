@@ -8,7 +8,7 @@ mod value;
 
 use crate::ast::Micros;
 
-pub use connector::{Connector, ConnectorOptions, ConnectorSpec, Connectors};
+pub use connector::{Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction};
 pub use decode::with_request;
 pub(crate) use edit::{check_name, remap, rename_in_call, rename_in_list};
 pub(crate) use value::{Given, Values};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use yeoul_batch::{FieldPath, Metadata};
 
-use super::connector::{self, Connector, ConnectorOptions, ConnectorSpec, Connectors};
+use super::connector::{
+    self, Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction,
+};
 use super::{FUTURE_SKEW, OPTIONS, OnError, OptionSpec, OptionType, PartitionUnit, Target, known};
 use crate::ast::Micros;
 use crate::error::{ErrorKind, Span, SqlError};
@@ -87,8 +89,9 @@ impl Values {
         Ok(Self { values, connector })
     }
 
-    /// The connector with its options. `whole` is where an error about something missing is shown.
-    pub(crate) fn connector(&self, whole: Span) -> Result<Connector, SqlError> {
+    /// The connector with its options. `whole` is where an error about something missing is shown. What was `accepted`
+    /// before stands, whatever is known of it now.
+    pub(crate) fn connector(&self, whole: Span, accepted: bool) -> Result<Connector, SqlError> {
         let Some(spec) = self.connector else { return Ok(Connector::http()) };
         for (name, example) in spec.required {
             if !self.values.contains_key(name) {
@@ -102,6 +105,14 @@ impl Values {
             Some((option.name, value.clone()))
         });
         let options = ConnectorOptions(own.collect());
+        if let Some(check) = spec.check.filter(|_| !accepted) {
+            check(&options).map_err(|Contradiction(message, hint)| {
+                let named =
+                    self.values.iter().find(|(name, _)| message.contains(&format!("\"{name}\"")));
+                let at = named.map(|(_, (_, span))| *span).or(self.span("connector"));
+                invalid(message).hint(hint).at(at.unwrap_or(whole))
+            })?;
+        }
         Ok(Connector { name: spec.name.to_owned(), options })
     }
 

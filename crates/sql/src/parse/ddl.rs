@@ -110,7 +110,7 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     let target = if stream || append_only { Target::Stream } else { Target::Table };
     let written = given.iter().map(|given| r.written(given)).collect();
     let values = Values::check(target, &given, r.connectors())?;
-    let connector = values.connector(r.span())?;
+    let connector = values.connector(r.span(), r.stored)?;
     let mut decode = values.decode(&connector)?;
     check_decode(&decode, &body.columns, &values)?;
     decode.metadata = metadata::of_columns(&body.columns, &values, &connector)?;

@@ -106,7 +106,7 @@ fn parse_in(
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
         depth::check(tokens, &text)?;
     }
-    statements(&text, surroundings, inner)
+    statements(&text, surroundings, |reader| reader.inner = inner)
 }
 
 /// As [`parse_with`] for what was accepted before: limits that came since do not close a data folder.
@@ -114,13 +114,13 @@ pub fn parse_stored(
     text: &str,
     surroundings: Surroundings<'_>,
 ) -> Result<Vec<Spanned<Statement>>, SqlError> {
-    statements(&Arc::new(Text::new(text)?), surroundings, false)
+    statements(&Arc::new(Text::new(text)?), surroundings, |reader| reader.stored = true)
 }
 
 fn statements(
     text: &Arc<Text>,
     surroundings: Surroundings<'_>,
-    inner: bool,
+    set: impl Fn(&mut Reader<'_>),
 ) -> Result<Vec<Spanned<Statement>>, SqlError> {
     let mut statements = Vec::new();
     for tokens in text.tokens().split(|t| t.token == Token::SemiColon) {
@@ -128,7 +128,7 @@ fn statements(
         let bounds = |t: &TokenWithSpan| text.span(t.span).unwrap_or_default();
         let span = bounds(first).to(bounds(last));
         let mut reader = Reader::new(text, tokens, span, surroundings);
-        reader.inner = inner;
+        set(&mut reader);
         let node = statement(&mut reader)?;
         reader.end()?;
         statements.push(Spanned { node, span, text: Arc::clone(text) });

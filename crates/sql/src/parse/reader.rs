@@ -26,6 +26,8 @@ pub(super) struct Reader<'a> {
     surroundings: Surroundings<'a>,
     /// The statement stands inside of another one.
     pub(super) inner: bool,
+    /// The text was accepted before.
+    pub(super) stored: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -39,7 +41,7 @@ impl<'a> Reader<'a> {
         let parser = Parser::new(&DIALECT)
             .with_recursion_limit(NESTING_MAX)
             .with_tokens_with_locations(marked);
-        Self { parser, text, span, surroundings, inner: false }
+        Self { parser, text, span, surroundings, inner: false, stored: false }
     }
 
     pub(super) fn text(&self) -> Arc<Text> {

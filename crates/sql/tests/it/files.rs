@@ -20,6 +20,7 @@ static FILE: ConnectorSpec = ConnectorSpec {
     required: &[("path", "path = 'data/*.csv'")],
     metadata: &[],
     formats: &["json", "csv", "tsv", "parquet"],
+    check: None,
     format: Some(|options| {
         let path = options.text("path").unwrap_or_default();
         let endings = [(".csv", Format::Csv), (".tsv", Format::Tsv), (".parquet", Format::Parquet)];

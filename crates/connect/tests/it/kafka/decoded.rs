@@ -46,6 +46,7 @@ fn keys_headers_times_and_places_are_columns() {
         "CREATE STREAM events (off BIGINT METADATA FROM 'offset', id BIGINT, key BYTEA METADATA, \
          k TEXT METADATA FROM 'key', at TIMESTAMPTZ METADATA FROM 'timestamp', \
          partition INT METADATA, topic TEXT NOT NULL METADATA, headers JSONB METADATA, \
+         again JSONB METADATA FROM 'headers', sent TIMESTAMP METADATA FROM 'timestamp', \
          WATERMARK FOR at AS at) \
          WITH (connector = 'kafka', brokers = '{}', topic = 'clicks')",
         broker.address()
@@ -61,6 +62,9 @@ fn keys_headers_times_and_places_are_columns() {
         "3|3|6b33|k3|2027-01-15T07:43:20.005Z|1|clicks|-",
     ];
     assert_eq!(rows, expected);
+    // Two columns of the same.
+    let same = "SELECT DISTINCT headers::text IS NOT DISTINCT FROM again::text AND at = sent::timestamptz FROM events";
+    assert_eq!(shop.rows(same), ["true"]);
     wait_for(&shop, "SELECT position FROM yeoul.dead_letters", &["clicks/1@2"]);
     // Columns can be added and renamed while it runs.
     shop.run("ALTER STREAM events ADD COLUMN n BIGINT METADATA FROM 'offset'");
@@ -290,6 +294,7 @@ fn options_that_cannot_stand_together() {
         ("session_timeout = '1 minute'", "means nothing without a group"),
         ("start = 'group'", "start = 'group' needs the group"),
         ("start = '0:1', topic = 'a, b'", "offsets are those of one topic"),
+        ("topic = '^a('", "\"topic\" is no regular expression: unclosed group"),
         ("topic = 'a,,b'", "a name in \"topic\" is empty"),
         ("tls_ca = 'x'", "\"tls_ca\" means nothing without TLS"),
         ("tls = 'true', tls_ca = '/nowhere/ca.pem'", "cannot read /nowhere/ca.pem"),
@@ -306,12 +311,14 @@ fn options_that_cannot_stand_together() {
     for (options, expected) in cases {
         let shop = Shop::new();
         let topic = if options.contains("topic") { "" } else { ", topic = 't'" };
-        shop.run(&format!(
+        let created = shop.try_run(&format!(
             "CREATE STREAM events (id BIGINT) WITH (connector = 'kafka', brokers = 'localhost:1'{topic}, {options})"
         ));
-        let error = match shop.start() {
-            Ok(_) => unreachable!("{options}: it was opened"),
-            Err(error) => error.to_string(),
+        // What the options say by themselves is told at once, and what they name when it is opened.
+        let error = match (created, shop.start()) {
+            (Err(error), _) => error.report.clone().unwrap_or_default(),
+            (Ok(_), Err(error)) => error.to_string(),
+            (Ok(_), Ok(_)) => unreachable!("{options}: it was opened"),
         };
         assert!(error.contains(expected), "{options}: {error}");
         let formats = options.contains("header") || options.contains("'no'");

@@ -176,6 +176,66 @@ fn poison_is_a_dead_letter_with_its_place_and_stops_nothing() {
 }
 
 #[test]
+fn a_topic_that_is_not_there_holds_no_other() {
+    for kind in [Kind::Tansu, Kind::Noida] {
+        let Some(broker) = Broker::start(kind) else { return };
+        broker.create("clicks", 1);
+        send(&broker.producer(&[]), "clicks", 0, texts(&events(0..10)));
+        let shop = Shop::new();
+        create(&shop, &broker.address(), "clicks, vews", "");
+        let sources = shop.start().expect("starts");
+        wait_for(&shop, ONCE, &["10|10"]);
+        let said = "SELECT DISTINCT last_error LIKE '%\"vews\"%' FROM yeoul.sources";
+        wait_for(&shop, said, &["true"]);
+        broker.create("vews", 1);
+        send(&broker.producer(&[]), "vews", 0, texts(&events(10..20)));
+        wait_for(&shop, ONCE, &["20|20"]);
+        sources.stop();
+    }
+}
+
+#[test]
+fn rows_of_a_table_come_from_messages() {
+    let Some(broker) = Broker::start(Kind::Noida) else { return };
+    broker.create("products", 1);
+    let of = |id: u64, name: &str| format!("{{\"id\":{id},\"name\":\"{name}\"}}");
+    let messages = [of(1, "tea"), of(2, "pot"), of(1, "green tea"), of(2, "pot"), of(3, "cup")];
+    send(&broker.producer(&[]), "products", 0, texts(&messages));
+    let mut shop = Shop::new();
+    shop.run(&format!(
+        "CREATE TABLE products (id BIGINT PRIMARY KEY, name TEXT, off BIGINT METADATA FROM 'offset') \
+         WITH (connector = 'kafka', brokers = '{}', topic = 'products')",
+        broker.address()
+    ));
+    let sources = shop.start().expect("starts");
+    let all = "SELECT id, name, off FROM products ORDER BY id";
+    wait_for(&shop, all, &["1|green tea|2", "2|pot|3", "3|cup|4"]);
+    sources.stop();
+    shop.restart();
+    let sources = shop.start().expect("starts");
+    send(&broker.producer(&[]), "products", 0, [of(3, "mug").as_str()]);
+    wait_for(&shop, all, &["1|green tea|2", "2|pot|3", "3|mug|5"]);
+    sources.stop();
+}
+
+#[test]
+fn a_broker_that_died_does_not_hold_what_ends() {
+    let Some(broker) = Broker::start(Kind::Tansu) else { return };
+    broker.create("clicks", 1);
+    let producer = broker.producer(&[]);
+    send(&producer, "clicks", 0, texts(&events(0..10)));
+    let shop = Shop::new();
+    create(&shop, &broker.address(), "clicks", ", group = 'shop'");
+    let sources = shop.start().expect("starts");
+    wait_for(&shop, ONCE, &["10|10"]);
+    drop(broker);
+    let begun = Instant::now();
+    sources.stop();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
 fn a_stream_that_refuses_bad_rows_stops_at_the_poison_and_says_where() {
     let Some(broker) = Broker::start(Kind::Tansu) else { return };
     broker.create("clicks", 1);
