@@ -1,4 +1,4 @@
-//! Why a source cannot be opened or cannot go on.
+//! Why a source or sink cannot be opened or cannot go on.
 
 use std::fmt;
 
@@ -8,8 +8,10 @@ use yeoul_engine::EngineError;
 /// made anew: correct what the message names.
 #[derive(Clone, Debug)]
 pub struct ConnectError {
-    /// The stream it feeds.
+    /// The stream it feeds, or the sink that it is.
     pub stream: String,
+    /// Whether it is a sink.
+    pub is_sink: bool,
     /// What is wrong, lowercase, no full stop.
     pub message: String,
     /// What to do.
@@ -18,11 +20,17 @@ pub struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn new(stream: &str, message: impl Into<String>) -> Self {
-        Self { stream: stream.to_owned(), message: message.into(), hint: None }
+        Self { stream: stream.to_owned(), is_sink: false, message: message.into(), hint: None }
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same of a sink.
+    pub(crate) fn of_sink(mut self) -> Self {
+        self.is_sink = true;
         self
     }
 
@@ -38,13 +46,16 @@ impl ConnectError {
             Some(detail) => format!("{}: {detail}", error.message),
             None => error.message.clone(),
         };
-        Self { stream: stream.to_owned(), message, hint: error.hint.clone() }
+        Self { stream: stream.to_owned(), is_sink: false, message, hint: error.hint.clone() }
     }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "source of \"{}\": {}", self.stream, self.message)?;
+        match self.is_sink {
+            true => write!(f, "sink \"{}\": {}", self.stream, self.message)?,
+            false => write!(f, "source of \"{}\": {}", self.stream, self.message)?,
+        }
         match &self.hint {
             Some(hint) => write!(f, "\nhint: {hint}"),
             None => Ok(()),

@@ -1,7 +1,8 @@
-//! Where deliveries come from: sources, one folder each.
+//! Where deliveries come from and where changes go: sources and sinks, one folder each.
 //!
 //! ```text
 //!   spec ──registry──▶ Source ──blocks──▶ decode workers ──in order──▶ Engine::submit ──▶ receipt
+//!   Engine::changes ──whole commits──▶ Sink, which notes there how far it is ──▶ Engine::release_changes
 //! ```
 //!
 //! What must hold:
@@ -10,6 +11,7 @@
 //! - Deliveries of a partition are submitted in their order, decoded on as many workers as there are
 //!   cores.
 //! - Memory is bounded: a source waits when its blocks in flight are not taken.
+//! - Changes are sent in whole commits, and what was sent is known where it was sent.
 //! - What cannot be decoded is delivered as a dead letter with its place, or ends the source if the
 //!   stream refuses bad rows.
 //!
@@ -21,12 +23,16 @@ mod decode;
 mod error;
 mod file;
 mod kafka;
+mod net;
 mod receipts;
 mod registry;
+mod sink;
+mod sinks;
 mod source;
 mod sources;
 
 pub use error::ConnectError;
 pub use registry::CONNECTORS;
+pub use sinks::Sinks;
 pub use source::SourceStatus;
 pub use sources::Sources;

@@ -101,11 +101,11 @@ fn is_written(shared: &Shared, commit: CommitId) -> Result<bool, EngineError> {
 }
 
 /// Whether what a view holds follows from when rows came, and not from the rows alone: what it looks up in tables, and
-/// what came too late for it. Built anew after a crash it would be another one, so nobody sees it before a manifest
+/// what came too late for it; and the numbers of commits that a sink sends with its changes. Built anew after a crash it would be another one, so nobody sees it before a manifest
 /// has it.
 pub(crate) fn follows_arrival(view: &Relation) -> bool {
     let Body::View(body) = &view.body else { return false };
-    !body.lookups.is_empty() || body.reader.needs_watermark()
+    !body.lookups.is_empty() || body.reader.needs_watermark() || body.sink.is_some()
 }
 
 /// Writes most of what a manifest needs of a view that was built, so that the commit thread has little to write.
@@ -130,6 +130,9 @@ fn give_way(shared: &Shared, took: Duration, live: bool) {
 
 fn build(shared: &Shared, task: &BuildTask) -> Result<(), EngineError> {
     let Body::View(body) = &task.relation.body else { return Ok(()) };
+    if body.sink.as_ref().is_some_and(|sink| !sink.snapshot) {
+        return Ok(());
+    }
     let total = body
         .inputs()
         .filter_map(|(_, id, _)| task.snapshot.tree(task.catalog.by_id(id)?.tree()))

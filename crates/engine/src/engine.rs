@@ -193,6 +193,8 @@ impl Engine {
             world: ArcSwap::from_pointee(world),
             metrics: Metrics::default(),
             reports: Default::default(),
+            sink_reports: Default::default(),
+            commits: Default::default(),
             fixed_catalogs: std::sync::OnceLock::new(),
             read_only,
         });

@@ -36,11 +36,13 @@ mod runtime;
 mod scan;
 mod session;
 mod shared;
+mod sinks;
 mod submit;
 mod system;
 mod world;
 
 pub use audit::{Audit, AuditedSource, AuditedStream};
+pub use catalog::ChangeId;
 pub use delivery::{
     DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Pending, Position, Receipt, SubmitError,
     Ticket,
@@ -52,13 +54,14 @@ pub use options::{EngineOptions, Secrets};
 pub use project::{Applied, Change, PlannedStep};
 pub use reports::{SourceReport, SourceState};
 pub use session::{Answer, CancelHandle, CopyIn, Prepared, RowStream, Session, renamed};
+pub use sinks::{Changes, SinkReport, SinkSpec};
 pub use yeoul_batch::{Clock, CommitId, DecodeOptions, EventTime, Format, TimeLimit};
 pub use yeoul_flow::STACK_BYTES;
 pub use yeoul_reflect::{Client, Refusal};
 pub use yeoul_sql::datatype::{sql_name, sql_type_name};
 pub use yeoul_sql::options::markdown as options_markdown;
 pub use yeoul_sql::{
-    Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction, CopyFormat, OptionSpec,
-    OptionType, nearest,
+    Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction, CopyFormat, Envelope,
+    OptionSpec, OptionType, SinkFormat, Target, nearest,
 };
 pub use yeoul_store::SyncPolicy;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use yeoul_batch::EventTime;
 use yeoul_flow::{PartitionName, PartitionTime};
 
-use crate::commit::HistoryRecord;
+use crate::commit::{HistoryRecord, SinkState};
 use crate::error::{EngineError, ErrorKind};
 
 /// The newest version, and the newest one read.
@@ -112,6 +112,9 @@ pub(crate) struct RelationMeta {
     /// Up to where a view has closed windows, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_us: Option<i64>,
+    /// What stands with the changes of a sink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sink: Option<SinkState>,
 }
 
 /// A partition that has a watermark of its own.
@@ -266,6 +269,7 @@ mod tests {
             partitions: Vec::new(),
             active_us: None,
             closed_us: None,
+            sink: None,
         };
         let stream = relation(2, "e", "CREATE STREAM e (\"t\" TIMESTAMP)", &[1], 7);
         let view = relation(3, "v", "CREATE MATERIALIZED VIEW v AS SELECT 1", &[3, 4], 9);

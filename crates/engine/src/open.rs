@@ -85,6 +85,7 @@ pub(crate) fn open(
         tables: Default::default(),
         last_replay: CommitId(0),
         views: Default::default(),
+        sinks: Default::default(),
         sources: Arc::new(Sources::default()),
         next_relation: DEAD_LETTERS.0 + 1,
         next_tree: DEAD_LETTERS_TREE + 1,
@@ -98,6 +99,7 @@ pub(crate) fn open(
     if !read_only {
         crate::letters::give_keys(&mut state)?;
         add_late_rows(&mut state)?;
+        state.note_kept()?;
         store.start()?;
     }
     Ok(state)
@@ -274,21 +276,36 @@ fn load_relation(
         }
         None => state.add(Arc::clone(&relation), stream),
     }
-    if let Body::View(body) = &relation.body {
-        let (graph, _) = build_graph(&body.plan, &state.limits)?;
-        let build = if building { build_anew(state, body) } else { Build::Ready };
-        let closed_us = known.closed_us.filter(|_| !building);
-        let clock = ViewClock { closed_us, ..ViewClock::default() };
-        let view = ViewState { relation: Arc::clone(&relation), graph, build, clock, begun: None };
-        if view.is_stepped() {
-            for (source, _) in &body.sources {
-                if let Some(source) = state.views.get_mut(source) {
-                    source.graph.follow(true);
-                }
+    load_view(state, known, &relation, building)
+}
+
+/// How a view of the manifest goes on.
+fn load_view(
+    state: &mut State,
+    known: &RelationMeta,
+    relation: &Arc<Relation>,
+    building: bool,
+) -> Result<(), EngineError> {
+    let Body::View(body) = &relation.body else { return Ok(()) };
+    let (mut graph, _) = build_graph(&body.plan, &state.limits)?;
+    graph.follow(body.sink.is_some());
+    let stopped = state.load_sink(relation.id, known.sink.as_ref(), building);
+    let build = match stopped {
+        Some(stopped) => stopped,
+        None if building => build_anew(state, body),
+        None => Build::Ready,
+    };
+    let closed_us = known.closed_us.filter(|_| !building);
+    let clock = ViewClock { closed_us, ..ViewClock::default() };
+    let view = ViewState { relation: Arc::clone(relation), graph, build, clock, begun: None };
+    if view.is_stepped() {
+        for (source, _) in &body.sources {
+            if let Some(source) = state.views.get_mut(source) {
+                source.graph.follow(true);
             }
         }
-        state.views.insert(relation.id, view);
     }
+    state.views.insert(relation.id, view);
     Ok(())
 }
 

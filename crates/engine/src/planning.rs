@@ -123,7 +123,7 @@ pub(crate) fn missing(catalog: &Catalog, name: &str) -> EngineError {
 fn visible_names(catalog: &Catalog) -> Vec<String> {
     catalog
         .relations()
-        .filter(|relation| relation.kind != RelationKind::System)
+        .filter(|relation| relation.is_read())
         .map(|relation| relation.name.clone())
         .collect()
 }
@@ -163,7 +163,7 @@ pub(crate) struct Definitions<'a>(pub &'a Catalog);
 impl yeoul_sql::Catalog for Definitions<'_> {
     fn relation(&self, name: &str) -> Option<yeoul_sql::Relation> {
         let relation = self.0.get(name)?;
-        (relation.kind != RelationKind::System).then(|| described(relation))
+        relation.is_read().then(|| described(relation))
     }
 
     fn names(&self) -> Vec<String> {
@@ -210,7 +210,7 @@ impl<'a> Readable<'a> {
 
     /// The relation of this name as it is shown here.
     fn shown(&self, name: &str) -> Option<&Arc<Relation>> {
-        let relation = self.world.catalog.get(name)?;
+        let relation = self.world.catalog.get(name).filter(|r| r.kind != RelationKind::Sink)?;
         Some(if self.changed == Some(name) { relation.whole() } else { relation })
     }
 
@@ -263,7 +263,7 @@ pub(crate) fn provider(world: &Arc<World>, relation: &Relation) -> Option<TreePr
 impl yeoul_sql::Catalog for Readable<'_> {
     fn relation(&self, name: &str) -> Option<yeoul_sql::Relation> {
         let relation = self.shown(name)?;
-        (relation.kind != RelationKind::System).then(|| described(relation))
+        relation.is_read().then(|| described(relation))
     }
 
     fn names(&self) -> Vec<String> {

@@ -190,6 +190,7 @@ fn created_name(statement: &Spanned<Statement>) -> Result<String, EngineError> {
         Statement::CreateStream(create) => Ok(create.name.value.clone()),
         Statement::CreateTable(create) => Ok(create.name.value.clone()),
         Statement::CreateView(create) => Ok(create.name.value.clone()),
+        Statement::CreateSink(create) => Ok(create.name.value.clone()),
         Statement::CreateFunction(create) => {
             Ok(format!("{}({})", create.name.value, create.function.signature()))
         }

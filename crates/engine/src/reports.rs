@@ -62,7 +62,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    fn note(&mut self, rows: u64, now_us: i64) {
+    pub(crate) fn note(&mut self, rows: u64, now_us: i64) {
         if self.since_us == 0 {
             self.since_us = now_us;
         } else if now_us.saturating_sub(self.since_us) >= RATE_US {

@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::options::EngineOptions;
 use crate::planning::Planning;
 use crate::reports::Reports;
+use crate::sinks::{Commits, SinkReports};
 use crate::world::World;
 
 /// See the module.
@@ -37,6 +38,10 @@ pub(crate) struct Shared {
     pub metrics: Metrics,
     /// What sources say of themselves.
     pub reports: Reports,
+    /// What sinks say of themselves.
+    pub sink_reports: SinkReports,
+    /// Who waits for commits.
+    pub commits: Commits,
     /// Catalogs of PostgreSQL that never change, read when they are first asked for.
     pub fixed_catalogs: OnceLock<Arc<Fixed>>,
     /// Opened for reading only: nothing is taken.

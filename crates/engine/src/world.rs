@@ -8,7 +8,7 @@ use yeoul_batch::CommitId;
 use yeoul_store::Snapshot;
 
 use crate::catalog::{Catalog, Relation, RelationId};
-use crate::commit::{Build, SourceKey, Sources};
+use crate::commit::{Build, SinkState, SourceKey, Sources};
 use crate::error::{EngineError, ErrorKind};
 
 /// See the module. Immutable; a new one is swapped in with every commit.
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub given_up: BTreeMap<String, String>,
     /// Watermarks of streams, in microseconds.
     pub watermarks: HashMap<RelationId, i64>,
+    /// What stands with the changes of sinks.
+    pub sinks: BTreeMap<RelationId, SinkState>,
     /// Those of the partitions that have their own.
     pub partition_watermarks: BTreeMap<SourceKey, i64>,
 }

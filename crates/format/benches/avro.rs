@@ -1,4 +1,4 @@
-//! Decoding of shop events that came as Avro messages, one core, beside arrow-avro.
+//! Shop events from and into Avro messages, one core, beside arrow-avro.
 //!
 //! `cargo bench -p yeoul-format --bench avro`
 
@@ -17,7 +17,9 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
-use yeoul_format::{AvroDecoder, DecodeOptions, Decoder, Format, Messages};
+use yeoul_format::{
+    AvroDecoder, AvroEncoder, DecodeOptions, Decoder, Format, Messages, confluent_prefix,
+};
 
 const ROWS: usize = 50_000;
 const ID: u32 = 7;
@@ -100,5 +102,32 @@ fn avro_arrow(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         assert_eq!(decoder.decode(black_box(&bytes)).expect("decodes"), bytes.len());
         assert_eq!(decoder.flush().expect("decodes").expect("rows").num_rows(), ROWS);
+    });
+}
+
+#[divan::bench]
+fn write_ours(bencher: Bencher<'_, '_>) {
+    let rows = rows();
+    let mut out = Vec::new();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        out.clear();
+        let encoder = AvroEncoder::new(black_box(&rows)).expect("known types");
+        for row in 0..ROWS {
+            confluent_prefix(ID, &mut out);
+            encoder.row(row, &mut out);
+        }
+        black_box(&out);
+    });
+}
+
+#[divan::bench]
+fn write_arrow(bencher: Bencher<'_, '_>) {
+    let rows = rows();
+    let builder = WriterBuilder::new(rows.schema().as_ref().clone())
+        .with_fingerprint_strategy(FingerprintStrategy::Id(ID));
+    let mut encoder = builder.build_encoder::<AvroSoeFormat>().expect("an encoder");
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        encoder.encode(black_box(&rows)).expect("encodes");
+        black_box(encoder.flush());
     });
 }

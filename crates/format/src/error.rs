@@ -33,6 +33,14 @@ pub enum FormatError {
     /// A writer's schema of Avro is none that messages can have.
     #[error("the schema cannot be used: {0}")]
     Schema(String),
+    /// A column, or a value of it, has no form in Avro.
+    #[error("column \"{column}\" cannot be written as Avro: {reason}")]
+    NotAvro {
+        /// The column.
+        column: String,
+        /// Why not.
+        reason: String,
+    },
     /// Messages are written with schemas that are not known yet: ask for them and try again.
     #[error("{}", schemas_missing(.0))]
     SchemasMissing(Vec<u32>),

@@ -4,6 +4,7 @@
 //!   bytes ──Decoder::split──▶ whole records ──Decoder::decode──▶ Decoded { rows, bad, … }
 //!   Messages of a broker ──Decoder::, AvroDecoder::decode_messages──▶ Decoded, a record for each
 //!   RecordBatch ──encode::{json_rows, csv_rows, copy_rows}──▶ bytes
+//!   RecordBatch ──AvroEncoder, AvroEnvelope──▶ messages of a broker
 //! ```
 //!
 //! What must hold:
@@ -39,6 +40,10 @@ pub use copy::CopyDecoder;
 pub use csv::CsvDecoder;
 pub use decoded::{BadKind, BadRow, Decoded};
 pub use decoder::Decoder;
+pub use encode::avro::{
+    AvroEncoder, AvroEnvelope, AvroRow, AvroSource, avro_envelope_schema, avro_schema,
+    confluent_prefix,
+};
 pub use error::FormatError;
 pub use json::{JsonDecoder, JsonLayout};
 pub use messages::Messages;

@@ -81,7 +81,8 @@ impl Shown {
     pub(super) fn relkind(&self) -> &'static str {
         match self.kind {
             RelationKind::View => "m",
-            RelationKind::System => "v",
+            // Sinks are not shown.
+            RelationKind::System | RelationKind::Sink => "v",
             RelationKind::Stream | RelationKind::Table => "r",
         }
     }

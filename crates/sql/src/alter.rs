@@ -5,12 +5,12 @@
 //! all that is checked of a definition is checked of the new one.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 
 use crate::ast::{
-    AlterAction, Column, CreateStream, CreateTable, Micros, Name, Statement, WrittenOption,
+    AlterAction, Column, CreateSink, CreateStream, CreateTable, Micros, Name, SinkOrigin,
+    Statement, WrittenOption,
 };
 use crate::error::{ErrorKind, SqlError};
 use crate::nearest::{did_you_mean, list};
@@ -25,6 +25,14 @@ const FIXED: [(&str, &str); 5] = [
     ("order_by", "stored rows are sorted by it"),
     ("partition_by", "stored rows are divided by it"),
     ("connector", "where a stream comes from is counted in its books"),
+];
+
+/// The same of sinks.
+const FIXED_OF_SINK: [(&str, &str); 4] = [
+    ("connector", "what was sent would be elsewhere"),
+    ("envelope", "what was sent has another form"),
+    ("key", "what was sent is known by it"),
+    ("snapshot", "it says how the sink began"),
 ];
 
 /// What became of the columns of a relation since it was created.
@@ -68,6 +76,11 @@ pub fn altered(
     action: &AlterAction,
     connectors: Connectors,
 ) -> Result<Option<Altered>, SqlError> {
+    if let Statement::CreateSink(sink) = create {
+        let AlterAction::Set(given) = action else { return Ok(None) };
+        let sql = altered_sink(sink, given, connectors)?;
+        return Ok(Some(Altered { sql, history: history.clone(), touched: None }));
+    }
     let mut definition = Definition::of(create)?;
     let mut history = history.clone();
     let mut touched = None;
@@ -97,10 +110,59 @@ pub fn altered(
         }
         AlterAction::Set(given) => definition.set(given, connectors)?,
         AlterAction::Rename(to) => definition.name = to.clone(),
-        AlterAction::CancelReplace => return Ok(None),
+        AlterAction::CancelReplace | AlterAction::Rewind(_) => return Ok(None),
     }
     let sql = definition.sql();
     Ok(Some(Altered { sql, history, touched }))
+}
+
+/// The sink with these options.
+fn altered_sink(
+    sink: &CreateSink,
+    given: &[WrittenOption],
+    connectors: Connectors,
+) -> Result<String, SqlError> {
+    let mut written = sink.written.clone();
+    for option in given {
+        if let Some((name, why)) = FIXED_OF_SINK.iter().find(|(name, _)| *name == option.name) {
+            let message = format!("option \"{name}\" of a sink cannot be changed");
+            return Err(SqlError::new(ErrorKind::InvalidOption, message)
+                .detail(*why)
+                .hint("DROP SINK and CREATE SINK send everything anew"));
+        }
+        set(&mut written, option, Target::Sink, connectors)?;
+    }
+    let name = quoted(&sink.name.value);
+    let options = written_sql(&written);
+    Ok(match &sink.origin {
+        SinkOrigin::Relation(of) => {
+            format!("CREATE SINK {name} FROM {}{options}", quoted(&of.value))
+        }
+        SinkOrigin::Query => format!("CREATE SINK {name}{options} AS {}", sink.query.sql()),
+    })
+}
+
+/// Sets an option anew.
+fn set(
+    written: &mut Vec<WrittenOption>,
+    option: &WrittenOption,
+    target: Target,
+    connectors: Connectors,
+) -> Result<(), SqlError> {
+    options::check_name(&option.name, target, connectors)?;
+    match written.iter_mut().find(|written| written.name == option.name) {
+        Some(written) => written.value.clone_from(&option.value),
+        None => written.push(option.clone()),
+    }
+    Ok(())
+}
+
+fn written_sql(written: &[WrittenOption]) -> String {
+    if written.is_empty() {
+        return String::new();
+    }
+    let options: Vec<_> = written.iter().map(|o| format!("{} = {}", o.name, o.value)).collect();
+    format!(" WITH (\n  {}\n)", options.join(",\n  "))
 }
 
 impl Definition {
@@ -312,11 +374,7 @@ impl Definition {
                 .detail(*why));
             }
             let target = if self.stream { Target::Stream } else { Target::Table };
-            options::check_name(&option.name, target, connectors)?;
-            match self.written.iter_mut().find(|written| written.name == option.name) {
-                Some(written) => written.value.clone_from(&option.value),
-                None => self.written.push(option.clone()),
-            }
+            set(&mut self.written, option, target, connectors)?;
         }
         Ok(())
     }
@@ -337,10 +395,7 @@ impl Definition {
         }
         let mut sql =
             format!("CREATE {word} {} (\n  {}\n)", quoted(&self.name.value), lines.join(",\n  "));
-        if !self.written.is_empty() {
-            let options = self.written.iter().map(|o| format!("{} = {}", o.name, o.value));
-            let _ = write!(sql, " WITH (\n  {}\n)", options.collect::<Vec<_>>().join(",\n  "));
-        }
+        sql.push_str(&written_sql(&self.written));
         sql
     }
 }

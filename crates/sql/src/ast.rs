@@ -1,6 +1,8 @@
 //! Statements. Ours where the language is ours; the expressions and queries inside are those of
 //! the SQL parser.
 
+mod sink;
+
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::FieldRef;
@@ -11,6 +13,8 @@ use crate::function::SqlFunction;
 use crate::options::{Connector, OnError, PartitionBy};
 use crate::text::Text;
 use yeoul_batch::{DecodeOptions, Metadata};
+
+pub use sink::{CreateSink, Envelope, SinkFormat, SinkOptions, SinkOrigin};
 
 /// Something with its place in the text.
 #[derive(Clone, Debug)]
@@ -72,6 +76,8 @@ pub enum Statement {
     CreateTable(CreateTable),
     /// `CREATE MATERIALIZED VIEW`.
     CreateView(CreateView),
+    /// `CREATE SINK`.
+    CreateSink(CreateSink),
     /// `CREATE OR REPLACE MATERIALIZED VIEWS $$ … $$`: several views and functions, which are replaced at
     /// once. Each is a [`Statement::CreateView`] or a [`Statement::CreateFunction`].
     ReplaceViews(Vec<Spanned<Statement>>),
@@ -79,9 +85,9 @@ pub enum Statement {
     CreateFunction(Box<CreateFunction>),
     /// `DROP FUNCTION`.
     DropFunction(DropFunction),
-    /// `DROP STREAM | TABLE | [MATERIALIZED] VIEW`.
+    /// `DROP STREAM | TABLE | [MATERIALIZED] VIEW | SINK`.
     Drop(Drop),
-    /// `ALTER STREAM | TABLE | [MATERIALIZED] VIEW`.
+    /// `ALTER STREAM | TABLE | [MATERIALIZED] VIEW | SINK`.
     Alter(Alter),
     /// `SHOW …` of our objects and of settings.
     Show(Show),
@@ -269,6 +275,8 @@ pub enum AlterAction {
     Set(Vec<WrittenOption>),
     /// `RENAME TO name`.
     Rename(Name),
+    /// `REWIND TO EARLIEST`, or `REWIND TO COMMIT number`: a sink sends again what came after this commit.
+    Rewind(u64),
 }
 
 /// An option as it is written: a `${NAME}` in it is kept as such.
@@ -289,6 +297,8 @@ pub enum ObjectKind {
     Table,
     /// `[MATERIALIZED] VIEW`
     View,
+    /// `SINK`
+    Sink,
 }
 
 /// `DROP`.
@@ -337,6 +347,8 @@ pub enum Show {
     Tables,
     /// `SHOW [MATERIALIZED] VIEWS`
     Views,
+    /// `SHOW SINKS`
+    Sinks,
     /// `SHOW FUNCTIONS`: those that people wrote.
     Functions,
     /// `SHOW ALL`: every setting.

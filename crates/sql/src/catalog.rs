@@ -18,6 +18,8 @@ pub enum RelationKind {
     Table,
     /// A materialized view.
     View,
+    /// What sends changes elsewhere. It has a name among the others, and no rows to read.
+    Sink,
     /// One of ours to look at: `yeoul.*`, `pg_catalog.*`, `information_schema.*`.
     System,
 }
@@ -28,6 +30,7 @@ impl fmt::Display for RelationKind {
             Self::Stream => "stream",
             Self::Table => "table",
             Self::View => "view",
+            Self::Sink => "sink",
             Self::System => "system table",
         })
     }

@@ -47,10 +47,11 @@ mod view;
 pub use alter::{Altered, ColumnHistory, altered};
 pub use assign::assign;
 pub use ast::{
-    Alter, AlterAction, Column, CopyFormat, CopyFrom, CopyTo, CreateFunction, CreateStream,
-    CreateTable, CreateView, Delete, Discard, Drop, DropFunction, Explain, ExplainTarget, Insert,
-    Micros, Name, ObjectKind, Query, SetSetting, Show, Spanned, Statement, StreamOptions,
-    Transaction, Update, Watermark, WrittenOption,
+    Alter, AlterAction, Column, CopyFormat, CopyFrom, CopyTo, CreateFunction, CreateSink,
+    CreateStream, CreateTable, CreateView, Delete, Discard, Drop, DropFunction, Envelope, Explain,
+    ExplainTarget, Insert, Micros, Name, ObjectKind, Query, SetSetting, Show, SinkFormat,
+    SinkOptions, SinkOrigin, Spanned, Statement, StreamOptions, Transaction, Update, Watermark,
+    WrittenOption,
 };
 pub use catalog::{Catalog, PUBLIC_SCHEMAS, Relation, RelationKind};
 pub use change::ChangePlan;

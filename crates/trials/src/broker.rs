@@ -115,6 +115,15 @@ impl Broker {
         }
     }
 
+    /// Asks it to end, which stores what it has.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let asked = Command::new("kill").arg(child.id().to_string()).status();
+            assert!(asked.is_ok_and(|asked| asked.success()), "it can be asked");
+            drop(child.wait());
+        }
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

@@ -3,6 +3,8 @@
 //! ```text
 //!   client ──▶ proxy ──▶ server        each direction is a thread per connection
 //! ```
+//!
+//! Brokers of Kafka say where they are: what they say is changed into where the proxy is.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -77,7 +79,8 @@ impl Proxy {
         });
         let of = Arc::clone(&shared);
         let server = SocketAddr::from(([127, 0, 0, 1], server));
-        std::thread::spawn(move || accept(&listener, server, &of));
+        let said = Said::new(server.port(), port);
+        std::thread::spawn(move || accept(&listener, server, &of, said));
         Self { port, shared }
     }
 
@@ -103,7 +106,36 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
+/// Where a broker says that it is, and where it is to say that it is.
+#[derive(Clone, Copy)]
+struct Said {
+    server: [u8; 13],
+    proxy: [u8; 13],
+}
+
+impl Said {
+    fn new(server: u16, proxy: u16) -> Self {
+        let place = |port: u16| {
+            let mut place = *b"127.0.0.1\0\0\0\0";
+            place[9..].copy_from_slice(&i32::from(port).to_be_bytes());
+            place
+        };
+        Self { server: place(server), proxy: place(proxy) }
+    }
+
+    fn change(&self, bytes: &mut [u8]) {
+        let len = self.server.len();
+        let mut at = 0;
+        while at + len <= bytes.len() {
+            if bytes[at..at + len] == self.server {
+                bytes[at..at + len].copy_from_slice(&self.proxy);
+            }
+            at += 1;
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>, said: Said) {
     while !shared.ended.load(Ordering::Relaxed) {
         let Ok((client, _)) = listener.accept() else {
             std::thread::sleep(LOOK);
@@ -118,14 +150,14 @@ fn accept(listener: &TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
         let [Ok(from), Ok(to), Ok(one), Ok(two)] = ends else { continue };
         shared.connections.lock().unwrap_or_else(PoisonError::into_inner).extend([one, two]);
         let of = Arc::clone(shared);
-        std::thread::spawn(move || pass(from, to, Fault::Deaf, &of));
+        std::thread::spawn(move || pass(from, to, Fault::Deaf, &of, None));
         let of = Arc::clone(shared);
-        std::thread::spawn(move || pass(server, client, Fault::Mute, &of));
+        std::thread::spawn(move || pass(server, client, Fault::Mute, &of, Some(said)));
     }
 }
 
 /// Passes bytes on, but for while the network has `fault`.
-fn pass(mut from: TcpStream, mut to: TcpStream, fault: Fault, shared: &Shared) {
+fn pass(mut from: TcpStream, mut to: TcpStream, fault: Fault, shared: &Shared, said: Option<Said>) {
     let mut buffer = vec![0; 64 << 10];
     let wait = from.set_nonblocking(false).and_then(|()| from.set_read_timeout(Some(LOOK)));
     while wait.is_ok() && !shared.ended.load(Ordering::Relaxed) {
@@ -138,6 +170,9 @@ fn pass(mut from: TcpStream, mut to: TcpStream, fault: Fault, shared: &Shared) {
         match from.read(&mut buffer[..room]) {
             Ok(0) => break,
             Ok(count) => {
+                if let Some(said) = said {
+                    said.change(&mut buffer[..count]);
+                }
                 if to.write_all(&buffer[..count]).is_err() {
                     break;
                 }

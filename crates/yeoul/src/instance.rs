@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use yeoul_connect::Sources;
+use yeoul_connect::{Sinks, Sources};
 use yeoul_engine::{Engine, Health, STACK_BYTES};
 
 use crate::clock::SystemClock;
@@ -44,6 +44,7 @@ pub(crate) struct Instance {
     engine: Engine,
     dir: PathBuf,
     sources: Option<Sources>,
+    sinks: Option<Sinks>,
     listeners: Option<Listeners>,
     stop: Option<watch::Receiver<bool>>,
 }
@@ -84,7 +85,7 @@ impl Instance {
         )?;
         progress.finish();
         let dir = project.dir.clone();
-        let instance = Self { engine, dir, sources: None, listeners, stop: None };
+        let instance = Self { engine, dir, sources: None, sinks: None, listeners, stop: None };
         if let Err(failure) = apply(&instance.engine, &project.files) {
             // The first mistake is what the person must see, whatever closing says.
             let _ = instance.engine.shutdown();
@@ -107,9 +108,10 @@ impl Instance {
         Ok(())
     }
 
-    /// Starts to read the sources.
+    /// Starts to read the sources, and to send what sinks send.
     pub(crate) fn start_sources(&mut self) -> Result<(), Failure> {
         self.sources = Some(Sources::start(&self.engine, &self.dir)?);
+        self.sinks = Some(Sinks::start(&self.engine)?);
         Ok(())
     }
 
@@ -124,11 +126,14 @@ impl Instance {
         }
     }
 
-    /// Ends when every source that ends has been read and every view is built, or somebody asked.
+    /// Ends when every source that ends has been read, every view is built and all is sent, or somebody asked.
     pub(crate) async fn drained_or_asked(&mut self) -> Result<Ending, Failure> {
         loop {
             let sources = self.sources.as_ref();
-            if sources.is_none_or(Sources::is_drained) && self.healthy()?.building.is_empty() {
+            if sources.is_none_or(Sources::is_drained)
+                && self.healthy()?.building.is_empty()
+                && self.sinks.as_ref().is_none_or(Sinks::is_drained)
+            {
                 if let Some(sources) = sources {
                     sources.outcome()?;
                 }
@@ -177,6 +182,9 @@ impl Instance {
         if let Some(listeners) = self.listeners.take() {
             runtime.block_on(listeners.stop());
         }
+        if let Some(sinks) = self.sinks.take() {
+            sinks.stop();
+        }
         self.engine.shutdown()?;
         Ok(())
     }
@@ -191,6 +199,7 @@ pub(crate) fn apply(engine: &Engine, files: &[(String, String)]) -> Result<(), F
 /// Whether the sources that the project names are there.
 pub(crate) fn check_sources(engine: &Engine, dir: &Path) -> Result<(), Failure> {
     Sources::check(engine, dir)?;
+    Sinks::check(engine)?;
     Ok(())
 }
 

@@ -36,6 +36,7 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
     required: &[("path", "path = 'data/*.csv'")],
     metadata: &[],
     formats: &["json", "csv", "tsv", "parquet"],
+    sink_formats: &[],
     check: None,
     format: Some(|options| options.text("path").and_then(by_ending)),
 };

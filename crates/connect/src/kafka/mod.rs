@@ -24,6 +24,7 @@ mod forms;
 mod options;
 mod reader;
 mod registry;
+mod sink;
 mod submit;
 
 use std::path::Path;
@@ -46,6 +47,7 @@ pub(crate) use options::SPEC;
 use options::{KafkaOptions, Schemas};
 use reader::{Failure, Reader};
 use registry::Registry;
+pub(crate) use sink::open_sink;
 use submit::Shared;
 
 /// How long after brokers refused us for good it is tried again.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use regex::Regex;
 use yeoul_batch::Metadata;
 use yeoul_engine::{
-    ConnectorOptions, ConnectorSpec, Contradiction, Format, OptionSpec, OptionType,
+    ConnectorOptions, ConnectorSpec, Contradiction, Format, OptionSpec, OptionType, Target,
 };
 
 use super::forms::{Start, parse_properties, parse_ranges};
+use super::sink::options::SinkOptions;
 
 /// How much librdkafka may hold that was fetched and not read, unless `queue_bytes_max` says it.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
@@ -18,13 +19,13 @@ const QUEUE_BYTES_MAX: usize = 32 << 20;
 pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
     name: "kafka",
     options: &[
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "brokers",
             OptionType::Text,
             "",
             "where brokers listen: host:port, several separated by commas",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "topic",
             OptionType::Text,
             "",
@@ -81,45 +82,45 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             "32 MiB",
             "messages that are fetched ahead",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "retry_wait",
             OptionType::Duration,
             "100 milliseconds",
             "how long after a lost connection the next is tried; twice as long each time it fails",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "retry_wait_max",
             OptionType::Duration,
             "10 seconds",
             "how long at most",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "tls",
             OptionType::Bool,
             "false",
             "whether connections are encrypted (TLS)",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "tls_ca",
             OptionType::Text,
             "those of the system",
             "a PEM file of the authorities that brokers' certificates must be signed by",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "tls_certificate",
             OptionType::Text,
             "",
             "a PEM file of our certificate, where brokers ask for one",
         ),
-        OptionSpec::of_source("tls_key", OptionType::Text, "", "a PEM file of its private key"),
-        OptionSpec::of_source(
+        OptionSpec::of_both("tls_key", OptionType::Text, "", "a PEM file of its private key"),
+        OptionSpec::of_both(
             "sasl_mechanism",
             OptionType::Choice(&["plain", "scram-sha-256", "scram-sha-512"]),
             "none",
             "how we say who we are (SASL)",
         ),
-        OptionSpec::of_source("username", OptionType::Text, "", "the name for SASL"),
-        OptionSpec::of_source(
+        OptionSpec::of_both("username", OptionType::Text, "", "the name for SASL"),
+        OptionSpec::of_both(
             "password",
             OptionType::Text,
             "",
@@ -131,25 +132,49 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             "",
             "the schema of messages of format 'avro', as JSON, when they do not name theirs",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "schema_registry",
             OptionType::Text,
             "",
-            "where schemas are asked for that messages of format 'avro' name by number (Confluent's form): http://host:8081",
+            "where schemas are that messages of format 'avro' name by number (Confluent's form): http://host:8081; that of a sink is registered there, as <topic>-value and <topic>-key",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "schema_registry_username",
             OptionType::Text,
             "",
             "the name for the registry",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_both(
             "schema_registry_password",
             OptionType::Text,
             "",
             "the password for the registry; write '${NAME}', and it is taken from the environment and not stored",
         ),
-        OptionSpec::of_source(
+        OptionSpec::of_sink(
+            "delivery",
+            OptionType::Choice(&["exactly_once", "at_least_once"]),
+            "exactly_once",
+            "exactly_once: changes are sent in transactions, and who reads what is committed sees each once; at_least_once: without transactions, and after a failure some come again",
+        ),
+        OptionSpec::of_sink(
+            "key_format",
+            OptionType::Choice(&["json", "text", "avro"]),
+            "as values are",
+            "how keys are written: as an object or a record of the key's columns, or as the text of its only column",
+        ),
+        OptionSpec::of_sink(
+            "tombstones",
+            OptionType::Bool,
+            "true",
+            "whether a row that is gone is told in envelope 'debezium' by a message without value too, so that compaction drops the key",
+        ),
+        OptionSpec::of_sink(
+            "compression",
+            OptionType::Choice(&["none", "gzip", "snappy", "lz4", "zstd"]),
+            "lz4",
+            "how batches of messages are compressed",
+        ),
+        OptionSpec::of_both(
             "properties",
             OptionType::Form("'name=value, …'", |text| parse_properties(text).is_some()),
             "",
@@ -167,11 +192,15 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
     ],
     formats: &["json", "csv", "tsv", "avro"],
     format: Some(|_| Some(Format::Json)),
-    check: Some(|given| KafkaOptions::of(given).map(drop)),
+    sink_formats: &["json", "avro"],
+    check: Some(|given, target| match target {
+        Target::Sink => SinkOptions::of(given).map(drop),
+        _ => KafkaOptions::of(given).map(drop),
+    }),
 };
 
 /// Settings of librdkafka on which the promise of exactly once stands, or that have an option of their own.
-const RESERVED: [&str; 10] = [
+pub(super) const RESERVED: [&str; 10] = [
     "auto.offset.reset",
     "bootstrap.servers",
     "metadata.broker.list",
@@ -292,7 +321,7 @@ impl KafkaOptions {
 }
 
 /// Where schemas are from.
-fn schemas(given: &ConnectorOptions) -> Result<Option<Schemas>, Contradiction> {
+pub(super) fn schemas(given: &ConnectorOptions) -> Result<Option<Schemas>, Contradiction> {
     let text = |name| given.text(name).map(|text| text.trim().to_owned());
     let user = match (text("schema_registry_username"), text("schema_registry_password")) {
         (Some(name), Some(password)) => Some((name, password)),
@@ -324,12 +353,15 @@ fn schemas(given: &ConnectorOptions) -> Result<Option<Schemas>, Contradiction> {
     }
 }
 
+/// A length of time among the options, at least a millisecond.
+pub(super) fn wait(given: &ConnectorOptions, name: &str, default: Duration) -> Duration {
+    let given = given.duration(name).and_then(|wait| u64::try_from(wait.0).ok());
+    given.map_or(default, Duration::from_micros).max(Duration::from_millis(1))
+}
+
 /// What librdkafka is told.
 fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradiction> {
-    let wait = |name, default| {
-        let given = given.duration(name).and_then(|wait| u64::try_from(wait.0).ok());
-        given.map_or(default, Duration::from_micros).as_millis().max(1)
-    };
+    let wait = |name, default| wait(given, name, default).as_millis();
     let (retry, retry_max) = (
         wait("retry_wait", Duration::from_millis(100)),
         wait("retry_wait_max", Duration::from_secs(10)),
@@ -380,7 +412,7 @@ fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradic
     Ok(all)
 }
 
-fn security(
+pub(super) fn security(
     given: &ConnectorOptions,
     all: &mut Vec<(&'static str, String)>,
 ) -> Result<(), Contradiction> {

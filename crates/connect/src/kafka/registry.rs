@@ -26,6 +26,20 @@ pub(super) struct Registry {
     authorization: Option<String>,
 }
 
+/// `POST /subjects/{subject}/versions`.
+#[derive(Deserialize)]
+struct Registered {
+    id: u32,
+}
+
+/// Why a schema was not taken.
+pub(super) enum RegisterError {
+    /// The registry says that it cannot be: it does not fit the one that is there.
+    Refused(String),
+    /// It does not answer, or not now.
+    Away(String),
+}
+
 /// Why there is no schema.
 enum Failure {
     /// The registry says so.
@@ -127,6 +141,31 @@ impl Registry {
             all.push(answer.schema);
         }
         Ok(())
+    }
+
+    /// The number of a schema under a subject; it is registered if it was not.
+    pub(super) fn register(&self, subject: &str, schema: &str) -> Result<u32, RegisterError> {
+        let away = |error: String| RegisterError::Away(format!("{}: {error}", self.url));
+        let path = format!("/subjects/{}/versions", escaped(subject));
+        let mut request = self.agent.post(format!("{}{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let request = request.header("content-type", "application/vnd.schemaregistry.v1+json");
+        let body = serde_json::json!({ "schema": schema }).to_string();
+        let mut response = request.send(body).map_err(|e| away(e.to_string()))?;
+        let status = response.status();
+        let body = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let body = body.map_err(|e| away(e.to_string()))?;
+        match status.as_u16() {
+            200 => serde_json::from_str(&body)
+                .map(|Registered { id }| id)
+                .map_err(|e| away(format!("its answer to {path} is none of a registry: {e}"))),
+            409 | 422 => Err(RegisterError::Refused(format!(
+                "the registry does not take the schema of subject \"{subject}\": {body}"
+            ))),
+            _ => Err(away(format!("it answers {status} to {path}: {body}"))),
+        }
     }
 
     fn ask(&self, path: &str) -> Result<Answer, Failure> {

@@ -9,7 +9,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt as _;
 use tempfile::TempDir;
-use yeoul_connect::{ConnectError, Sources};
+use yeoul_connect::{ConnectError, Sinks, Sources};
 use yeoul_engine::{Answer, Clock, Engine, EngineError, EngineOptions, Session};
 
 /// The columns of the streams here.
@@ -127,6 +127,10 @@ impl Shop {
 
     pub(crate) fn start(&self) -> Result<Sources, ConnectError> {
         Sources::start(self.engine(), self.dir.path())
+    }
+
+    pub(crate) fn start_sinks(&self) -> Sinks {
+        Sinks::start(self.engine()).expect("starts")
     }
 
     /// Reads everything to its end.

@@ -55,6 +55,7 @@ impl Definer<'_> {
             Statement::CreateStream(create) => self.stream(create, sql, tree()),
             Statement::CreateTable(create) => self.table(create, sql, tree()),
             Statement::CreateView(create) => self.view(create, sql, tree),
+            Statement::CreateSink(create) => self.sink(create, sql, tree),
             _ => Err(EngineError::new(ErrorKind::Internal, "the statement creates nothing")),
         }
     }
@@ -188,7 +189,7 @@ impl Definer<'_> {
         )
     }
 
-    fn view(
+    pub(super) fn view(
         &self,
         create: &CreateView,
         sql: &str,
@@ -251,7 +252,8 @@ impl Definer<'_> {
         let named = plan.sources.iter().filter_map(|name| Some(self.catalog.get(name)?.id));
         let named = named.collect();
         let calls = self.catalog.functions().reached(create.query.calls());
-        let body = ViewBody { plan, reader: graph, named, calls, sources, lookups };
+        let sink = None;
+        let body = ViewBody { plan, reader: graph, named, calls, sources, sink, lookups };
         Ok(self.relation_of(name, RelationKind::View, sql, schema, trees, view, Body::View(body)))
     }
 

@@ -8,6 +8,7 @@ mod layout;
 mod letters;
 mod row_id;
 mod shape;
+mod sink;
 mod versions;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -32,6 +33,8 @@ pub(crate) use letters::column as letter_column;
 pub(crate) use letters::{DEAD, REPLAYED, dead_letters, dead_letters_without_key, logged_letters};
 pub(crate) use row_id::numbered;
 pub(crate) use shape::{Shape, Shapes};
+pub use sink::ChangeId;
+pub(crate) use sink::{SinkBody, change_rows, taken_apart};
 pub(crate) use versions::{BuildId, Version};
 
 use crate::error::{EngineError, ErrorKind};
@@ -130,6 +133,8 @@ pub(crate) struct ViewBody {
     pub calls: HashSet<FunctionKey>,
     /// The relations it reads, in the order of the graph's sources, and the columns of each.
     pub sources: Vec<(RelationId, Vec<usize>)>,
+    /// What it has beside, when its changes are sent elsewhere.
+    pub sink: Option<Box<SinkBody>>,
     /// The sources in which rows are looked up, and the trees that hold them.
     pub lookups: Vec<(SourceIndex, TreeId)>,
 }
@@ -164,6 +169,11 @@ impl Relation {
             Body::Table(TableBody { with_row_id: Some(whole), .. }) => whole,
             _ => self,
         }
+    }
+
+    /// Whether queries may name it, as what people made.
+    pub(crate) fn is_read(&self) -> bool {
+        !matches!(self.kind, RelationKind::System | RelationKind::Sink)
     }
 
     /// Whether its rows are stored.

@@ -1,6 +1,7 @@
 //! The state of one commit as a checkpoint will write it, if it is that commit's turn. Made with every
 //! commit, so it only shares; the writing happens when the store asks, in the background.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use yeoul_store::{SeenRunMeta, Store, StoreError};
@@ -10,6 +11,7 @@ use crate::duplicates::Duplicates;
 use crate::meta::{BuildFunctionMeta, Meta, MoveMeta, PartitionMeta, RelationMeta, VersionMeta};
 
 use super::alter::HistoryRecord;
+use super::sinks::SinkState;
 use super::sources::Sources;
 use super::state::State;
 use super::stream::StreamState;
@@ -26,6 +28,7 @@ pub(crate) struct MetaAt {
     partitions: Vec<(RelationId, Vec<PartitionMeta>)>,
     active_us: Vec<(RelationId, i64)>,
     closed_us: Vec<(RelationId, i64)>,
+    sinks: BTreeMap<RelationId, SinkState>,
     time_us: i64,
     duplicates: Option<Arc<Duplicates>>,
     store: Weak<Store>,
@@ -67,6 +70,7 @@ impl MetaAt {
                 .iter()
                 .filter_map(|(id, view)| Some((*id, view.clock.closed_us?)))
                 .collect(),
+            sinks: state.sinks.clone(),
             time_us: state.time_us,
             duplicates: state.duplicates.clone(),
             store: Arc::downgrade(&state.store),
@@ -102,6 +106,7 @@ impl MetaAt {
                 partitions: partitions_of(relation.id),
                 active_us: of(&self.active_us, relation.id),
                 closed_us: of(&self.closed_us, relation.id),
+                sink: self.sinks.get(&relation.id).cloned(),
             })
             .collect();
         Meta {

@@ -98,6 +98,7 @@ impl Committer {
             tracing::error!("cannot make the log durable: {error}");
         }
         self.tick_if_due(now_us);
+        self.check_sinks();
     }
 
     /// Does one job, or gathers a commit that begins with it. False when it was the last.
@@ -123,6 +124,14 @@ impl Committer {
             }
             Job::Replace { wish, reply } => reply(self.replace(&wish)),
             Job::Alter { alter, reply } => reply(self.alter(&alter)),
+            Job::Rewind { name, after, reply } => reply(self.rewind(&name, after)),
+            Job::Release { sink, rewinds, through } => {
+                if let Err(error) = self.state.release_sink((sink, rewinds), through) {
+                    tracing::error!("changes of a sink are not released: {error}");
+                }
+                // What readers have pins what was released.
+                self.refresh();
+            }
             Job::CancelReplace { name, reply } => reply(self.cancel_replacement(&name)),
             Job::Swap { build, reply } => reply(self.swap(build)),
             Job::BeginCheckpoint { reply } => {
@@ -408,6 +417,7 @@ impl Committer {
     pub(crate) fn refresh(&self) {
         let world = self.state.world(self.state.store.snapshot());
         self.shared.world.store(Arc::new(world));
+        self.shared.commits.tell();
     }
 
     fn built(&mut self, id: RelationId) -> Result<(), EngineError> {
@@ -419,6 +429,7 @@ impl Committer {
                 self.state.store.set_building(tree.id, false);
             }
         }
+        self.state.note_complete(id);
         self.is_hidden = self.state.views.get(&id).is_some_and(|v| follows_arrival(&v.relation));
         let written = self.commit_built().and_then(|()| match self.is_hidden {
             true => Ok(self.state.store.checkpoint().map(drop)?),

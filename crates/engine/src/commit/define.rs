@@ -12,6 +12,7 @@ use super::alter::AlterRecord;
 use super::committer::Committer;
 use super::install::Installed;
 use super::replacement::check_not_replaced;
+use super::sinks::RewindRecord;
 use super::state::State;
 use super::swap::{BuildRecord, SwapRecord};
 use super::views::Build;
@@ -55,6 +56,8 @@ pub(crate) enum Definition {
     Build(BuildRecord),
     /// Versions take the place of what they replace.
     Swap(SwapRecord),
+    /// A sink sends again what it has sent.
+    Rewind(RewindRecord),
 }
 
 impl Definition {
@@ -205,6 +208,10 @@ impl State {
             }
             Definition::Build(record) => self.replay_build(planning, commit, record),
             Definition::Swap(record) => self.replay_swap(planning, record),
+            Definition::Rewind(record) => {
+                self.apply_rewind(*record);
+                Ok(Vec::new())
+            }
         }
     }
 }
@@ -317,6 +324,14 @@ mod tests {
     use super::super::alter::HistoryRecord;
     use super::super::swap::{MoveRecord, MovedRecord, VersionRecord};
     use super::*;
+
+    #[test]
+    fn a_rewind_means_what_it_meant() {
+        let text = r#"{"rewind":{"id":9,"after":110100480}}"#;
+        let definition = Definition::Rewind(RewindRecord { id: 9, after: 110_100_480 });
+        assert_eq!(Definition::decode(text.as_bytes()).expect("decodes"), definition);
+        assert_eq!(definition.encode(), text.as_bytes());
+    }
 
     #[test]
     fn definitions_of_version_1_mean_what_they_meant() {

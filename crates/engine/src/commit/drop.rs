@@ -88,6 +88,7 @@ pub(crate) fn check_kind(
         (ObjectKind::Stream | ObjectKind::Table, RelationKind::Stream)
             | (ObjectKind::Table, RelationKind::Table)
             | (ObjectKind::View, RelationKind::View)
+            | (ObjectKind::Sink, RelationKind::Sink)
     );
     if fits {
         return Ok(());
@@ -97,6 +98,7 @@ pub(crate) fn check_kind(
         RelationKind::Stream => "STREAM",
         RelationKind::Table => "TABLE",
         RelationKind::View => "MATERIALIZED VIEW",
+        RelationKind::Sink => "SINK",
         RelationKind::System => {
             let done = if verb == "DROP" { "dropped" } else { "changed" };
             return Err(EngineError::new(

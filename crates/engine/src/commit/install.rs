@@ -55,9 +55,11 @@ impl State {
             }
             None => self.add(Arc::clone(&relation), stream),
         }
+        self.add_sink(&relation);
         let (mut batches, mut stopped) = (Vec::new(), None);
         if let Body::View(body) = &relation.body {
-            let (graph, _) = build_graph(&body.plan, &self.limits)?;
+            let (mut graph, _) = build_graph(&body.plan, &self.limits)?;
+            graph.follow(body.sink.is_some());
             let build = self.first_build(&relation);
             let clock = ViewClock::default();
             let relation = Arc::clone(&relation);
@@ -71,6 +73,7 @@ impl State {
                 stopped = Some(error);
             }
             self.views.insert(id, view);
+            self.note_complete(id);
         }
         Ok(Installed { batches, stopped })
     }
@@ -84,7 +87,8 @@ impl State {
         let snapshot = self.store.snapshot();
         let time = StepTime { now_us: self.time_us, ..StepTime::default() };
         let before = batches.len();
-        view.begin(time, batches, &snapshot, &self.workers)?;
+        self.begin_sink(view.relation.id);
+        view.begin((time, self.stamp()), batches, &snapshot, &self.workers)?;
         view.begun = (batches.len() > before).then_some(self.commit);
         if let Body::View(body) = &view.relation.body {
             for (source, _) in &body.sources {

@@ -13,7 +13,7 @@ use yeoul_sql::{Alter, CreateFunction, DropFunction, ObjectKind, Statement};
 
 use super::prepare::Prepared;
 use super::replacement::Wish;
-use crate::catalog::{BuildId, RelationId};
+use crate::catalog::{BuildId, ChangeId, RelationId};
 use crate::delivery::Receipt;
 use crate::error::EngineError;
 
@@ -66,6 +66,10 @@ pub(crate) enum Job {
     Replace { wish: Wish, reply: Reply<Option<CommitId>> },
     /// Change a relation; `None` when nothing changes.
     Alter { alter: Box<Alter>, reply: Reply<Option<CommitId>> },
+    /// Have a sink send again what came behind a commit.
+    Rewind { name: String, after: u64, reply: Reply<CommitId> },
+    /// Changes of a sink up to one are not needed any more, unless it was rewound since.
+    Release { sink: RelationId, rewinds: u32, through: ChangeId },
     /// Give up the version of a view that is being built.
     CancelReplace { name: String, reply: Reply<CommitId> },
     /// Swap in a build that a manifest holds complete.

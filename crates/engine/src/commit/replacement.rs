@@ -116,6 +116,14 @@ struct Open {
     wanted: bool,
 }
 
+/// A sink sends the changes of what is to be replaced.
+fn followed_by(sink: &str) -> EngineError {
+    let message = format!("sink \"{sink}\" sends its changes, and cannot take back what it sent");
+    EngineError::new(ErrorKind::Conflict, message).with_sqlstate("2BP01").with_hint(format!(
+        "DROP SINK {sink}, replace the view, and CREATE SINK {sink} again: it sends everything anew"
+    ))
+}
+
 impl State {
     /// The builds that `wish` takes the place of.
     pub(crate) fn superseded(&self, wish: &Wish) -> Result<Vec<BuildId>, EngineError> {
@@ -211,6 +219,9 @@ impl State {
                     Open { old, create: create.clone(), sql: sql.clone(), wanted: true }
                 }
                 None => {
+                    if old.sink().is_some() {
+                        return Err(followed_by(&old.name));
+                    }
                     let Statement::CreateView(create) = planning.statement(&old.sql)? else {
                         continue;
                     };

@@ -13,6 +13,7 @@ use yeoul_store::{Publication, Snapshot, Store};
 use super::checkpoint::MetaAt;
 use super::late::{self, Late};
 use super::letters::{self, Arrived};
+use super::sinks::SinkState;
 use super::sources::{SourceKey, Sources};
 use super::stream::StreamState;
 use super::table;
@@ -57,6 +58,8 @@ pub(crate) struct State {
     pub last_replay: CommitId,
     /// In order of creation, so that what a view reads is stepped before it.
     pub views: BTreeMap<RelationId, ViewState>,
+    /// What stands with the changes of sinks.
+    pub sinks: BTreeMap<RelationId, SinkState>,
     pub sources: Arc<Sources>,
     pub next_relation: u32,
     pub next_tree: u32,
@@ -151,10 +154,12 @@ impl State {
         let times: Vec<_> =
             stepped.map(|(id, view)| (*id, self.step_time(view, self.time_us))).collect();
         let snapshot = self.store.snapshot();
+        let stamp = self.stamp();
         let mut stopped = Vec::new();
         for (id, time) in times {
             let Some(view) = self.views.get_mut(&id) else { continue };
-            if let Err(error) = view.step(time, changes, batches, &snapshot, &self.workers) {
+            if let Err(error) = view.step((time, stamp), changes, batches, &snapshot, &self.workers)
+            {
                 stopped.push((id, error));
             }
         }
@@ -170,6 +175,8 @@ impl State {
             return;
         }
         fail(view, error);
+        self.stop_sink(id, &error.message);
+        let Some(view) = self.views.get(&id) else { return };
         let why = stopped_source(&view.relation.name);
         for reader in self.catalog.readers_of(id) {
             self.stop_view(reader.id, &EngineError::new(ErrorKind::Conflict, why.clone()));
@@ -186,10 +193,12 @@ impl State {
         let snapshot = self.store.snapshot();
         let mut batches = Vec::new();
         let time = StepTime { now_us: self.time_us, ..StepTime::default() };
+        let stamp = self.stamp_of_stored(id);
         let Some(view) = self.views.get_mut(&id) else {
             return Err(EngineError::new(ErrorKind::NotFound, "the view was dropped"));
         };
-        view.feed(time, inputs, &mut batches, &snapshot, &self.workers)?;
+        let change = view.feed(time, inputs, &mut batches, &snapshot, &self.workers)?;
+        view.note(stamp, change.as_ref(), &mut batches)?;
         view.progress(rows);
         Ok(batches)
     }
@@ -230,6 +239,7 @@ impl State {
             }
             self.tables.remove(id);
             self.views.remove(id);
+            self.sinks.remove(id);
             if self.catalog.version(*id).is_none() {
                 self.given_up.remove(&relation.name);
             }
@@ -289,6 +299,7 @@ impl State {
             unready,
             given_up: self.given_up.clone(),
             watermarks,
+            sinks: self.sinks.clone(),
             partition_watermarks: self.partition_watermarks(),
         }
     }

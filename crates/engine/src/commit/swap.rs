@@ -283,7 +283,7 @@ impl State {
             }
         }
         for (id, view) in &mut self.views {
-            let wanted = followed.contains(id);
+            let wanted = followed.contains(id) || view.relation.sink().is_some();
             if view.graph.followed() != wanted {
                 view.graph.follow(wanted);
             }

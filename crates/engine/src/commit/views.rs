@@ -14,6 +14,7 @@ use yeoul_flow::{
 use yeoul_store::{Snapshot, TreeSnapshot};
 
 use super::clock::ViewClock;
+use super::sinks::Stamp;
 use crate::catalog::{Body, Relation, RelationId, ViewBody};
 use crate::error::{EngineError, ErrorKind};
 
@@ -96,7 +97,7 @@ impl ViewState {
     /// when somebody follows it, to `changes`.
     pub(crate) fn step(
         &mut self,
-        time: StepTime,
+        (time, stamp): (StepTime, Stamp),
         changes: &mut Changes,
         batches: &mut Vec<(TreeId, RecordBatch)>,
         snapshot: &Arc<Snapshot>,
@@ -110,6 +111,7 @@ impl ViewState {
         }
         self.clock.stepped_us = time.now_us;
         let change = self.feed(time, &inputs, batches, snapshot, workers)?;
+        self.note(stamp, change.as_ref(), batches)?;
         if let Some(change) = change {
             changes.entry(self.relation.id).or_default().push(change);
         }
@@ -131,13 +133,13 @@ impl ViewState {
             .graph
             .step(inputs, workers, &reader)
             .map_err(|error| failed(&self.relation.name, &error))?;
-        Ok(store(&self.relation, output, batches))
+        Ok(self.store(output, batches))
     }
 
     /// What the view holds over nothing: see [`Graph::initial`].
     pub(crate) fn begin(
         &mut self,
-        time: StepTime,
+        (time, stamp): (StepTime, Stamp),
         batches: &mut Vec<(TreeId, RecordBatch)>,
         snapshot: &Arc<Snapshot>,
         workers: &Workers,
@@ -148,8 +150,25 @@ impl ViewState {
             .graph
             .initial(workers, &reader)
             .map_err(|error| failed(&self.relation.name, &error))?;
-        store(&self.relation, output, batches);
-        Ok(())
+        let change = self.store(output, batches);
+        self.note(stamp, change.as_ref(), batches)
+    }
+
+    /// What of an output is stored goes to `batches`; the change is given back.
+    fn store(
+        &self,
+        output: StepOutput,
+        batches: &mut Vec<(TreeId, RecordBatch)>,
+    ) -> Option<Updates> {
+        let trees = &self.relation.trees;
+        let deltas = output.deltas.into_iter().filter(|b| b.num_rows() > 0 && !self.is_unread());
+        batches.extend(deltas.map(|b| (trees[0].id, b)));
+        for (StateTree(number), batch) in output.inner {
+            if batch.num_rows() > 0 {
+                batches.push((trees[number as usize].id, batch));
+            }
+        }
+        output.change
     }
 
     /// Adds what the building has done.
@@ -158,21 +177,6 @@ impl ViewState {
             status.done.fetch_add(rows, Ordering::Relaxed);
         }
     }
-}
-
-fn store(
-    relation: &Relation,
-    output: StepOutput,
-    batches: &mut Vec<(TreeId, RecordBatch)>,
-) -> Option<Updates> {
-    let own = relation.trees[0].id;
-    batches.extend(output.deltas.into_iter().filter(|b| b.num_rows() > 0).map(|b| (own, b)));
-    for (StateTree(number), batch) in output.inner {
-        if batch.num_rows() > 0 {
-            batches.push((relation.trees[number as usize].id, batch));
-        }
-    }
-    output.change
 }
 
 fn failed(view: &str, error: &yeoul_flow::FlowError) -> EngineError {

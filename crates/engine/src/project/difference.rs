@@ -1,7 +1,7 @@
 //! How the definition of a stream, table, view or function in a project differs from the one in the catalog.
 
 use yeoul_sql::datatype::sql_name;
-use yeoul_sql::{Column, CreateFunction, Statement, Watermark, WrittenOption, quoted};
+use yeoul_sql::{Column, CreateFunction, CreateSink, Statement, Watermark, WrittenOption, quoted};
 
 /// One thing that differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +61,7 @@ pub(crate) fn kind(statement: &Statement) -> &'static str {
         Statement::CreateStream(_) => "stream",
         Statement::CreateTable(_) => "table",
         Statement::CreateFunction(_) => "function",
+        Statement::CreateSink(_) => "sink",
         _ => "view",
     }
 }
@@ -84,6 +85,9 @@ pub(crate) fn differences(old: &Statement, new: &Statement) -> Vec<Difference> {
         let lines = line_differences(definition(old), definition(new));
         return vec![change(lines, String::new())];
     }
+    if let (Statement::CreateSink(old), Statement::CreateSink(new)) = (old, new) {
+        return sink_differences(old, new);
+    }
     let (Some(was), Some(is)) = (input(old), input(new)) else {
         return vec![other_kind(old, new)];
     };
@@ -106,6 +110,20 @@ pub(crate) fn differences(old: &Statement, new: &Statement) -> Vec<Difference> {
         all.push(impossible("the primary key".to_owned(), "a table is stored by its primary key"));
     }
     all.extend(options(was.written, is.written));
+    all
+}
+
+fn sink_differences(old: &CreateSink, new: &CreateSink) -> Vec<Difference> {
+    let mut all = Vec::new();
+    if old.query.ast != new.query.ast {
+        let lines = line_differences(old.query.sql(), new.query.sql());
+        all.push(impossible(lines, "DROP SINK and CREATE SINK send everything anew"));
+    }
+    // Whether it is paused is decided while it runs.
+    let paused = |written: &[WrittenOption]| written.iter().any(|option| option.name == "paused");
+    let mut was = old.written.clone();
+    was.retain(|option| option.name != "paused" || paused(&new.written));
+    all.extend(options(&was, &new.written));
     all
 }
 

@@ -21,7 +21,7 @@ use yeoul_sql::{SqlFunction, Statement, quoted};
 
 use super::difference::{self, Action, differences};
 use super::{Definition, definitions};
-use crate::catalog::Body;
+use crate::catalog::{Body, Relation};
 use crate::engine::Engine;
 use crate::error::{EngineError, ErrorKind};
 use crate::session::{Session, plain_sql};
@@ -151,12 +151,13 @@ impl Rehearsal<'_> {
         all.retain(|relation| !relation.sql.is_empty());
         all.retain(|relation| wanted.iter().all(|wanted| wanted.name != relation.name));
         all.sort_by_key(|relation| std::cmp::Reverse(relation.id));
-        let kind = |body: &Body| match body {
+        let kind = |relation: &Relation| match &relation.body {
             Body::Stream(_) => "stream",
             Body::Table(_) => "table",
+            Body::View(view) if view.sink.is_some() => "sink",
             Body::View(_) => "view",
         };
-        all.iter().map(|relation| (relation.name.clone(), kind(&relation.body))).collect()
+        all.iter().map(|relation| (relation.name.clone(), kind(relation))).collect()
     }
 
     /// Drops what nothing reads; gives what is left. With `only`, only those of that kind.

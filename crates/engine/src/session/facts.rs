@@ -38,7 +38,13 @@ pub(super) fn of(shared: &Arc<Shared>) -> Facts {
             comment: "system table".to_owned(),
         });
     }
-    relations.extend(world.catalog.relations().map(|relation| shown(relation, &world)));
+    relations.extend(
+        world
+            .catalog
+            .relations()
+            .filter(|r| r.kind != RelationKind::Sink)
+            .map(|relation| shown(relation, &world)),
+    );
     let planning = Arc::clone(shared);
     let view_query = move |sql: &str| match planning.planning.statement(sql).ok()? {
         Statement::CreateView(view) => Some(view.query.sql().trim().to_owned()),

@@ -318,6 +318,7 @@ impl Session {
                 }
                 Ok(answer)
             }
+            Statement::CreateSink(_) => self.create(statement, "CREATE SINK").await,
             Statement::ReplaceViews(views) => self.replace_views(views).await,
             Statement::CreateFunction(create) => self.create_function(create, statement).await,
             Statement::DropFunction(drop) => self.drop_function(drop).await,
@@ -361,6 +362,7 @@ impl Session {
             Statement::CreateStream(c) => (&c.name, c.if_not_exists),
             Statement::CreateTable(c) => (&c.name, c.if_not_exists),
             Statement::CreateView(c) => (&c.name, c.if_not_exists),
+            Statement::CreateSink(c) => (&c.name, c.if_not_exists),
             _ => return Ok(done(tag)),
         };
         let job = |reply| Job::Create {
@@ -411,6 +413,10 @@ impl Session {
             AlterAction::CancelReplace => {
                 Some(self.shared.ask_async(|reply| Job::CancelReplace { name, reply }).await?)
             }
+            AlterAction::Rewind(after) => {
+                let after = *after;
+                Some(self.shared.ask_async(|reply| Job::Rewind { name, after, reply }).await?)
+            }
             _ => {
                 let alter = Box::new(alter.clone());
                 self.shared.ask_async(|reply| Job::Alter { alter, reply }).await?
@@ -433,6 +439,7 @@ impl Session {
             ObjectKind::Stream => "DROP STREAM",
             ObjectKind::Table => "DROP TABLE",
             ObjectKind::View => "DROP MATERIALIZED VIEW",
+            ObjectKind::Sink => "DROP SINK",
         };
         Ok(Answer::Done { tag: tag.to_owned(), commit })
     }
@@ -447,6 +454,7 @@ fn alter_tag(kind: ObjectKind) -> &'static str {
         ObjectKind::Stream => "ALTER STREAM",
         ObjectKind::Table => "ALTER TABLE",
         ObjectKind::View => "ALTER MATERIALIZED VIEW",
+        ObjectKind::Sink => "ALTER SINK",
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where in a statement an error is that was found behind the parser: at the name that it is about.
 
-use yeoul_sql::{AlterAction, Name, Show, Spanned, SqlError, Statement};
+use yeoul_sql::{AlterAction, Name, Show, SinkOrigin, Spanned, SqlError, Statement};
 
 use crate::error::EngineError;
 
@@ -23,6 +23,10 @@ fn names(statement: &Statement) -> Vec<&Name> {
         Statement::Describe(name) => vec![name],
         Statement::Show(Show::Create(name) | Show::Columns(name)) => vec![name],
         Statement::CreateView(view) => vec![&view.name],
+        Statement::CreateSink(sink) => match &sink.origin {
+            SinkOrigin::Relation(of) => vec![of, &sink.name],
+            SinkOrigin::Query => vec![&sink.name],
+        },
         _ => Vec::new(),
     }
 }

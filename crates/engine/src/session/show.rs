@@ -173,6 +173,7 @@ impl Session {
             Show::Streams => of(RelationKind::Stream),
             Show::Tables => of(RelationKind::Table),
             Show::Views => of(RelationKind::View),
+            Show::Sinks => of(RelationKind::Sink),
             Show::Functions => {
                 let columns = super::function::listed(&world.catalog);
                 rows(&super::function::COLUMNS, columns, commit)

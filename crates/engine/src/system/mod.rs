@@ -1,5 +1,6 @@
 //! The tables under `yeoul.`: what the engine says of itself, made when they are asked for.
 
+mod sinks;
 mod sources;
 
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use crate::shared::Shared;
 use crate::world::World;
 
 /// The names of the tables made here.
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 9] = [
     "yeoul.streams",
     "yeoul.tables",
     "yeoul.views",
     "yeoul.functions",
     "yeoul.sources",
     "yeoul.parts",
+    "yeoul.sinks",
     "yeoul.commits",
     "yeoul.settings",
 ];
@@ -46,6 +48,7 @@ pub(crate) fn table(
         "yeoul.views" => views(world),
         "yeoul.functions" => functions(world),
         "yeoul.sources" => sources::sources(world, shared),
+        "yeoul.sinks" => sinks::sinks(world, shared),
         "yeoul.parts" => parts(world),
         "yeoul.commits" => commits(world),
         "yeoul.settings" => settings(shared),

@@ -24,6 +24,7 @@ mod ranked;
 mod replace;
 mod reported;
 mod select;
+mod sinks;
 mod support;
 mod tables;
 mod time;

@@ -14,7 +14,8 @@
 //!
 //! Limits: values nest at most 128 deep; decimals have at most 64 bytes.
 //!
-//! Not here: files of Avro, which have their schema in front; the registry itself.
+//! Not here: files of Avro, which have their schema in front; the registry itself; writing, which is
+//! in [`crate::encode`].
 
 mod cursor;
 mod plan;

@@ -1,4 +1,4 @@
-//! Rows into bytes: JSON, CSV, COPY text.
+//! Rows into bytes: JSON, CSV, COPY text; Avro in a module of its own.
 //!
 //! | type | JSON | CSV and COPY (PostgreSQL's text) |
 //! |---|---|---|
@@ -16,6 +16,7 @@
 //! readers that keep doubles only lose what is beyond 2⁵³.
 //! Whole columns are resolved once per batch; a row is then one pass over them without allocation.
 
+pub(crate) mod avro;
 mod cells;
 pub(crate) mod digits;
 mod json;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use yeoul_batch::{Format, Metadata};
 
-use super::OptionSpec;
 use super::value::Value;
+use super::{OptionSpec, Target};
 use crate::ast::Micros;
 
 /// A connector and its options.
@@ -26,12 +26,14 @@ pub struct ConnectorSpec {
     /// How its events are written when `format` does not say it, as far as its options do; without this function each
     /// delivery says so itself.
     pub format: Option<fn(&ConnectorOptions) -> Option<Format>>,
+    /// The words that the `format` of a sink may be; none: it takes no changes.
+    pub sink_formats: &'static [&'static str],
     /// Whether options that are right each by itself can stand together.
     pub check: Option<Check>,
 }
 
 /// Looks at all options of a connector together.
-pub type Check = fn(&ConnectorOptions) -> Result<(), Contradiction>;
+pub type Check = fn(&ConnectorOptions, Target) -> Result<(), Contradiction>;
 
 /// Options that cannot stand together: what is wrong, and what to do.
 #[derive(Clone, Debug)]
@@ -48,6 +50,7 @@ static HTTP: ConnectorSpec = ConnectorSpec {
     metadata: &[],
     formats: &["json", "csv", "tsv"],
     format: None,
+    sink_formats: &[],
     check: None,
 };
 
@@ -56,9 +59,18 @@ pub(super) fn all(connectors: Connectors) -> impl Iterator<Item = &'static Conne
     std::iter::once(&HTTP).chain(connectors.iter().copied())
 }
 
+/// The names of those that may stand on `target`.
+pub(super) fn names(
+    target: Target,
+    connectors: Connectors,
+) -> impl Iterator<Item = &'static str> + Clone {
+    let fits = move |c: &&ConnectorSpec| target != Target::Sink || !c.sink_formats.is_empty();
+    all(connectors).filter(fits).map(|connector| connector.name)
+}
+
 /// Their names in words.
-pub(super) fn words(connectors: Connectors) -> String {
-    let names: Vec<String> = all(connectors).map(|c| format!("'{}'", c.name)).collect();
+pub(super) fn words(target: Target, connectors: Connectors) -> String {
+    let names: Vec<String> = names(target, connectors).map(|name| format!("'{name}'")).collect();
     names.join(" or ")
 }
 

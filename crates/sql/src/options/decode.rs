@@ -125,7 +125,8 @@ pub fn with_request(
 ) -> Result<DecodeOptions, SqlError> {
     let mut values = Values::default();
     for (name, value) in given {
-        let spec = OPTIONS.iter().find(|spec| spec.name == name);
+        let mut of_streams = OPTIONS.iter().filter(|spec| spec.targets.contains(&Target::Stream));
+        let spec = of_streams.find(|spec| spec.name == name);
         let Some(spec) = spec.filter(|_| REQUEST.contains(&name.as_str())) else {
             let e = invalid(format!("parameter \"{name}\" does not exist"))
                 .detail(format!("the parameters are {}", list(REQUEST)));

@@ -8,20 +8,23 @@ mod value;
 
 use crate::ast::Micros;
 
-pub use connector::{Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction};
+pub use connector::{Check, Connector, ConnectorOptions, ConnectorSpec, Connectors, Contradiction};
 pub use decode::with_request;
 pub(crate) use edit::{check_name, remap, rename_in_call, rename_in_list};
 pub(crate) use value::{Given, Values};
 
 /// On which statement an option may stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Target {
     /// `CREATE STREAM`
+    #[default]
     Stream,
     /// `CREATE TABLE`
     Table,
     /// `CREATE MATERIALIZED VIEW`
     View,
+    /// `CREATE SINK`
+    Sink,
 }
 
 impl Target {
@@ -30,6 +33,7 @@ impl Target {
             Self::Stream => "stream",
             Self::Table => "table",
             Self::View => "view",
+            Self::Sink => "sink",
         }
     }
 }
@@ -117,6 +121,8 @@ pub struct OptionSpec {
 
 const STREAM: &[Target] = &[Target::Stream];
 const INPUT: &[Target] = &[Target::Stream, Target::Table];
+const SINK: &[Target] = &[Target::Sink];
+const BOTH: &[Target] = &[Target::Stream, Target::Table, Target::Sink];
 
 const fn option(
     name: &'static str,
@@ -138,6 +144,28 @@ impl OptionSpec {
         help: &'static str,
     ) -> Self {
         option(name, INPUT, kind, default, help)
+    }
+
+    /// An option of a connector that takes changes.
+    #[must_use]
+    pub const fn of_sink(
+        name: &'static str,
+        kind: OptionType,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        option(name, SINK, kind, default, help)
+    }
+
+    /// The same for both.
+    #[must_use]
+    pub const fn of_both(
+        name: &'static str,
+        kind: OptionType,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        option(name, BOTH, kind, default, help)
     }
 }
 
@@ -207,6 +235,56 @@ const OPTIONS: &[OptionSpec] = &[
         "what is done with an event that cannot be decoded: keep it aside, or refuse the delivery",
     ),
     option("connector", INPUT, OptionType::Connector, "http", "where events come from"),
+    option("connector", SINK, OptionType::Connector, "", "where changes go"),
+    option(
+        "format",
+        SINK,
+        OptionType::Choice(&["json", "avro"]),
+        "json",
+        "how changes are written",
+    ),
+    option(
+        "envelope",
+        SINK,
+        OptionType::Choice(&["append", "upsert", "debezium"]),
+        "append where rows only come; else upsert",
+        "what is told of a change: append: the row; upsert: the row by its key as it is now, and nothing (a tombstone) for one that is gone; debezium: the row before and after, in the form of Debezium",
+    ),
+    option(
+        "key",
+        SINK,
+        OptionType::Columns,
+        "the primary key of a table, the groups of a view",
+        "the columns by which a row is known where it is sent; it is the key of the message",
+    ),
+    option(
+        "snapshot",
+        SINK,
+        OptionType::Bool,
+        "true",
+        "whether the rows that are there when the sink is created are sent first",
+    ),
+    option(
+        "paused",
+        SINK,
+        OptionType::Bool,
+        "false",
+        "whether nothing is sent; changes are kept meanwhile",
+    ),
+    option(
+        "keep",
+        SINK,
+        OptionType::Duration,
+        "0 seconds",
+        "for how long changes are kept that were sent, so that ALTER SINK … REWIND can send them again",
+    ),
+    option(
+        "lag_rows_max",
+        SINK,
+        OptionType::Form("a number of rows", |text| text.parse::<u64>().is_ok()),
+        "100000000",
+        "how many changed rows are kept for the sink while they cannot be sent; with more the sink is given up",
+    ),
     option(
         "format",
         INPUT,
@@ -326,7 +404,7 @@ pub fn markdown(connectors: Connectors) -> String {
         let on: Vec<&str> = o.targets.iter().map(|t| t.noun()).collect();
         let owner = owner.map(|c| format!(" (connector '{c}')")).unwrap_or_default();
         let value = match o.kind {
-            OptionType::Connector => connector::words(connectors),
+            OptionType::Connector => connector::words(o.targets[0], connectors),
             kind => kind.describe(),
         };
         out.push_str(&format!(

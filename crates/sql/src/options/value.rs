@@ -48,6 +48,8 @@ pub(crate) struct Values {
     values: BTreeMap<&'static str, (Value, Span)>,
     /// The connector that they choose.
     connector: Option<&'static ConnectorSpec>,
+    /// What they stand on.
+    target: Target,
 }
 
 impl Values {
@@ -86,7 +88,7 @@ impl Values {
                 .at(g.name_span));
             }
         }
-        Ok(Self { values, connector })
+        Ok(Self { values, connector, target })
     }
 
     /// The connector with its options. `whole` is where an error about something missing is shown. What was `accepted`
@@ -106,7 +108,7 @@ impl Values {
         });
         let options = ConnectorOptions(own.collect());
         if let Some(check) = spec.check.filter(|_| !accepted) {
-            check(&options).map_err(|Contradiction(message, hint)| {
+            check(&options, self.target).map_err(|Contradiction(message, hint)| {
                 let named =
                     self.values.iter().find(|(name, _)| message.contains(&format!("\"{name}\"")));
                 let at = named.map(|(_, (_, span))| *span).or(self.span("connector"));
@@ -114,6 +116,25 @@ impl Values {
             })?;
         }
         Ok(Connector { name: spec.name.to_owned(), options })
+    }
+
+    /// Refuses a connector that takes no changes, or not in this format.
+    pub(crate) fn check_sink(&self) -> Result<(), SqlError> {
+        let Some(spec) = self.connector else { return Ok(()) };
+        if spec.sink_formats.is_empty() {
+            let message = format!("connector '{}' takes no changes", spec.name);
+            return Err(invalid(message)
+                .hint("a sink is of connector 'kafka'")
+                .or_at(self.span("connector")));
+        }
+        match self.text("format") {
+            Some(word) if !spec.sink_formats.contains(&word) => {
+                let message = format!("connector '{}' writes no format '{word}'", spec.name);
+                let detail = format!("it writes {}", list(spec.sink_formats.iter().copied()));
+                Err(invalid(message).detail(detail).or_at(self.span("format")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the connector tells this beside an event.
@@ -176,7 +197,7 @@ impl Values {
         self.values.get(name).map(|(value, _)| value)
     }
 
-    pub(super) fn bool(&self, name: &str) -> Option<bool> {
+    pub(crate) fn bool(&self, name: &str) -> Option<bool> {
         match self.values.get(name) {
             Some((Value::Bool(b), _)) => Some(*b),
             _ => None,
@@ -242,7 +263,7 @@ pub(super) fn parse_value(
         },
         OptionType::Choice(words) => chosen(text, words.iter().copied(), wrong),
         OptionType::Connector => {
-            let detail = format!("it must be {}", connector::words(connectors));
+            let detail = format!("it must be {}", connector::words(spec.targets[0], connectors));
             let names = connector::all(connectors).map(|connector| connector.name);
             chosen(text, names, || SqlError { detail: Some(detail), ..wrong() })
         }

@@ -8,8 +8,8 @@ use super::ddl::type_of;
 use super::drop::object_kind;
 use super::metadata;
 use super::reader::Reader;
-use crate::ast::{Alter, AlterAction, Column, ObjectKind};
-use crate::error::SqlError;
+use crate::ast::{Alter, AlterAction, Column, ObjectKind, WrittenOption};
+use crate::error::{ErrorKind, SqlError};
 
 pub(super) fn alter(r: &mut Reader<'_>) -> Result<Alter, SqlError> {
     r.advance();
@@ -17,11 +17,17 @@ pub(super) fn alter(r: &mut Reader<'_>) -> Result<Alter, SqlError> {
     let if_exists = r.words(&["IF", "EXISTS"]);
     let name = r.name()?;
     let action = match r.peek_word().as_str() {
-        "RENAME" => rename(r, kind)?,
+        "RENAME" if kind != ObjectKind::Sink => rename(r, kind)?,
         "SET" => {
             r.advance();
             let given = r.option_list()?;
             AlterAction::Set(given.iter().map(|given| r.written(given)).collect())
+        }
+        "PAUSE" if kind == ObjectKind::Sink => r.then(paused(true)),
+        "RESUME" if kind == ObjectKind::Sink => r.then(paused(false)),
+        "REWIND" if kind == ObjectKind::Sink => rewind(r)?,
+        _ if kind == ObjectKind::Sink => {
+            return Err(r.expected("PAUSE, RESUME, REWIND or SET"));
         }
         "CANCEL" if kind == ObjectKind::View => {
             r.advance();
@@ -52,6 +58,32 @@ pub(super) fn alter(r: &mut Reader<'_>) -> Result<Alter, SqlError> {
         _ => return Err(r.expected("ADD, DROP, ALTER, RENAME or SET")),
     };
     Ok(Alter { kind, name, if_exists, action })
+}
+
+fn paused(paused: bool) -> AlterAction {
+    let (name, value) = ("paused".to_owned(), format!("'{paused}'"));
+    AlterAction::Set(vec![WrittenOption { name, value }])
+}
+
+fn rewind(r: &mut Reader<'_>) -> Result<AlterAction, SqlError> {
+    r.advance();
+    r.expect("TO")?;
+    if r.word("EARLIEST") {
+        return Ok(AlterAction::Rewind(0));
+    }
+    if !r.word("COMMIT") {
+        return Err(r.expected("EARLIEST, or COMMIT and its number"));
+    }
+    let at = r.here();
+    match r.expr()? {
+        sql::Expr::Value(value) => match value.value {
+            sql::Value::Number(number, _) => number.parse().ok(),
+            _ => None,
+        },
+        _ => None,
+    }
+    .map(AlterAction::Rewind)
+    .ok_or_else(|| SqlError::new(ErrorKind::Syntax, "the number of a commit is expected").at(at))
 }
 
 fn rename(r: &mut Reader<'_>, kind: ObjectKind) -> Result<AlterAction, SqlError> {

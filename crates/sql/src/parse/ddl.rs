@@ -62,6 +62,14 @@ pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
             r.expect("VIEW")?;
             create_view(r, or_replace).map(Statement::CreateView)
         }
+        "SINK" if or_replace.is_none() => {
+            r.advance();
+            super::sink::create(r).map(Statement::CreateSink)
+        }
+        "SINK" => Err(SqlError::unsupported("a sink cannot be replaced")
+            .detail("what it has sent cannot be taken back")
+            .hint("ALTER SINK changes its options; DROP SINK and CREATE SINK send everything anew")
+            .at(at)),
         "VIEW" => Err(SqlError::unsupported("a view is always materialized here")
             .hint("write CREATE MATERIALIZED VIEW")
             .at(at)),
@@ -73,9 +81,9 @@ pub(super) fn create(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
         }
         word => {
             let word = word.to_owned();
-            let known = ["STREAM", "TABLE", "MATERIALIZED VIEW"];
+            let known = ["STREAM", "TABLE", "MATERIALIZED VIEW", "SINK"];
             let e = SqlError::unsupported(format!("CREATE {word} is not supported"))
-                .detail("CREATE STREAM, CREATE TABLE and CREATE MATERIALIZED VIEW are")
+                .detail("CREATE STREAM, CREATE TABLE, CREATE MATERIALIZED VIEW and CREATE SINK are")
                 .at(at);
             Err(match did_you_mean(&word, known) {
                 Some(hint) => e.hint(hint),

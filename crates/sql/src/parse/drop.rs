@@ -26,6 +26,7 @@ pub(super) fn object_kind(r: &mut Reader<'_>, verb: &str) -> Result<ObjectKind, 
         "STREAM" => r.then(ObjectKind::Stream),
         "TABLE" => r.then(ObjectKind::Table),
         "VIEW" => r.then(ObjectKind::View),
+        "SINK" => r.then(ObjectKind::Sink),
         "MATERIALIZED" => {
             r.advance();
             r.expect("VIEW")?;
@@ -33,7 +34,9 @@ pub(super) fn object_kind(r: &mut Reader<'_>, verb: &str) -> Result<ObjectKind, 
         }
         word => {
             return Err(SqlError::unsupported(format!("{verb} {word} is not supported"))
-                .detail(format!("{verb} STREAM, {verb} TABLE and {verb} [MATERIALIZED] VIEW are"))
+                .detail(format!(
+                    "{verb} STREAM, {verb} TABLE, {verb} [MATERIALIZED] VIEW and {verb} SINK are"
+                ))
                 .at(at));
         }
     })

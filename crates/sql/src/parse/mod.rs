@@ -18,6 +18,7 @@ mod metadata;
 mod reader;
 mod session;
 mod settings;
+mod sink;
 
 use std::sync::Arc;
 
@@ -192,6 +193,7 @@ fn show(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
         "STREAMS" => r.then(Show::Streams),
         "TABLES" => r.then(Show::Tables),
         "VIEWS" => r.then(Show::Views),
+        "SINKS" => r.then(Show::Sinks),
         "MATERIALIZED" => {
             r.advance();
             r.expect("VIEWS")?;
@@ -202,7 +204,7 @@ fn show(r: &mut Reader<'_>) -> Result<Statement, SqlError> {
         "CREATE" => {
             r.advance();
             r.word("MATERIALIZED");
-            let _ = r.word("STREAM") || r.word("TABLE") || r.word("VIEW");
+            let _ = r.word("STREAM") || r.word("TABLE") || r.word("VIEW") || r.word("SINK");
             Show::Create(r.name()?)
         }
         "COLUMNS" => {

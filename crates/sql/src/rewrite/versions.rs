@@ -157,7 +157,7 @@ fn version(
                 }
             }
         }
-        RelationKind::View | RelationKind::System => {
+        RelationKind::View | RelationKind::Sink | RelationKind::System => {
             Err(refused(format!("a {} does not say from when its rows hold", relation.kind)))
         }
     }

@@ -112,7 +112,15 @@ CREATE MATERIALIZED VIEW v AS SELECT price * 2 FROM events
 CREATE MATERIALIZED VIEW v AS SELECT kind, user_id AS kind FROM events
 CREATE MATERIALIZED VIEW v (a, b, c) AS SELECT kind FROM events
 CREATE MATERIALIZED VIEW v AS SELECT * FROM events WHERE product_id = $1
-DROP SINK s
+DROP SINC s
+CREATE SINK s FROM events
+CREATE SINK s
+CREATE SINK s FROM events WITH (connector = 'http')
+CREATE SINK s FROM events WITH (connector = 'file', path = 'x')
+CREATE OR REPLACE SINK s FROM events
+ALTER SINK s RENAME TO r
+ALTER SINK s REWIND TO COMMIT x
+ALTER SINK s REWIND
 INSERT INTO events (evnt_id) VALUES ('a')
 INSERT INTO events (event_id) VALUES ('a', 'b')
 INSERT INTO products (category) VALUES ('a')

@@ -20,6 +20,7 @@ static FILE: ConnectorSpec = ConnectorSpec {
     required: &[("path", "path = 'data/*.csv'")],
     metadata: &[],
     formats: &["json", "csv", "tsv", "parquet"],
+    sink_formats: &[],
     check: None,
     format: Some(|options| {
         let path = options.text("path").unwrap_or_default();

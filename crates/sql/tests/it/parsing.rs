@@ -352,6 +352,7 @@ fn streams_and_tables_are_altered() {
                 all.collect::<Vec<_>>().join(" ")
             }
             AlterAction::Rename(to) => format!("now {}", to.value),
+            AlterAction::Rewind(after) => format!("rewind {after}"),
             AlterAction::CancelReplace => "cancel".to_owned(),
         }
     }

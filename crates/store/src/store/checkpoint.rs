@@ -288,7 +288,9 @@ fn next_parts(
         let mut parts = durable.parts.get(&id).cloned().unwrap_or_default();
         parts.extend(new);
         let newest = newest_partition(parts.iter().map(|part| part.meta().partition));
-        let old = parts.extract_if(.., |part| expired(tree, part.meta().partition, newest));
+        let old = parts.extract_if(.., |part| {
+            !tree.needs(part) || expired(tree, part.meta().partition, newest)
+        });
         let rows: u64 = old.map(|part| part.meta().rows).sum();
         if let Some(Some(count)) = dropped.get_mut(&id) {
             *count += rows;

@@ -52,7 +52,7 @@ impl Plan {
 fn plan(tree: &TreeSnapshot, parts: &[Arc<Part>], tiering: &Tiering) -> Option<Plan> {
     let spec = &tree.spec;
     let mut partitions: BTreeMap<i64, Vec<&Arc<Part>>> = BTreeMap::new();
-    for part in parts.iter().filter(|part| !tree.is_released(part.meta().partition)) {
+    for part in parts.iter().filter(|part| tree.needs(part)) {
         partitions.entry(part.meta().partition).or_default().push(part);
     }
     let plans = partitions.into_iter().filter_map(|(partition, parts)| {

@@ -276,6 +276,20 @@ impl Store {
         self.shared.release(id, before_us)
     }
 
+    /// Says that nobody needs the rows of a `keep` tree any more whose key begins with an `Int64` below `number`; nor
+    /// any that commits up to `through` have brought. Not stored: say it again after a restart.
+    ///
+    /// # Errors
+    /// When there is no such tree, or its key begins otherwise.
+    pub fn release_below(
+        &self,
+        id: TreeId,
+        number: i64,
+        through: CommitId,
+    ) -> Result<(), StoreError> {
+        self.shared.release_below(id, number, through)
+    }
+
     /// Says that a tree is being filled with rows of the past while new ones arrive. Until it is
     /// told otherwise, merges keep zero states and tombstones, because what cancels them
     /// may still come. Not stored: say it again after a restart.

@@ -6,18 +6,21 @@
 //!                       parts go from the manifest, and their files            with the next checkpoint
 //! ```
 //!
+//! A tree whose key begins with a number is told below which one, and what is there goes in the same way; of a part that
+//! has rows of both sides nothing does.
+//!
 //! What must hold: no reader depends on whether a released row is still there.
 
 use std::sync::Arc;
 
-use arrow::array::BooleanArray;
+use arrow::array::{ArrayRef, BooleanArray, Int64Array};
 use arrow::compute::filter_record_batch;
-use yeoul_batch::TreeId;
+use yeoul_batch::{CommitId, TreeId};
 
 use super::Shared;
-use super::publish::{frozen_batches, unknown};
+use super::publish::{frozen_batches, live_bytes, unknown};
 use crate::StoreError;
-use crate::tree::{MemoryBatch, Snapshot, TreeSnapshot, partitions_of};
+use crate::tree::{MemoryBatch, Snapshot, TreeSnapshot, key_bytes, partitions_of};
 
 impl Shared {
     pub(super) fn release(&self, id: TreeId, before_us: i64) -> Result<(), StoreError> {
@@ -42,6 +45,34 @@ impl Shared {
         // The last holder of a part removes its file: not under the lock.
         drop(old);
         self.signal.wish(|wishes| wishes.tier = true);
+        Ok(())
+    }
+
+    pub(super) fn release_below(
+        &self,
+        id: TreeId,
+        number: i64,
+        through: CommitId,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock();
+        let mut next = Snapshot::clone(&self.current.load());
+        let at = next.position(id).map_err(|_| unknown(id))?;
+        let mut tree = TreeSnapshot::clone(&next.trees[at]);
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![number]));
+        let below = key_bytes(&tree.spec, &[column])?.row(0).data().to_vec();
+        if *below <= *tree.released_below {
+            return Ok(());
+        }
+        tree.released_below = below.into();
+        let frozen = frozen_batches(&tree, writer.frozen_through);
+        let live = tree.memory.split_off(frozen);
+        tree.memory.extend(live.into_iter().filter(|batch| batch.commits().1 > through));
+        next.trees[at] = Arc::new(tree.with_parts(Some(&tree.parts)));
+        writer.live_bytes = live_bytes(&next, writer.frozen_through);
+        let old = self.current.swap(Arc::new(next));
+        self.room.notify_all();
+        drop(writer);
+        drop(old);
         Ok(())
     }
 

@@ -20,11 +20,20 @@ pub struct TreeSnapshot {
     pub(crate) expired_rows: Option<u64>,
     /// Rows of partitions before this one are released.
     pub(crate) released: i64,
+    /// Rows whose keys are less are released.
+    pub(crate) released_below: Arc<[u8]>,
 }
 
 impl TreeSnapshot {
     pub(crate) fn new(spec: Arc<TreeSpec>, parts: Vec<Arc<Part>>) -> Self {
-        Self { spec, memory: Vec::new(), parts, expired_rows: Some(0), released: i64::MIN }
+        Self {
+            spec,
+            memory: Vec::new(),
+            parts,
+            expired_rows: Some(0),
+            released: i64::MIN,
+            released_below: Arc::default(),
+        }
     }
 
     /// Whether nobody needs the rows of a partition. Rows without a time stay.
@@ -32,10 +41,15 @@ impl TreeSnapshot {
         partition < self.released && partition != NULL_PARTITION
     }
 
+    /// Whether somebody may need rows of a part.
+    pub(crate) fn needs(&self, part: &Part) -> bool {
+        let meta = part.meta();
+        !self.is_released(meta.partition) && *meta.last_key >= *self.released_below
+    }
+
     /// The same tree with those of `parts` that are not released.
     pub(crate) fn with_parts(&self, parts: Option<&Vec<Arc<Part>>>) -> Self {
-        let needed = |part: &&Arc<Part>| !self.is_released(part.meta().partition);
-        let parts = parts.into_iter().flatten().filter(needed).cloned().collect();
+        let parts = parts.into_iter().flatten().filter(|part| self.needs(part)).cloned().collect();
         Self { parts, ..self.clone() }
     }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use yeoul_batch::{CommitId, KeyCodec, TreeId};
 use yeoul_store::{
-    Media, PartCompression, Publication, ScanOptions, Store, StoreOptions, TreeSpec, TrialMedia,
-    scan,
+    Media, PartCompression, Publication, Rule, ScanOptions, Store, StoreOptions, TreeSpec,
+    TrialMedia, scan,
 };
 
 use crate::world::{
@@ -228,6 +229,55 @@ fn released_rows_go_from_parts_and_memory_and_do_not_come_back() {
     let (again, _) = Store::open(Arc::new(media), read_only()).expect("opens");
     again.attach_tree(spec(0, TreeId(1))).expect("attaches");
     assert_eq!(rows(&again), 8, "it survives a restart");
+}
+
+#[test]
+fn rows_below_a_number_go_with_their_parts_and_batches() {
+    let media = TrialMedia::new(6);
+    let (store, _) = Store::open(Arc::new(media.clone()), small()).expect("opens");
+    let number = Arc::new(Field::new("number", DataType::Int64, false));
+    let schema = Arc::new(Schema::new(vec![number]));
+    let tree = TreeSpec {
+        id: TreeId(1),
+        name: "changes".into(),
+        schema: Arc::clone(&schema),
+        key: vec![0],
+        rule: Rule::Keep,
+        partition: None,
+        retention_us: None,
+    };
+    store.create_tree(tree.clone()).expect("creates");
+    store.start().expect("starts");
+    let publish = |from: i64| {
+        let commit = store.snapshot().commit().next();
+        let record = yeoul_store::LogRecord { commit, at_us: 0, sections: Vec::new() };
+        store.append_log(&record).expect("logs");
+        let rows: ArrayRef = Arc::new(Int64Array::from(vec![from, from + 1]));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![rows]).expect("a batch");
+        let meta = Arc::new(Kinds([(1, 0)].into()));
+        store
+            .publish(Publication { commit, batches: vec![(TreeId(1), batch)], meta })
+            .expect("publishes");
+        commit
+    };
+    let rows = |store: &Store| store.snapshot().trees()[0].rows();
+    publish(0);
+    store.checkpoint().expect("checkpoints");
+    let commits = [publish(10), publish(20), publish(30)];
+    assert_eq!(rows(&store), 8);
+    store.release_below(TreeId(1), 1, CommitId(0)).expect("releases");
+    assert_eq!(rows(&store), 8, "a part of which a row is left stays");
+    store.release_below(TreeId(1), 21, commits[0]).expect("releases");
+    assert_eq!(rows(&store), 4, "the part and the batch of the first commit are gone");
+    store.release_below(TreeId(1), 5, commits[2]).expect("releases");
+    assert_eq!(rows(&store), 4, "it does not go back");
+    store.checkpoint().expect("checkpoints");
+    assert_eq!(rows(&store), 4);
+    assert_eq!(media.list("parts/1").expect("lists").len(), 1, "what was released has no file");
+    store.release_below(TreeId(1), 100, commits[2]).expect("releases");
+    assert_eq!(rows(&store), 0);
+    store.create_tree(TreeSpec { id: TreeId(2), key: Vec::new(), ..tree }).expect("creates");
+    store.release_below(TreeId(2), 1, CommitId(0)).expect_err("it has no key");
 }
 
 #[test]

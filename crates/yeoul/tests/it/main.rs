@@ -3,6 +3,7 @@
 mod ads;
 mod command_line;
 mod demo;
+mod downstream;
 mod kafka_wire;
 mod kill;
 mod letters;

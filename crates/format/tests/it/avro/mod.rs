@@ -1,6 +1,7 @@
 //! Avro messages: their schemas, what cannot be read, what arrow-avro writes. Types into columns are
-//! in `values`, random messages in `twin`.
+//! in `values`, random messages in `twin`, what we write in `encoder`.
 
+mod encoder;
 mod random;
 mod twin;
 mod values;
