@@ -26,6 +26,8 @@ const ROWS: usize = 65_536;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// After how long with nothing to send what was seen is let go of.
 const LET_GO: Duration = Duration::from_secs(1);
+/// After how long with nothing to send it is said again how far it is: places forget what nobody says for days.
+const SAY_AGAIN: Duration = Duration::from_secs(6 * 3600);
 /// How finely it is remembered when changes were sent that are kept.
 const KEPT_STEP: Duration = Duration::from_secs(1);
 
@@ -171,10 +173,14 @@ fn go_on(
     let refused = |error| ConnectError::refused(spec.name(), &error).of_sink();
     let mut after = sink.open(context)?.unwrap_or_default().max(spec.after());
     context.report.error(None);
-    let mut looked = Instant::now();
+    let (mut looked, mut said) = (Instant::now(), Instant::now());
     while !context.stopped() {
         let changes = context.engine.changes(spec, after, ROWS).map_err(refused)?;
         if changes.is_empty() {
+            if said.elapsed() >= SAY_AGAIN {
+                sink.send(&changes, context)?;
+                said = Instant::now();
+            }
             after = changes.through;
             context.report.sent(after, 0);
             if looked.elapsed() >= LET_GO {
@@ -186,6 +192,7 @@ fn go_on(
         }
         context.report.behind(changes.times.value(0));
         sink.send(&changes, context)?;
+        said = Instant::now();
         after = changes.through;
         sent.set(true);
         context.report.sent(after, changes.len() as u64);

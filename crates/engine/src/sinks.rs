@@ -98,7 +98,7 @@ impl SinkSpec {
     /// The change behind which it begins where nothing is known of what it has sent.
     #[must_use]
     pub fn after(&self) -> ChangeId {
-        ChangeId(self.state.after)
+        ChangeId(self.state.after.max(self.state.released))
     }
 
     /// A name that no other sink has had, here or elsewhere: under it the place that takes the changes keeps how far it

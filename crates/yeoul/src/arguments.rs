@@ -252,6 +252,10 @@ pub(crate) struct DemoArguments {
     #[arg(long, value_name = "ADDR", default_value = crate::config::POSTGRES_DEFAULT)]
     pub(crate) pg: String,
 
+    /// Send the shop's events as a producer of Kafka does, to a listener of Yeoul itself
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = "127.0.0.1:9092")]
+    pub(crate) kafka: Option<String>,
+
     /// The project that is replayed first
     #[arg(long, value_name = "DIR", default_value = "examples/ads")]
     pub(crate) project: PathBuf,

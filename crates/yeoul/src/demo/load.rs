@@ -1,10 +1,16 @@
-//! Sends the shop's events over HTTP, as a shop would: batches of JSON lines, each with a receipt.
+//! Sends the shop's events as a shop would: over HTTP in batches of JSON lines, each with a receipt, or as records of
+//! Kafka, each acknowledged.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use serde::Deserialize;
 use yeoul_batch::Clock;
 
@@ -85,21 +91,16 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Begins to send to the stream `shop_events` of the instance at `address`.
+    /// Begins to send to the stream `shop_events`.
     pub(crate) fn start(
-        address: &str,
+        way: Way,
         shop: Shop,
         rate: u64,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let tally = Arc::new(Mutex::new(Tally::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let sender = Sender {
-            url: format!("http://{address}/v1/ingest/shop_events"),
-            agent: agent(),
-            tally: Arc::clone(&tally),
-            stop: Arc::clone(&stop),
-        };
+        let sender = Sender { way, tally: Arc::clone(&tally), stop: Arc::clone(&stop) };
         let thread = thread::Builder::new()
             .name("shop".into())
             .spawn(move || sender.run(shop, rate, clock.as_ref()))?;
@@ -130,9 +131,75 @@ pub(crate) fn agent() -> ureq::Agent {
         .new_agent()
 }
 
+/// How events are sent.
+pub(crate) enum Way {
+    /// To this URL.
+    Http { url: String, agent: ureq::Agent },
+    /// To the topic of the stream.
+    Kafka(Box<BaseProducer<Refused>>),
+}
+
+/// Why a record was not taken, if one was not.
+#[derive(Clone, Default)]
+pub(crate) struct Refused(Arc<Mutex<Option<String>>>);
+
+impl ClientContext for Refused {}
+
+impl ProducerContext for Refused {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+    }
+}
+
+impl Way {
+    /// Over HTTP to the instance at `address`.
+    pub(crate) fn http(address: &str) -> Self {
+        let url = format!("http://{address}/v1/ingest/shop_events");
+        Self::Http { url, agent: agent() }
+    }
+
+    /// As a producer of Kafka, to the listener at `address`.
+    pub(crate) fn kafka(address: &str) -> Result<Self, Failure> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", address).set("enable.idempotence", "true");
+        config.set("linger.ms", "5").set("compression.type", "lz4");
+        Ok(Self::Kafka(Box::new(config.create_with_context(Refused::default())?)))
+    }
+
+    /// Sends lines of JSON until they are taken; the receipt, where there is one.
+    fn send(&self, lines: &[u8], on_wait: &mut dyn FnMut()) -> Result<Receipt, Failure> {
+        match self {
+            Self::Http { url, agent } => post(agent, url, lines, on_wait),
+            Self::Kafka(producer) => produce(producer, lines).map(|()| Receipt::default()),
+        }
+    }
+}
+
+/// Sends each line as a record, and waits until all are acknowledged.
+fn produce(producer: &BaseProducer<Refused>, lines: &[u8]) -> Result<(), Failure> {
+    for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let mut record = BaseRecord::<(), [u8]>::to("shop_events").payload(line);
+        while let Err((error, back)) = producer.send(record) {
+            if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
+                return Err(error.into());
+            }
+            producer.poll(Duration::from_millis(5));
+            record = back;
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::from_millis(1));
+    }
+    let refused = producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    refused.map_or(Ok(()), |why| Err(Failure::new(format!("a record was not taken: {why}"))))
+}
+
 struct Sender {
-    url: String,
-    agent: ureq::Agent,
+    way: Way,
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
 }
@@ -160,7 +227,7 @@ impl Sender {
             let made = shop.write(count, last_us, now_us, &mut body);
             last_us = now_us;
             let sent_at = Instant::now();
-            let outcome = post(&self.agent, &self.url, &body, &mut || {
+            let outcome = self.way.send(&body, &mut || {
                 self.tally.lock().unwrap_or_else(PoisonError::into_inner).told_to_wait += 1;
             });
             let wait_ms = sent_at.elapsed().as_secs_f64() * 1e3;

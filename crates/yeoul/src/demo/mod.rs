@@ -1,7 +1,7 @@
 //! `yeoul demo`: real ad traffic replayed at full speed, then a living shop, then an instance to play with.
 //!
 //! ```text
-//!   examples/ads files ─▶ sources ─▶ engine ◀─ HTTP ◀─ shop (seeded)
+//!   examples/ads files ─▶ sources ─▶ engine ◀─ HTTP, or Kafka ◀─ shop (seeded)
 //!                                      └─▶ views ─▶ screen, psql, curl
 //! ```
 
@@ -25,7 +25,7 @@ use crate::project::Project;
 use crate::say::say;
 use crate::shell::{self, Kind};
 
-use load::{Load, Tally};
+use load::{Load, Tally, Way};
 use screen::{Screen, grouped};
 use shop::Shop;
 
@@ -57,9 +57,13 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<Exit, Failure> {
         |text: &str| listen_address(text).map_err(|e| Failure::usage(format!("an address {e}")));
     project.settings.http = address(&arguments.http)?;
     project.settings.postgres = address(&arguments.pg)?;
-    let http = project.settings.http.clone().ok_or_else(|| {
-        Failure::usage("the demo sends its events over HTTP, so that cannot be off")
-    })?;
+    if let Some(kafka) = &arguments.kafka {
+        project.settings.kafka = address(kafka)?;
+    }
+    let http =
+        project.settings.http.clone().ok_or_else(|| {
+            Failure::usage("the demo is looked at over HTTP, so that cannot be off")
+        })?;
     let temporary = tempfile::tempdir()?;
     let data = arguments.data.clone().unwrap_or_else(|| temporary.path().join("data"));
 
@@ -133,6 +137,14 @@ fn doors(arguments: &DemoArguments, http: &str) {
         "  psql -h {host} -p {port} -U yeoul yeoul -c 'SELECT * FROM shop_10s ORDER BY window_start DESC LIMIT 5'"
     );
     say!("  curl -s http://{http}/v1/sql --data 'SELECT * FROM ads_totals'");
+    if let Some(kafka) = &arguments.kafka {
+        say!(
+            "the shop sends to topic shop_events of {kafka}, which is Yeoul; so can any producer of Kafka:"
+        );
+        say!(
+            "  echo '{{\"event_id\":\"mine\",\"ts\":\"'$(date -u +%FT%TZ)'\",\"type\":\"click\"}}' | kcat -P -b {kafka} -t shop_events -X acks=all"
+        );
+    }
 }
 
 /// Opens the shop and shows it until its time is over or somebody asks to stop.
@@ -145,14 +157,19 @@ async fn live(
     let clock = Arc::new(SystemClock);
     let opened_us = clock.now_us();
     let shop = Shop::new(arguments.seed, opened_us);
-    let mut load = Load::start(http, shop, arguments.rate, clock)?;
+    let way = match &arguments.kafka {
+        Some(kafka) => Way::kafka(kafka)?,
+        None => Way::http(http),
+    };
+    let mut load = Load::start(way, shop, arguments.rate, clock)?;
     let mut screen = Screen::new(opened_us);
     screen.clear()?;
     let engine = instance.engine().clone();
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
     let mut ending = Ending::Drained;
     while Instant::now() < end {
-        let tally = load.tally();
+        let mut tally = load.tally();
+        counted(arguments, session, &mut tally).await?;
         if let Some(broken) = &tally.broken {
             return Err(Failure::new(broken.clone()));
         }
@@ -162,10 +179,31 @@ async fn live(
             () = instance.asked_to_stop() => { ending = Ending::Asked; break; }
         }
     }
-    let tally = tokio::task::block_in_place(|| load.stop());
+    let mut tally = tokio::task::block_in_place(|| load.stop());
+    counted(arguments, session, &mut tally).await?;
     screen.draw(&engine, session, &tally, true).await?;
     balance(&engine, session, &tally).await?;
     Ok(ending)
+}
+
+/// An acknowledgement of Kafka says only that a record is taken; what became of it is in the books.
+async fn counted(
+    arguments: &DemoArguments,
+    session: &Session,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    if arguments.kafka.is_none() {
+        return Ok(());
+    }
+    let books = "SELECT sum(stored), sum(duplicates), sum(late), sum(dead_letters) FROM yeoul.sources \
+        WHERE stream = 'shop_events' AND source = 'kafka wire'";
+    let rows = shell::ask(session, books).await?;
+    let number = |at: usize| rows.first().and_then(|row| row.get(at)?.parse::<u64>().ok());
+    tally.accepted = number(0).unwrap_or_default();
+    tally.duplicates = number(1).unwrap_or_default();
+    tally.late = number(2).unwrap_or_default();
+    tally.dead_letters = number(3).unwrap_or_default();
+    Ok(())
 }
 
 /// Says whether anything was lost or doubled.

@@ -27,3 +27,17 @@ fn the_demo_replays_real_traffic_and_its_books_balance() {
     // Had they not balanced, the exit code would have told.
     assert!(out.contains("books: sent "), "{out}");
 }
+
+#[test]
+fn the_demo_sends_as_a_producer_of_kafka_and_its_books_balance() {
+    let project = checkout().join("examples/ads");
+    let mut random = StdRng::seed_from_u64(u64::from(std::process::id()) << 2 | 3);
+    let mut address = || format!("127.0.0.1:{}", free_port(&mut random));
+    let (http, pg, kafka) = (address(), address(), address());
+    let arguments = ["--http", &http, "--pg", &pg, "--kafka", &kafka, "--seconds", "2"];
+    let more = ["--rate", "1000", "--exit", "--project", text(&project)];
+    let out = good(&[["demo"].as_slice(), arguments.as_slice(), more.as_slice()].concat());
+    assert!(out.contains("books: sent "), "{out}");
+    assert!(!out.contains("books: sent 0 "), "{out}");
+    assert!(out.contains(&format!("kcat -P -b {kafka} -t shop_events")), "{out}");
+}

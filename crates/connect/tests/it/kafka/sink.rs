@@ -255,11 +255,14 @@ fn a_sink_is_paused_resumed_and_rewound() {
     sinks.stop();
 }
 
+/// Subjects and schemas.
+type Subjects = Arc<Mutex<Vec<(String, String)>>>;
+
 /// Numbers schemas as a registry does, and refuses those of the subject `no-value`.
-fn registry() -> (u16, Arc<Mutex<Vec<(String, String)>>>) {
+fn registry() -> (u16, Subjects) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
-    let known: Arc<Mutex<Vec<(String, String)>>> = Arc::default();
+    let known = Subjects::default();
     let schemas = Arc::clone(&known);
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {

@@ -44,7 +44,9 @@ fn a_kill_while_it_is_built_is_no_matter() {
             engine.checkpoint().expect("writes");
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
-        if ok(&engine, "SELECT replacement FROM yeoul.views") == [""; 3] {
+        // A moment behind the end is one too, where it came too soon.
+        let done = ok(&engine, "SELECT replacement FROM yeoul.views") == [""; 3];
+        if done && copies.len() >= 3 {
             break;
         }
     }
