@@ -120,6 +120,22 @@ pub(crate) fn missing(catalog: &Catalog, name: &str) -> EngineError {
     EngineError::sql(&yeoul_sql::unknown_relation(name, None, &Definitions(catalog)), "")
 }
 
+/// The same for a sink.
+pub(crate) fn missing_sink(catalog: &Catalog, name: &str) -> EngineError {
+    let sinks = catalog.relations().filter(|relation| relation.kind == RelationKind::Sink);
+    let names: Vec<&str> = sinks.map(|sink| sink.name.as_str()).collect();
+    let message = format!("sink \"{name}\" does not exist");
+    let error = EngineError::new(ErrorKind::NotFound, message).with_sqlstate("42P01");
+    let error = error.with_detail(match names.as_slice() {
+        [] => "there are none".to_owned(),
+        names => format!("there are {}", names.join(", ")),
+    });
+    match yeoul_sql::did_you_mean(name, names) {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}
+
 fn visible_names(catalog: &Catalog) -> Vec<String> {
     catalog
         .relations()

@@ -16,12 +16,12 @@ use yeoul_sql::{
 
 use super::committer::Committer;
 use super::define::Definition;
-use super::drop::check_kind;
+use super::drop::{check_kind, missing_as};
 use super::replacement::under_replacement;
 use super::state::State;
 use crate::catalog::{Body, Definer, Relation, RelationId, Shapes};
 use crate::error::{EngineError, ErrorKind};
-use crate::planning::{Planning, missing};
+use crate::planning::Planning;
 
 /// A change of a relation as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +173,7 @@ impl Committer {
     pub(crate) fn alter(&mut self, alter: &Alter) -> Result<Option<CommitId>, EngineError> {
         let name = &alter.name.value;
         let Some(old) = self.state.catalog.get(name).cloned() else {
-            return Err(missing(&self.state.catalog, name));
+            return Err(missing_as(alter.kind, &self.state.catalog, name));
         };
         check_kind(alter.kind, &old, "ALTER")?;
         self.state.check_at_rest(&old)?;

@@ -7,9 +7,9 @@ use yeoul_sql::{ObjectKind, RelationKind};
 
 use super::committer::Committer;
 use super::define::Definition;
-use crate::catalog::{Relation, RelationId};
+use crate::catalog::{Catalog, Relation, RelationId};
 use crate::error::{EngineError, ErrorKind};
-use crate::planning::missing;
+use crate::planning::{missing, missing_sink};
 
 impl Committer {
     /// `None` when there was nothing to drop and that is fine.
@@ -28,7 +28,7 @@ impl Committer {
                     self.collect(&relation, cascade, &mut ids)?;
                 }
                 None if if_exists => {}
-                None => return Err(missing(&self.state.catalog, name)),
+                None => return Err(missing_as(kind, &self.state.catalog, name)),
             }
         }
         if ids.is_empty() {
@@ -74,6 +74,14 @@ impl Committer {
             ids.push(relation.id);
         }
         Ok(())
+    }
+}
+
+/// There is no `name` of this kind.
+pub(crate) fn missing_as(kind: ObjectKind, catalog: &Catalog, name: &str) -> EngineError {
+    match kind {
+        ObjectKind::Sink => missing_sink(catalog, name),
+        _ => missing(catalog, name),
     }
 }
 

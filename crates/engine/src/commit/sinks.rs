@@ -19,7 +19,7 @@ use super::state::State;
 use super::views::{Build, BuildStatus, ViewState};
 use crate::catalog::{ChangeId, Relation, RelationId, change_rows, taken_apart};
 use crate::error::{EngineError, ErrorKind};
-use crate::planning::missing;
+use crate::planning::missing_sink;
 
 /// What is known of a sink beside its definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -204,7 +204,7 @@ impl Committer {
     /// Has a sink send again what came behind `after`.
     pub(crate) fn rewind(&mut self, name: &str, after: u64) -> Result<CommitId, EngineError> {
         let Some(relation) = self.state.catalog.get(name).cloned() else {
-            return Err(missing(&self.state.catalog, name));
+            return Err(missing_sink(&self.state.catalog, name));
         };
         check_kind(yeoul_sql::ObjectKind::Sink, &relation, "ALTER")?;
         let sink = self.state.sinks.get(&relation.id).cloned().unwrap_or_default();

@@ -288,6 +288,11 @@ const BESIDE_SINKS: &[(&str, &str)] = &[
     ("CREATE MATERIALIZED VIEW s AS SELECT 1 AS a", "sink \"s\" exists already"),
     ("INSERT INTO s VALUES (1)", "sink \"s\" takes no rows"),
     ("DROP MATERIALIZED VIEW sums", "2BP01 view \"sums\" is read by "),
+    (
+        "ALTER SINK os PAUSE",
+        "42P01 sink \"os\" does not exist; there are of_s, s; did you mean \"s\"?",
+    ),
+    ("DROP SINK nobody", "42P01 sink \"nobody\" does not exist; there are of_s, s"),
     ("DROP STREAM s", "42809 \"s\" is a sink; DROP SINK s drops it"),
     ("ALTER SINK e PAUSE", "42809 \"e\" is a stream; "),
     ("ALTER SINK nobody REWIND TO EARLIEST", "42P01"),

@@ -171,17 +171,23 @@ impl Sink for KafkaSink {
         let producer: BaseProducer<Told> =
             config.create_with_context(told.clone()).map_err(|error| again(&error, &told))?;
         let open = self.open.insert(Open { producer, group, told });
-        if self.options.delivery == Delivery::ExactlyOnce {
-            open.patiently(context, |open| open.producer.init_transactions(ANSWER))?;
-        }
         let topic = &self.options.topic;
-        let known = open.patiently(context, |open| {
-            open.producer.client().fetch_metadata(Some(topic), ANSWER)
-        })?;
+        // Asked by the consumer, for which no broker makes a topic that is not there.
+        let known =
+            open.patiently(context, |open| open.group.fetch_metadata(Some(topic), ANSWER))?;
         let error = known.topics().first().and_then(|topic| topic.error());
         if let Some(error) = error {
             let code = RDKafkaErrorCode::from(error);
-            return Err(SinkError::Again(format!("topic \"{topic}\": {code}")));
+            let message = match code {
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                    format!("topic \"{topic}\" is not there: make it, or name another one")
+                }
+                code => format!("topic \"{topic}\": {code}"),
+            };
+            return Err(SinkError::Again(message));
+        }
+        if self.options.delivery == Delivery::ExactlyOnce {
+            open.patiently(context, |open| open.producer.init_transactions(ANSWER))?;
         }
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, 0);
@@ -374,7 +380,14 @@ impl Open {
             };
             let later = match &error {
                 KafkaError::Transaction(error) => error.is_retriable(),
-                error => error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut),
+                error => matches!(
+                    error.rdkafka_error_code(),
+                    Some(
+                        RDKafkaErrorCode::OperationTimedOut
+                            | RDKafkaErrorCode::BrokerTransportFailure
+                            | RDKafkaErrorCode::AllBrokersDown
+                    )
+                ),
             };
             let said = if later { "brokers do not answer".to_owned() } else { reason(&error) };
             let why = self.told.why(&said);

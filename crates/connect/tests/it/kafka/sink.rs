@@ -393,6 +393,26 @@ fn options_of_sinks_that_cannot_stand_together() {
 }
 
 #[test]
+fn a_topic_that_is_not_there_is_waited_for_and_not_made() {
+    let Some(broker) = Broker::start(Kind::Noida) else { return };
+    let shop = Shop::new();
+    shop.run("CREATE STREAM events (id BIGINT)");
+    shop.run(&format!(
+        "CREATE SINK out FROM events WITH (connector = 'kafka', brokers = '{}', topic = 'uot', retry_wait_max = '200 milliseconds')",
+        broker.address()
+    ));
+    let sinks = shop.start_sinks();
+    shop.run("INSERT INTO events VALUES (1)");
+    let error = "SELECT error FROM yeoul.sinks";
+    wait_for(&shop, error, &["topic \"uot\" is not there: make it, or name another one"]);
+    broker.create("out", 1);
+    shop.run("ALTER SINK out SET (topic = 'out')");
+    Reader::new(&broker.address(), "out", 1).until("sent", |read| read.len() == 1);
+    wait_for(&shop, error, &["-"]);
+    sinks.stop();
+}
+
+#[test]
 fn a_broker_that_is_away_holds_only_its_sink() {
     let Some(mut broker) = Broker::start(Kind::Noida) else { return };
     broker.create("out", 1);
