@@ -1,6 +1,7 @@
 //! What became of each key: changes, in which a row comes and goes, as rows before and after.
 //!
-//! What must hold: a key has one row. Two at once mean that the columns are no key, which is an error and not a guess.
+//! What must hold: where rows go, a key has one row. Two at once mean that the columns are no key, which is an error and
+//! not a guess. Where rows only come, a key may have many, and the last counts.
 
 use std::collections::HashMap;
 
@@ -50,6 +51,16 @@ pub(crate) fn inserts(changes: &Changes) -> Vec<Event> {
     let times = |row: usize| usize::try_from(changes.diffs.value(row)).unwrap_or(0);
     let event = |row| Event { before: None, after: Some(row) };
     (0..changes.len()).flat_map(|row| std::iter::repeat_n(event(row), times(row))).collect()
+}
+
+/// The last row of each key, of rows that only come, in the order in which they came.
+pub(crate) fn last_inserts(changes: &Changes, key: &[usize]) -> Result<Vec<Event>, NetError> {
+    let keys = comparable(&changes.columns(key))?;
+    let last: HashMap<&[u8], usize> =
+        (0..changes.len()).map(|row| (keys.row(row).data(), row)).collect();
+    let mut last: Vec<usize> = last.into_values().collect();
+    last.sort_unstable();
+    Ok(last.into_iter().map(|row| Event { before: None, after: Some(row) }).collect())
 }
 
 /// What each change did to each key, in the order of changes.
@@ -166,6 +177,22 @@ mod tests {
         let expected = [(7, None, some("a")), (7, some("a"), some("c")), (7, some("c"), None)];
         assert_eq!(told(&changes, &events), expected);
         assert_eq!(in_the_end(&changes, &[0]).expect("a key"), []);
+    }
+
+    #[test]
+    fn of_rows_that_only_come_the_last_of_a_key_counts() {
+        let changes = changes(&[
+            (1, 7, "a", 1),
+            (1, 8, "x", 1),
+            (1, 7, "b", 2),
+            (2, 9, "y", 1),
+            (2, 7, "c", 1),
+        ]);
+        let events = last_inserts(&changes, &[0]).expect("keys");
+        let some = |text: &str| Some(text.to_owned());
+        let expected = [(8, None, some("x")), (9, None, some("y")), (7, None, some("c"))];
+        assert_eq!(told(&changes, &events), expected);
+        assert_eq!(inserts(&changes).len(), 6);
     }
 
     #[test]

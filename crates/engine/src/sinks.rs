@@ -89,6 +89,12 @@ impl SinkSpec {
         &self.body().key
     }
 
+    /// Whether rows only come and never go.
+    #[must_use]
+    pub fn append_only(&self) -> bool {
+        self.relation.append_only()
+    }
+
     /// For how long changes are kept that were sent.
     #[must_use]
     pub fn keep(&self) -> Duration {

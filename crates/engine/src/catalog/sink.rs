@@ -88,8 +88,8 @@ pub(crate) struct SinkBody {
     pub paused: bool,
     /// For how long changes that were sent are kept, in microseconds.
     pub keep_us: i64,
-    /// How many rows are kept while they cannot be sent.
-    pub lag_rows_max: u64,
+    /// How many changed rows are kept, besides those that were there when it was created.
+    pub kept_rows_max: u64,
 }
 
 impl Relation {
@@ -306,6 +306,6 @@ fn body_of(
         snapshot: options.snapshot,
         paused: options.paused,
         keep_us: options.keep.0,
-        lag_rows_max: options.lag_rows_max,
+        kept_rows_max: options.kept_rows_max,
     })
 }

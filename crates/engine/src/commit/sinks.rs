@@ -38,7 +38,10 @@ pub(crate) struct SinkState {
     /// The commit at which it began: the rows that were there then are sent before the changes of later commits.
     #[serde(default)]
     pub begun: u64,
-    /// How many changes those rows are so far.
+    /// How many rows that are.
+    #[serde(default)]
+    pub stored: u64,
+    /// In how many changes, so far.
     #[serde(skip)]
     pub parts: u64,
     /// It holds what was there when it was created: something may have been sent.
@@ -101,7 +104,14 @@ impl State {
     pub(crate) fn begin_sink(&mut self, id: RelationId) {
         let begun = self.commit.next().0;
         if let Some(sink) = self.sinks.get_mut(&id) {
-            (sink.begun, sink.parts) = (begun, 0);
+            (sink.begun, sink.stored, sink.parts) = (begun, 0, 0);
+        }
+    }
+
+    /// So many rows were there when a sink began.
+    pub(crate) fn count_stored(&mut self, id: RelationId, rows: usize) {
+        if let Some(sink) = self.sinks.get_mut(&id) {
+            sink.stored += rows as u64;
         }
     }
 
@@ -247,13 +257,14 @@ impl Committer {
         let late = |(id, sink): (&RelationId, &SinkState)| {
             let relation = self.state.catalog.by_id(*id).filter(|_| sink.failed.is_none())?;
             let rows = snapshot.tree(relation.changes())?.rows();
-            let rows_max = relation.sink()?.lag_rows_max;
-            (rows > rows_max && sink.complete).then_some((*id, rows_max))
+            let rows_max = relation.sink()?.kept_rows_max;
+            (rows > rows_max.saturating_add(sink.stored) && sink.complete)
+                .then_some((*id, rows_max))
         };
         let late: Vec<_> = self.state.sinks.iter().filter_map(late).collect();
         for (id, rows_max) in late {
             let message = format!(
-                "more than {rows_max} changed rows could not be sent (lag_rows_max), and they are not kept any more"
+                "more than {rows_max} changed rows would have to be kept (kept_rows_max), and none is kept any more"
             );
             self.state.stop_view(id, &EngineError::new(ErrorKind::Limit, message));
             // A commit of its own, with which it is written down.

@@ -200,6 +200,7 @@ impl State {
         let change = view.feed(time, inputs, &mut batches, &snapshot, &self.workers)?;
         view.note(stamp, change.as_ref(), &mut batches)?;
         view.progress(rows);
+        self.count_stored(id, change.map_or(0, |change| change.len()));
         Ok(batches)
     }
 

@@ -46,8 +46,8 @@ pub struct SinkOptions {
     pub paused: bool,
     /// For how long changes are kept that were sent.
     pub keep: Micros,
-    /// How many rows it may be behind until it is given up.
-    pub lag_rows_max: u64,
+    /// How many changed rows are kept until it is given up.
+    pub kept_rows_max: u64,
 }
 
 /// How the changes of a sink are written.

@@ -279,11 +279,11 @@ const OPTIONS: &[OptionSpec] = &[
         "for how long changes are kept that were sent, so that ALTER SINK … REWIND can send them again",
     ),
     option(
-        "lag_rows_max",
+        "kept_rows_max",
         SINK,
         OptionType::Form("a number of rows", |text| text.parse::<u64>().is_ok()),
         "100000000",
-        "how many changed rows are kept for the sink while they cannot be sent; with more the sink is given up",
+        "how many changed rows are kept: those that cannot be sent yet, and those that `keep` keeps; with more, besides the rows that were there when it was created, the sink is given up",
     ),
     option(
         "format",

@@ -8,8 +8,8 @@ use crate::error::{ErrorKind, Span, SqlError};
 use crate::options::{Target, Values};
 use crate::text::quoted;
 
-/// How many rows a sink may be behind, unless `lag_rows_max` says it.
-const LAG_ROWS_MAX: u64 = 100_000_000;
+/// How many changed rows a sink may keep, unless `kept_rows_max` says it.
+const KEPT_ROWS_MAX: u64 = 100_000_000;
 
 /// `CREATE SINK name FROM relation WITH (…)`, or `CREATE SINK name WITH (…) AS SELECT …`; behind `SINK`.
 pub(super) fn create(r: &mut Reader<'_>) -> Result<CreateSink, SqlError> {
@@ -50,7 +50,7 @@ fn options(values: &Values, whole: Span, accepted: bool) -> Result<SinkOptions, 
         Some("debezium") => Some(Envelope::Debezium),
         _ => None,
     };
-    let rows = values.text("lag_rows_max").and_then(|rows| rows.parse().ok());
+    let rows = values.text("kept_rows_max").and_then(|rows| rows.parse().ok());
     Ok(SinkOptions {
         connector,
         format: match values.text("format") {
@@ -62,6 +62,6 @@ fn options(values: &Values, whole: Span, accepted: bool) -> Result<SinkOptions, 
         snapshot: values.bool("snapshot").unwrap_or(true),
         paused: values.bool("paused").unwrap_or(false),
         keep: values.duration("keep").unwrap_or_default(),
-        lag_rows_max: rows.unwrap_or(LAG_ROWS_MAX),
+        kept_rows_max: rows.unwrap_or(KEPT_ROWS_MAX),
     })
 }

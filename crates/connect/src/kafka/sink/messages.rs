@@ -13,7 +13,7 @@ use yeoul_format::{
 
 use super::options::KeyFormat;
 use crate::error::ConnectError;
-use crate::net::{Event, NetError, by_change, in_the_end, inserts};
+use crate::net::{Event, NetError, by_change, in_the_end, inserts, last_inserts};
 
 /// A message; a value that is not there is a tombstone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,10 +129,11 @@ pub(super) fn messages(
     writing: Writing,
 ) -> Result<Outgoing, ConnectError> {
     let wrong = |error: FormatError| ConnectError::new(spec.name(), error.to_string()).of_sink();
-    let events = match (spec.envelope(), spec.key()) {
-        (Envelope::Append, _) | (Envelope::Debezium, []) => Ok(inserts(changes)),
-        (Envelope::Upsert, key) => in_the_end(changes, key),
-        (Envelope::Debezium, key) => by_change(changes, key),
+    let events = match (spec.envelope(), spec.append_only()) {
+        (Envelope::Append, _) | (Envelope::Debezium, true) => Ok(inserts(changes)),
+        (Envelope::Upsert, true) => last_inserts(changes, spec.key()),
+        (Envelope::Upsert, false) => in_the_end(changes, spec.key()),
+        (Envelope::Debezium, false) => by_change(changes, spec.key()),
     };
     let keys = Keys::new(spec, &changes.rows, writing).map_err(wrong)?;
     let events = events.map_err(|error| no_key(spec, changes, &error))?;

@@ -176,6 +176,30 @@ fn a_table_is_upserted_by_its_key_and_a_view_by_its_groups() {
 }
 
 #[test]
+fn of_a_stream_the_last_row_of_a_key_is_wanted() {
+    let Some(broker) = Broker::start(Kind::Noida) else { return };
+    broker.create("last", 2);
+    let shop = Shop::new();
+    shop.run("CREATE STREAM events (id BIGINT, v TEXT)");
+    shop.run("INSERT INTO events VALUES (1, 'a'), (2, 'b'), (1, 'c')");
+    shop.run(&format!(
+        "CREATE SINK last FROM events WITH (connector = 'kafka', brokers = '{}', topic = 'last', \
+         envelope = 'upsert', key = 'id', key_format = 'text')",
+        broker.address()
+    ));
+    let sinks = shop.start_sinks();
+    shop.run("INSERT INTO events VALUES (3, 'd'), (1, 'e'), (3, 'f')");
+    let mut reader = Reader::new(&broker.address(), "last", 2);
+    let expected = [r#"{"id":1,"v":"e"}"#, r#"{"id":2,"v":"b"}"#, r#"{"id":3,"v":"f"}"#];
+    reader.until("upserted", |read| {
+        let of = |key: &str| read.iter().rev().find(|read| read.0.as_deref() == Some(key));
+        let values = ["1", "2", "3"].map(|key| of(key).and_then(|read| read.1.as_deref()));
+        values == expected.map(Some)
+    });
+    sinks.stop();
+}
+
+#[test]
 fn debezium_tells_what_was_and_what_is() {
     let Some(broker) = Broker::start(Kind::Noida) else { return };
     broker.create("t", 1);
