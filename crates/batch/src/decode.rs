@@ -22,6 +22,18 @@ pub enum Format {
     Avro,
     /// Parquet: typed columns, so of the other options only `mapping` matters.
     Parquet,
+    /// Changes of rows as Debezium's connectors tell them in JSON: the row before and after.
+    DebeziumJson,
+}
+
+/// How a number stands in JSON where its column is numeric.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DecimalFormat {
+    /// As a number, or as a text of one.
+    #[default]
+    Numeric,
+    /// As the base64 of its unscaled value, highest byte first; the scale is that of the column.
+    Base64,
 }
 
 /// What a number in a timestamp column counts since 1970-01-01T00:00:00Z.
@@ -147,6 +159,8 @@ pub struct DecodeOptions {
     pub nulls: Option<Vec<String>>,
     /// What a number in a timestamp column counts.
     pub timestamp_unit: TimestampUnit,
+    /// How numbers of numeric columns stand in JSON.
+    pub decimal_format: DecimalFormat,
     /// The longest record, in bytes; what is longer is bad.
     pub row_bytes_max: usize,
     /// Columns that are not in the record: what their source tells beside it.
@@ -164,6 +178,7 @@ impl Default for DecodeOptions {
             quote: None,
             nulls: None,
             timestamp_unit: TimestampUnit::Auto,
+            decimal_format: DecimalFormat::Numeric,
             row_bytes_max: Self::ROW_BYTES_MAX,
             metadata: Vec::new(),
         }

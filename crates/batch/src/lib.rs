@@ -30,7 +30,7 @@ mod updates;
 pub use calendar::{date_of, days_in_month, days_of};
 pub use clock::{Clock, EventTime};
 pub use combine::Combine;
-pub use decode::{DecodeOptions, FieldPath, Format, TimestampUnit};
+pub use decode::{DecimalFormat, DecodeOptions, FieldPath, Format, TimestampUnit};
 pub use expr::{ColumnExpr, Expr, ExprError, ExprRef};
 pub use field::{ADDED_KEY, ADDED_NULL, JSONB, LENGTH_KEY, TYPE_KEY, UUID, WAS_KEY, WAS_SEPARATOR};
 pub use id::{CommitId, TreeId};

@@ -5,7 +5,10 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use yeoul_engine::{EncodedRows, EngineError, StreamHandle};
-use yeoul_format::{AvroDecoder, BadRow, Decoded, Decoder, FormatError, Messages, TimeLimit};
+use yeoul_format::{
+    AvroDecoder, BadRow, ChangeDecoder, Decoded, Decoder, FormatError, KeptValues, Messages,
+    RowChanges, TimeLimit,
+};
 
 /// Decoders a worker keeps with what they learned. One per file being read; a source reads few at a
 /// time.
@@ -21,6 +24,8 @@ pub(crate) enum SharedDecoder {
     Text(Arc<Decoder>),
     /// Of Avro messages.
     Avro(Arc<AvroDecoder>),
+    /// Of messages that tell of changes.
+    Changes(Arc<ChangeDecoder>),
 }
 
 impl SharedDecoder {
@@ -28,6 +33,7 @@ impl SharedDecoder {
         match (self, other) {
             (Self::Text(one), Self::Text(other)) => Arc::ptr_eq(one, other),
             (Self::Avro(one), Self::Avro(other)) => Arc::ptr_eq(one, other),
+            (Self::Changes(one), Self::Changes(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -36,6 +42,7 @@ impl SharedDecoder {
         match self {
             Self::Text(decoder) => OwnDecoder::Text(Decoder::clone(decoder)),
             Self::Avro(decoder) => OwnDecoder::Avro(AvroDecoder::clone(decoder)),
+            Self::Changes(decoder) => OwnDecoder::Changes(Box::new(ChangeDecoder::clone(decoder))),
         }
     }
 }
@@ -44,19 +51,23 @@ impl SharedDecoder {
 enum OwnDecoder {
     Text(Decoder),
     Avro(AvroDecoder),
+    Changes(Box<ChangeDecoder>),
 }
 
 impl OwnDecoder {
     fn decode(&mut self, input: &Input, limit: Option<&TimeLimit>) -> Result<Decoded, FormatError> {
         match (self, input) {
             (Self::Text(decoder), Input::Text(bytes)) => decoder.decode_until(bytes, limit),
-            (Self::Text(decoder), Input::Messages(messages)) => {
+            (Self::Text(decoder), Input::Messages(messages, _)) => {
                 decoder.decode_messages(messages, limit)
             }
-            (Self::Avro(decoder), Input::Messages(messages)) => {
+            (Self::Avro(decoder), Input::Messages(messages, _)) => {
                 decoder.decode_messages(messages, limit)
             }
-            (Self::Avro(_), Input::Text(_)) => Err(FormatError::NotText),
+            (Self::Changes(decoder), Input::Messages(messages, keys)) => {
+                decoder.decode_messages(messages, keys.as_ref())
+            }
+            (Self::Avro(_) | Self::Changes(_), Input::Text(_)) => Err(FormatError::NotText),
         }
     }
 }
@@ -65,21 +76,33 @@ impl OwnDecoder {
 pub(crate) enum Input {
     /// Whole records, one behind the other.
     Text(Vec<u8>),
-    /// One record each.
-    Messages(Messages),
+    /// One record each, and their keys where these are wanted.
+    Messages(Messages, Option<Messages>),
 }
 
 /// What a block of a stream was decoded to: rows with their bytes for the log.
 pub(crate) struct Block {
     pub(crate) rows: Result<EncodedRows, EngineError>,
     pub(crate) bad: Vec<BadRow>,
+    /// Values that stay as they are, with the records of their rows.
+    pub(crate) kept: Vec<(u64, KeptValues)>,
     /// How many line ends were passed.
     pub(crate) lines: u64,
 }
 
 impl Block {
     pub(crate) fn of(decoded: Decoded, stream: &StreamHandle) -> Self {
-        Self { rows: stream.encode(decoded.rows), bad: decoded.bad, lines: decoded.lines }
+        let Decoded { rows, bad, lines, changes, .. } = decoded;
+        let Some(changes) = changes else {
+            return Self { rows: stream.encode(rows), bad, kept: Vec::new(), lines };
+        };
+        let RowChanges { deleted, records, kept } = *changes;
+        let rows = match deleted.contains(&true) {
+            true => stream.encode_changes(rows, deleted),
+            false => stream.encode(rows),
+        };
+        let kept = kept.into_iter().map(|kept| (records[kept.row], kept)).collect();
+        Self { rows, bad, kept, lines }
     }
 }
 

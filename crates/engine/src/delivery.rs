@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, TryRecvError};
 use tokio::sync::oneshot;
@@ -90,11 +90,24 @@ impl From<EncodedRows> for DeliveryRows {
     }
 }
 
+/// Values of one row that its change did not bring since they stay as they are.
+#[derive(Clone, Debug)]
+pub struct KeptValues {
+    /// The row.
+    pub row: usize,
+    /// The columns. What stands there is not looked at.
+    pub columns: Vec<usize>,
+    /// What the row becomes when no row with its key is stored.
+    pub letter: DeadLetter,
+}
+
 /// Rows checked against their stream, with their keys and their bytes for the log.
 #[derive(Clone, Debug)]
 pub struct EncodedRows {
     pub(crate) relation: RelationId,
     pub(crate) rows: RecordBatch,
+    /// For each row of a table whether its key is gone; `None`: none is.
+    pub(crate) deleted: Option<BooleanArray>,
     /// For the log; `None` when there are no rows.
     pub(crate) encoded: Option<Bytes>,
     /// The unique keys, when the stream has one.
@@ -119,6 +132,8 @@ pub struct Delivery {
     pub idempotency_key: Option<String>,
     /// The rows.
     pub rows: DeliveryRows,
+    /// Values of rows of a table that are taken from the stored rows, by ascending rows.
+    pub kept: Vec<KeptValues>,
     /// What could not be decoded.
     pub dead_letters: Vec<DeadLetter>,
     /// How the bytes of `dead_letters` are written, in the words of whoever decodes them: kept with
@@ -138,6 +153,7 @@ impl Delivery {
             pace: Pace::Stream,
             idempotency_key: None,
             rows: rows.into(),
+            kept: Vec::new(),
             dead_letters: Vec::new(),
             format: None,
         }

@@ -61,7 +61,26 @@ impl StreamHandle {
 
     /// Does, on the caller's thread, what can be done with rows before they are submitted.
     pub fn encode(&self, rows: RecordBatch) -> Result<EncodedRows, EngineError> {
-        encode(rows, &self.0)
+        encode(rows, None, &self.0)
+    }
+
+    /// The same with rows of a table of which some only say, with `deleted`, that their key is gone. The last of a key
+    /// counts.
+    pub fn encode_changes(
+        &self,
+        rows: RecordBatch,
+        deleted: Vec<bool>,
+    ) -> Result<EncodedRows, EngineError> {
+        encode(rows, Some(deleted.into()), &self.0)
+    }
+
+    /// The columns of the primary key, where rows are known by one.
+    #[must_use]
+    pub fn primary_key(&self) -> Option<&[usize]> {
+        match &self.0.body {
+            Body::Table(table) if table.with_row_id.is_none() => Some(&table.key),
+            _ => None,
+        }
     }
 
     /// How its events are written: what every way in tells its decoders.

@@ -44,8 +44,8 @@ mod world;
 pub use audit::{Audit, AuditedSource, AuditedStream};
 pub use catalog::ChangeId;
 pub use delivery::{
-    DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Pending, Position, Receipt, SubmitError,
-    Ticket,
+    DeadLetter, Delivery, DeliveryRows, EncodedRows, KeptValues, Pace, Pending, Position, Receipt,
+    SubmitError, Ticket,
 };
 pub use engine::{Engine, Health, Recovery, SourceSpec, StreamHandle, decode_options_with};
 pub use error::{EngineError, ErrorKind};

@@ -380,11 +380,13 @@ fn replay_delivery(
         source: delivery.source.as_str().into(),
         partition: delivery.partition.as_str().into(),
     };
+    let schema = match delivery.changes {
+        true => written_schema(&relation),
+        false => Arc::clone(&relation.schema),
+    };
     let accepted = match &delivery.rows {
-        Some(encoded) => {
-            without(&decode_batch(&relation.schema, encoded.clone())?, &delivery.dropped)?
-        }
-        None => RecordBatch::new_empty(Arc::clone(&relation.schema)),
+        Some(encoded) => without(&decode_batch(&schema, encoded.clone())?, &delivery.dropped)?,
+        None => RecordBatch::new_empty(schema),
     };
     let stored = accepted.num_rows() as u64;
     let now_us = state.time_us.max(at_us);
@@ -394,6 +396,7 @@ fn replay_delivery(
         rows.late.extend(Late::of(&relation, &key.source, &key.partition, &too_late, at_us));
     }
     match &relation.body {
+        Body::Table(_) if delivery.changes => rows.tables.push((id, accepted)),
         Body::Table(_) => rows.tables.push((id, as_written(&accepted, &relation)?)),
         _ => rows.streams.push((id, accepted)),
     }

@@ -33,6 +33,8 @@ const HAS_FORMAT: u8 = 4;
 /// Flags that say whose watermark the rows move; without them that of the stream.
 const OF_PARTITION: u8 = 8;
 const LEFT: u8 = 16;
+/// The rows have `_deleted` behind their columns.
+const CHANGES: u8 = 32;
 
 /// One delivery as the log holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct DeliveryRecord {
     pub received: u32,
     /// Of the stored rows, how many were behind the watermark.
     pub late: u32,
+    /// Whether the rows have `_deleted` behind the columns of their table.
+    pub changes: bool,
     /// The encoded rows, `None` when there are none.
     pub rows: Option<Bytes>,
     /// The encoded dead letters, `None` when there are none.
@@ -178,6 +182,9 @@ fn header(d: &DeliveryRecord) -> Bytes {
     if d.format.is_some() {
         flags |= HAS_FORMAT;
     }
+    if d.changes {
+        flags |= CHANGES;
+    }
     flags |= match d.pace {
         Pace::Stream => 0,
         Pace::Partition => OF_PARTITION,
@@ -212,7 +219,7 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
     let source = take_text(&mut bytes)?;
     let partition = take_text(&mut bytes)?;
     let flags = bytes.try_get_u8().map_err(|_| damaged("flags"))?;
-    let pace = match flags & !(HAS_POSITION | HAS_IDEMPOTENCY | HAS_FORMAT) {
+    let pace = match flags & !(HAS_POSITION | HAS_IDEMPOTENCY | HAS_FORMAT | CHANGES) {
         0 => Pace::Stream,
         OF_PARTITION => Pace::Partition,
         LEFT => Pace::Left,
@@ -249,6 +256,7 @@ fn parse_header(relation: u32, mut bytes: Bytes) -> Result<DeliveryRecord, Engin
         dropped,
         received,
         late,
+        changes: flags & CHANGES != 0,
         rows: None,
         dead: None,
         format,
@@ -280,6 +288,7 @@ mod tests {
                 dropped: vec![0, 5],
                 received: 6,
                 late: 1,
+                changes: false,
                 rows: Some(Bytes::from_static(b"rows")),
                 dead: None,
                 format: None,
@@ -331,6 +340,7 @@ mod tests {
             dropped: Vec::new(),
             received: 0,
             late: 0,
+            changes: false,
             rows: None,
             dead: Some(Bytes::from_static(b"dead")),
             format: None,
@@ -339,15 +349,17 @@ mod tests {
         record
     }
 
-    /// What came to version 1 later: how dead letters are written, letters put back, and partitions with watermarks of
-    /// their own.
-    const ADDED: [(u8, u32, &str); 6] = [
+    /// What came to version 1 later: how dead letters are written, letters put back, partitions with watermarks of
+    /// their own, and changes.
+    const ADDED: [(u8, u32, &str); 8] = [
         (DELIVERY, 9, "04000000 68747470 00000000 04 02000000 7b7d 00000000 00000000 00000000"),
         (DEAD, 9, "64656164"),
         (DELIVERY, 9, "00000000 00000000 00 01000000 00000000 01000000 00000000"),
         (REPLAYED, 9, "6c"),
         (DELIVERY, 9, "00000000 00000000 08 00000000 00000000 00000000"),
         (DELIVERY, 9, "00000000 00000000 10 00000000 00000000 00000000"),
+        (DELIVERY, 9, "00000000 00000000 20 01000000 00000000 00000000"),
+        (ROWS, 9, "72"),
     ];
 
     fn added() -> CommitRecord {
@@ -370,7 +382,15 @@ mod tests {
             ..replay.clone()
         };
         let left = DeliveryRecord { pace: Pace::Left, ..bare.clone() };
-        CommitRecord { deliveries: vec![late, replay, bare, left], ..CommitRecord::default() }
+        let changes = DeliveryRecord {
+            pace: Pace::Stream,
+            received: 1,
+            changes: true,
+            rows: Some(Bytes::from_static(b"r")),
+            ..bare.clone()
+        };
+        let deliveries = vec![late, replay, bare, left, changes];
+        CommitRecord { deliveries, ..CommitRecord::default() }
     }
 
     fn bytes_of(hex: &str) -> Bytes {

@@ -17,7 +17,7 @@ pub(crate) fn refuse(
     found: Vec<(usize, String)>,
     mut record: impl FnMut(usize) -> (Bytes, u64),
 ) -> Result<Decoded, FormatError> {
-    let Decoded { rows, bad, records, lines } = decoded;
+    let Decoded { rows, bad, records, lines, changes } = decoded;
     let mut keep = vec![true; rows.num_rows()];
     let mut all = Vec::with_capacity(bad.len() + found.len());
     let (mut bad, mut found) = (bad.into_iter().peekable(), found.into_iter().peekable());
@@ -36,7 +36,8 @@ pub(crate) fn refuse(
     }
     let rows = filter_record_batch(&rows, &BooleanArray::from(keep))
         .map_err(|e| FormatError::Internal(e.to_string()))?;
-    Ok(Decoded { rows, bad: all, records, lines })
+    debug_assert!(changes.is_none(), "changes have no limit of time");
+    Ok(Decoded { rows, bad: all, records, lines, changes })
 }
 
 /// The records of a text: `ends` is where each of them ends; `json` says that commas and brackets

@@ -5,6 +5,7 @@
 
 use arrow::datatypes::SchemaRef;
 
+use crate::column::Forms;
 use crate::csv::{FieldMap, Nulls};
 use crate::decoded::{Decoded, Progress, Refusal, line_ends, too_long};
 use crate::error::FormatError;
@@ -28,7 +29,7 @@ pub struct CopyDecoder {
 impl CopyDecoder {
     /// A decoder for the columns of `schema`.
     pub fn new(schema: SchemaRef, options: &DecodeOptions) -> Result<Self, FormatError> {
-        let sheet = Sheet::new(schema, options.timestamp_unit)?;
+        let sheet = Sheet::new(schema, Forms::of(options))?;
         let null = ["\\N".to_owned()];
         Ok(Self {
             fields: FieldMap::new(&sheet, options, false)?,

@@ -35,7 +35,7 @@ pub struct BadRow {
     pub line: u64,
 }
 
-/// The rows and the bad rows of some bytes: `records == rows.num_rows() + bad.len()`.
+/// The rows and the bad rows of some bytes: `records == rows.num_rows() + bad.len()`, but where there are `changes`.
 #[derive(Clone, Debug)]
 pub struct Decoded {
     /// The good rows, in their order.
@@ -46,6 +46,37 @@ pub struct Decoded {
     pub records: u64,
     /// How many line ends were passed, to number the lines of what follows.
     pub lines: u64,
+    /// Where records tell of changes, and not each of the good ones is a row as it is now.
+    pub changes: Option<Box<RowChanges>>,
+}
+
+/// What rows are that records of changes were decoded to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowChanges {
+    /// For each row, whether its key is gone. Of such a row only the key means something.
+    pub deleted: Vec<bool>,
+    /// For each row, which record it is of; ascending. A record may have two.
+    pub records: Vec<u64>,
+    /// Values that a change did not bring because they stay as they are.
+    pub kept: Vec<KeptValues>,
+}
+
+/// Columns of one row whose values stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptValues {
+    /// The row.
+    pub row: usize,
+    /// The columns, ascending.
+    pub columns: Vec<usize>,
+    /// The bytes of its record.
+    pub raw: Bytes,
+}
+
+/// The records that became rows where each is one row.
+#[must_use]
+pub fn good_records(records: u64, bad: &[BadRow]) -> Vec<u64> {
+    let mut refused = bad.iter().map(|bad| bad.row).peekable();
+    (0..records).filter(|row| refused.next_if_eq(row).is_none()).collect()
 }
 
 /// Why a record is bad: what [`BadRow`] says of it.
@@ -90,7 +121,7 @@ impl Progress {
     pub(crate) fn finish(self, rows: RecordBatch) -> Decoded {
         let Self { bad, records, lines } = self;
         assert_eq!(records, (rows.num_rows() + bad.len()) as u64, "every record is somewhere");
-        Decoded { rows, bad, records, lines }
+        Decoded { rows, bad, records, lines, changes: None }
     }
 }
 

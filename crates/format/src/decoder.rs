@@ -35,6 +35,7 @@ impl Decoder {
             Format::Csv | Format::Tsv => Self::Csv(Box::new(CsvDecoder::new(schema, options)?)),
             Format::CopyText => Self::Copy(Box::new(CopyDecoder::new(schema, options)?)),
             Format::Parquet | Format::Avro => return Err(FormatError::NotText),
+            Format::DebeziumJson => return Err(FormatError::NoChanges),
         })
     }
 

@@ -18,6 +18,12 @@ pub enum FormatError {
     /// The format is none of single records.
     #[error("{0} is no format of messages; those are json, csv and tsv")]
     NoMessages(&'static str),
+    /// Changes are decoded by [`crate::ChangeDecoder`], and only tables have them.
+    #[error("format 'debezium-json' is for messages of a broker about a table with a primary key")]
+    NoChanges,
+    /// A text is one value.
+    #[error("keys that are texts say one column, and the primary key has several")]
+    TextKey,
     /// Messages have no first line that names the fields.
     #[error(
         "option \"header\" is for texts with many records, and a message is one record; \

@@ -22,6 +22,7 @@
 
 mod ahead;
 mod avro;
+mod changes;
 mod column;
 mod copy;
 mod csv;
@@ -36,9 +37,10 @@ mod sheet;
 mod value;
 
 pub use avro::AvroDecoder;
+pub use changes::{ChangeDecoder, KeyFormat};
 pub use copy::CopyDecoder;
 pub use csv::CsvDecoder;
-pub use decoded::{BadKind, BadRow, Decoded};
+pub use decoded::{BadKind, BadRow, Decoded, KeptValues, RowChanges, good_records};
 pub use decoder::Decoder;
 pub use encode::avro::{
     AvroEncoder, AvroEnvelope, AvroRow, AvroSource, avro_envelope_schema, avro_schema,
@@ -48,4 +50,4 @@ pub use error::FormatError;
 pub use json::{JsonDecoder, JsonLayout};
 pub use messages::Messages;
 pub use value::ValueParser;
-pub use yeoul_batch::{DecodeOptions, FieldPath, Format, TimeLimit, TimestampUnit};
+pub use yeoul_batch::{DecimalFormat, DecodeOptions, FieldPath, Format, TimeLimit, TimestampUnit};

@@ -58,6 +58,14 @@ impl Messages {
         self.push(b"");
     }
 
+    /// Adds a message, or one without a value.
+    pub fn push_option(&mut self, message: Option<&[u8]>) {
+        match message {
+            Some(message) => self.push(message),
+            None => self.push_null(),
+        }
+    }
+
     /// How many messages there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -177,7 +185,12 @@ impl Messages {
         if found.is_empty() {
             return Ok(decoded);
         }
-        ahead::refuse(decoded, found, |record| (cut(self.get(record), bytes_max), record as u64))
+        ahead::refuse(decoded, found, |record| (self.cut(record, bytes_max), record as u64))
+    }
+
+    /// The bytes of the message `index`, at most so many.
+    pub(crate) fn cut(&self, index: usize, bytes_max: usize) -> Bytes {
+        cut(self.get(index), bytes_max)
     }
 }
 
@@ -231,6 +244,7 @@ impl Decoder {
             Format::CopyText => return Err(FormatError::NoMessages("the text of COPY")),
             Format::Parquet => return Err(FormatError::NoMessages("parquet")),
             Format::Avro => return Err(FormatError::NotText),
+            Format::DebeziumJson => return Err(FormatError::NoChanges),
         }
         Self::new(schema, &options)
     }

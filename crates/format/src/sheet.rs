@@ -4,13 +4,13 @@
 //! taken back whole by [`Sheet::undo`].
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
+use yeoul_batch::DecodeOptions;
 
-use crate::column::Column;
+use crate::column::{Column, Forms};
 use crate::decoded::{BadKind, Refusal};
 use crate::error::FormatError;
 use crate::value::Misfit;
-use yeoul_batch::TimestampUnit;
 
 /// How much of a value a reason shows.
 const EXCERPT_CHARS: usize = 60;
@@ -26,10 +26,33 @@ pub(crate) struct Sheet {
     misfits: Vec<(usize, Refusal)>,
 }
 
+/// Why a row without a value for the column `name` is none.
+pub(crate) fn null_reason(name: &str) -> String {
+    format!("column \"{name}\" is null or missing, and it is NOT NULL")
+}
+
+/// Where in an event the value of each column stands: under its name, or where `options` map it.
+pub(crate) fn paths_of(
+    schema: &Schema,
+    options: &DecodeOptions,
+) -> Result<Vec<Vec<String>>, FormatError> {
+    let mut paths: Vec<Vec<String>> =
+        schema.fields().iter().map(|field| vec![field.name().clone()]).collect();
+    for (column, path) in &options.mapping {
+        let Some(at) = schema.fields().iter().position(|field| field.name() == column) else {
+            let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let (column, columns) = (column.clone(), names.join(", "));
+            return Err(FormatError::UnknownColumn { option: "mapping", column, columns });
+        };
+        paths[at] = path.keys().to_vec();
+    }
+    Ok(paths)
+}
+
 impl Sheet {
-    pub(crate) fn new(schema: SchemaRef, unit: TimestampUnit) -> Result<Self, FormatError> {
+    pub(crate) fn new(schema: SchemaRef, forms: Forms) -> Result<Self, FormatError> {
         let columns =
-            schema.fields().iter().map(|f| Column::new(f, unit)).collect::<Result<_, _>>()?;
+            schema.fields().iter().map(|f| Column::new(f, forms)).collect::<Result<_, _>>()?;
         Ok(Self { schema, columns, row: 0, misfits: Vec::new() })
     }
 
@@ -102,8 +125,7 @@ impl Sheet {
             None => {
                 let null = self.columns.iter().find(|c| !c.nullable && c.last_is_null());
                 let name = null.map_or("", |c| c.name.as_str());
-                let reason = format!("column \"{name}\" is null or missing, and it is NOT NULL");
-                Refusal { kind: BadKind::Null, reason }
+                Refusal { kind: BadKind::Null, reason: null_reason(name) }
             }
         };
         self.undo();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures::executor::block_on;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::ToBytes;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tempfile::TempDir;
@@ -218,7 +219,7 @@ pub fn send<'a>(
 }
 
 /// Sends a message when there is room for it.
-pub fn send_one(producer: &BaseProducer, record: BaseRecord<'_, (), str>) {
+pub fn send_one<K: ToBytes + ?Sized>(producer: &BaseProducer, record: BaseRecord<'_, K, str>) {
     let mut record = record;
     while let Err((error, back)) = producer.send(record) {
         let full = error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::QueueFull);

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use yeoul_format::{AvroDecoder, DecodeOptions, Decoder, FieldPath, Format, Messages};
+use yeoul_format::{
+    AvroDecoder, ChangeDecoder, DecodeOptions, Decoder, FieldPath, Format, KeyFormat, Messages,
+};
 
 fn columns() -> SchemaRef {
     Arc::new(Schema::new(vec![
@@ -141,6 +143,55 @@ pub fn avro(bytes: &[u8]) {
             let (first, last) = (decoded.bad.first(), decoded.bad.last());
             let reason = first.map(|bad| (&bad.reason, &bad.raw));
             assert_eq!(reason, last.map(|bad| (&bad.reason, &bad.raw)), "format: its bad row");
+        }
+    }
+}
+
+/// A value and a key.
+type Keyed<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
+/// Messages with keys, divided by `;` and `|`, as rows with tombstones and as envelopes of changes: each is at least one
+/// row or one bad row, whatever stands beside it.
+pub fn changes(bytes: &[u8]) {
+    for format in [Format::Json, Format::DebeziumJson] {
+        let options = DecodeOptions::new(format);
+        let decoder = ChangeDecoder::new(columns(), &[0], &options, KeyFormat::Json);
+        let mut decoder = decoder.expect("plain columns");
+        let messages: Vec<Keyed<'_>> = bytes
+            .split(|byte| *byte == b';')
+            .map(|message| {
+                let mut parts = message.splitn(2, |byte| *byte == b'|');
+                (parts.next().filter(|value| !value.is_empty()), parts.next())
+            })
+            .collect();
+        let told = |decoder: &mut ChangeDecoder, messages: &[Keyed<'_>]| {
+            let (mut values, mut keys) = (Messages::default(), Messages::default());
+            for (value, key) in messages {
+                values.push_option(*value);
+                keys.push_option(*key);
+            }
+            let decoded = decoder.decode_messages(&values, Some(&keys));
+            let decoded = decoded.expect("a format of changes");
+            let records = match &decoded.changes {
+                Some(changes) => changes.records.clone(),
+                None => yeoul_format::good_records(decoded.records, &decoded.bad),
+            };
+            assert_eq!(records.len(), decoded.rows.num_rows(), "format: every row is of a record");
+            (decoded, records)
+        };
+        let (all, records) = told(&mut decoder, &messages);
+        for (index, message) in messages.iter().enumerate() {
+            let (alone, rows) = told(&mut decoder, std::slice::from_ref(message));
+            let from = records.partition_point(|record| *record < index as u64);
+            assert_eq!(
+                all.rows.slice(from, rows.len()),
+                alone.rows,
+                "format: a message is its rows"
+            );
+            let bad = all.bad.iter().find(|bad| bad.row == index as u64);
+            let (reason, expected) = (bad.map(|b| &b.reason), alone.bad.first().map(|b| &b.reason));
+            assert_eq!(reason, expected, "format: a message is its bad row");
+            assert!(rows.is_empty() != expected.is_none(), "format: a message is somewhere");
         }
     }
 }

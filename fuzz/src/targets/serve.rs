@@ -59,7 +59,7 @@ pub fn kafka_batch(bytes: &[u8]) {
 
 fn batch(bytes: Bytes) {
     let Ok(batch) = Batch::read(bytes) else { return };
-    let Ok(messages) = batch.messages(UNPACKED_BYTES_MAX) else { return };
+    let Ok(messages) = batch.messages(UNPACKED_BYTES_MAX, None) else { return };
     assert_eq!(
         i32::try_from(messages.len()),
         Ok(batch.count),

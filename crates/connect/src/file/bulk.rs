@@ -104,7 +104,7 @@ fn send(
         Payload::Rows(decoded) => {
             let (sender, block) = bounded(1);
             let rows = decoded.rows.slice(0, 0);
-            let empty = Decoded { rows, bad: Vec::new(), records: 0, lines: 0 };
+            let empty = Decoded { rows, bad: Vec::new(), records: 0, lines: 0, changes: None };
             drop(sender.send(Ok(Block::of(std::mem::replace(decoded, empty), &of))));
             block
         }

@@ -121,6 +121,7 @@ impl<'a> Deliverer<'a> {
             pace: Pace::Stream,
             idempotency_key: None,
             rows,
+            kept: Vec::new(),
             format: piece.format.clone().filter(|_| !dead_letters.is_empty()),
             dead_letters,
         };

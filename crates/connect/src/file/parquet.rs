@@ -101,7 +101,13 @@ impl ParquetReader {
             first: None,
             lines_skipped: 0,
             format: None,
-            payload: Payload::Rows(Decoded { rows, bad: Vec::new(), records, lines: 0 }),
+            payload: Payload::Rows(Decoded {
+                rows,
+                bad: Vec::new(),
+                records,
+                lines: 0,
+                changes: None,
+            }),
         }))
     }
 }

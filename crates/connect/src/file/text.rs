@@ -272,6 +272,7 @@ impl TextReader {
             bad: vec![BadRow { raw, reason, kind: BadKind::Malformed, row: 0, line: 0 }],
             records: 1,
             lines: u64::from(newline.is_some()),
+            changes: None,
         };
         Some(Step::Piece(self.piece(Payload::Rows(decoded))))
     }

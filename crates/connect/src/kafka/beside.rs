@@ -18,7 +18,7 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Headers as _};
 use yeoul_batch::{DecodeOptions, Metadata, TimeLimit};
 use yeoul_engine::StreamHandle;
-use yeoul_format::{BadKind, BadRow, Decoded, Messages};
+use yeoul_format::{BadKind, BadRow, Decoded, Messages, RowChanges, good_records};
 
 use super::block::{Offsets, Partition};
 
@@ -30,6 +30,8 @@ pub(super) struct Wanted {
     columns: Vec<(usize, Metadata)>,
     /// The schema of the other columns.
     pub(super) inside: SchemaRef,
+    /// Whether the keys of messages are needed: for a column, or since they say which row is gone.
+    pub(super) keys: bool,
 }
 
 impl Wanted {
@@ -42,7 +44,15 @@ impl Wanted {
         let is_inside = |at: usize| !columns.iter().any(|(column, _)| *column == at);
         let inside = (0..).zip(schema.fields()).filter(|(at, _)| is_inside(*at));
         let inside: Vec<_> = inside.map(|(_, field)| Arc::clone(field)).collect();
-        Self { schema: Arc::clone(schema), columns, inside: Arc::new(Schema::new(inside)) }
+        let keys = stream.primary_key().is_some()
+            || columns.iter().any(|(_, metadata)| *metadata == Metadata::Key);
+        let inside = Arc::new(Schema::new(inside));
+        Self { schema: Arc::clone(schema), columns, inside, keys }
+    }
+
+    /// Of these columns those of the values, by their places there.
+    pub(super) fn inside_of(&self, columns: &[usize]) -> Vec<usize> {
+        columns.iter().filter_map(|column| self.place(*column).ok()).collect()
     }
 
     fn asks(&self, wanted: Metadata) -> bool {
@@ -73,7 +83,6 @@ impl Wanted {
 /// What was beside the messages of a block, as far as it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
-    keys: Option<Messages>,
     times_us: Option<Vec<Option<i64>>>,
     headers: Option<Vec<Option<String>>>,
 }
@@ -81,19 +90,12 @@ pub(super) struct Beside {
 impl Beside {
     pub(super) fn new(wanted: &Wanted) -> Self {
         Self {
-            keys: wanted.asks(Metadata::Key).then(Messages::default),
             times_us: wanted.asks(Metadata::Timestamp).then(Vec::new),
             headers: wanted.asks(Metadata::Headers).then(Vec::new),
         }
     }
 
     pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) {
-        if let Some(keys) = &mut self.keys {
-            match message.key() {
-                Some(key) => keys.push(key),
-                None => keys.push_null(),
-            }
-        }
         if let Some(times_us) = &mut self.times_us {
             times_us.push(message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000)));
         }
@@ -134,20 +136,25 @@ impl Gathered {
         decoded: Decoded,
         offsets: &Offsets,
         messages: &Messages,
+        keys: Option<&Messages>,
     ) -> Result<Decoded, ArrowError> {
         if self.wanted.columns.is_empty() {
             return Ok(decoded);
         }
-        let Decoded { rows, mut bad, records, lines } = decoded;
-        let mut refused = bad.iter().map(|bad| bad.row).peekable();
-        let good: Vec<u64> = (0..records).filter(|row| refused.next_if_eq(row).is_none()).collect();
+        let Decoded { rows, mut bad, records, lines, changes } = decoded;
+        let good = match &changes {
+            Some(changes) => changes.records.clone(),
+            None => good_records(records, &bad),
+        };
         let wanted = Arc::clone(&self.wanted);
         let mut wrong: Vec<Option<(BadKind, String)>> = vec![None; good.len()];
         let mut columns = Vec::with_capacity(wanted.schema.fields().len());
         for (at, field) in wanted.schema.fields().iter().enumerate() {
             columns.push(match wanted.place(at) {
                 Ok(inside) => Arc::clone(rows.column(inside)),
-                Err(metadata) => self.column(metadata, field, &good, offsets, &mut wrong)?,
+                Err(metadata) => {
+                    self.column(metadata, field, &good, (offsets, keys), &mut wrong)?
+                }
             });
         }
         let fields = wanted.schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
@@ -158,6 +165,7 @@ impl Gathered {
         }
         let kept: BooleanArray = wrong.iter().map(|wrong| Some(wrong.is_none())).collect();
         let all = filter_record_batch(&all, &kept)?;
+        let changes = changes.map(|changes| Box::new(self.changes_of(*changes, &kept)));
         let rows = RecordBatch::try_new(Arc::clone(&wanted.schema), all.columns().to_vec())?;
         let found = good.iter().zip(wrong).filter_map(|(row, wrong)| Some((*row, wrong?)));
         bad.extend(found.map(|(row, (kind, reason))| {
@@ -166,7 +174,29 @@ impl Gathered {
             BadRow { raw, reason, kind, row, line: row }
         }));
         bad.sort_by_key(|bad| bad.row);
-        Ok(Decoded { rows, bad, records, lines })
+        // Of a record with two rows both are wrong for the same reason.
+        bad.dedup_by_key(|bad| bad.row);
+        Ok(Decoded { rows, bad, records, lines, changes })
+    }
+
+    /// What changes are of the rows that are `kept`, under all columns.
+    fn changes_of(&self, changes: RowChanges, kept: &BooleanArray) -> RowChanges {
+        let RowChanges { deleted, records, kept: values } = changes;
+        let is_kept = |row: usize| kept.value(row);
+        let place = |row: usize| kept.slice(0, row).true_count();
+        let outer: Vec<usize> = (0..self.wanted.schema.fields().len())
+            .filter(|column| self.wanted.place(*column).is_ok())
+            .collect();
+        let values = values.into_iter().filter(|value| is_kept(value.row)).map(|mut value| {
+            value.row = place(value.row);
+            value.columns.iter_mut().for_each(|column| *column = outer[*column]);
+            value
+        });
+        RowChanges {
+            deleted: (0..).zip(deleted).filter(|(row, _)| is_kept(*row)).map(|(_, d)| d).collect(),
+            records: (0..).zip(records).filter(|(row, _)| is_kept(*row)).map(|(_, r)| r).collect(),
+            kept: values.collect(),
+        }
     }
 
     /// The values of a column for the messages `good`; what is wrong with them is noted.
@@ -175,12 +205,12 @@ impl Gathered {
         metadata: Metadata,
         field: &Field,
         good: &[u64],
-        offsets: &Offsets,
+        (offsets, keys): (&Offsets, Option<&Messages>),
         wrong: &mut [Option<(BadKind, String)>],
     ) -> Result<ArrayRef, ArrowError> {
         let at = good.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
         let array: ArrayRef = match metadata {
-            Metadata::Key => self.keys(field, good, wrong)?,
+            Metadata::Key => keys_of(field, keys, good, wrong)?,
             Metadata::Topic => {
                 let topic = std::iter::repeat_n(self.partition.topic.as_str(), good.len());
                 Arc::new(StringViewArray::from_iter_values(topic))
@@ -214,37 +244,37 @@ impl Gathered {
         }
         Ok(array)
     }
+}
 
-    fn keys(
-        &self,
-        field: &Field,
-        good: &[u64],
-        wrong: &mut [Option<(BadKind, String)>],
-    ) -> Result<ArrayRef, ArrowError> {
-        let Some(keys) = &self.beside.keys else {
-            return Ok(new_null_array(field.data_type(), good.len()));
-        };
-        let at = |row: &u64| usize::try_from(*row).unwrap_or(usize::MAX);
-        let key = |at: usize| (!keys.is_null(at)).then(|| keys.get(at));
-        if *field.data_type() == DataType::Binary {
-            let mut bytes = BinaryBuilder::new();
-            good.iter().for_each(|row| bytes.append_option(key(at(row))));
-            return Ok(Arc::new(bytes.finish()));
-        }
-        let mut texts = StringViewBuilder::new();
-        for (row, wrong) in good.iter().zip(wrong) {
-            match key(at(row)).map(std::str::from_utf8) {
-                None => texts.append_null(),
-                Some(Ok(text)) => texts.append_value(text),
-                Some(Err(_)) => {
-                    texts.append_null();
-                    let reason = format!("column \"{}\": the key is not UTF-8", field.name());
-                    *wrong = wrong.take().or(Some((BadKind::Invalid, reason)));
-                }
+fn keys_of(
+    field: &Field,
+    keys: Option<&Messages>,
+    good: &[u64],
+    wrong: &mut [Option<(BadKind, String)>],
+) -> Result<ArrayRef, ArrowError> {
+    let Some(keys) = keys else {
+        return Ok(new_null_array(field.data_type(), good.len()));
+    };
+    let at = |row: &u64| usize::try_from(*row).unwrap_or(usize::MAX);
+    let key = |at: usize| (!keys.is_null(at)).then(|| keys.get(at));
+    if *field.data_type() == DataType::Binary {
+        let mut bytes = BinaryBuilder::new();
+        good.iter().for_each(|row| bytes.append_option(key(at(row))));
+        return Ok(Arc::new(bytes.finish()));
+    }
+    let mut texts = StringViewBuilder::new();
+    for (row, wrong) in good.iter().zip(wrong) {
+        match key(at(row)).map(std::str::from_utf8) {
+            None => texts.append_null(),
+            Some(Ok(text)) => texts.append_value(text),
+            Some(Err(_)) => {
+                texts.append_null();
+                let reason = format!("column \"{}\": the key is not UTF-8", field.name());
+                *wrong = wrong.take().or(Some((BadKind::Invalid, reason)));
             }
         }
-        Ok(Arc::new(texts.finish()))
     }
+    Ok(Arc::new(texts.finish()))
 }
 
 /// The same times in the zone of the column.

@@ -63,6 +63,8 @@ impl Offsets {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) messages: Messages,
+    /// Their keys, where these are wanted.
+    pub(super) keys: Option<Messages>,
     pub(super) offsets: Offsets,
     pub(super) beside: Beside,
     /// When the first came.
@@ -72,22 +74,32 @@ pub(super) struct Block {
 impl Block {
     /// A block that begins with the message at `offset`.
     pub(super) fn new(offset: u64, wanted: &Wanted) -> Self {
-        let (messages, offsets) = (Messages::default(), Offsets::Dense(offset));
-        Self { messages, offsets, beside: Beside::new(wanted), since: Instant::now() }
+        Self {
+            messages: Messages::default(),
+            keys: wanted.keys.then(Messages::default),
+            offsets: Offsets::Dense(offset),
+            beside: Beside::new(wanted),
+            since: Instant::now(),
+        }
     }
 
     /// Adds a message.
     pub(super) fn push(&mut self, offset: u64, message: &BorrowedMessage<'_>) {
         self.offsets.push(self.messages.len(), offset);
         self.beside.push(message);
-        match message.payload() {
-            Some(value) => self.messages.push(value),
-            None => self.messages.push_null(),
+        if let Some(keys) = &mut self.keys {
+            keys.push_option(message.key());
         }
+        self.messages.push_option(message.payload());
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.messages.bytes_len() >= BLOCK_BYTES || self.messages.len() >= BLOCK_MESSAGES
+        self.bytes_len() >= BLOCK_BYTES || self.messages.len() >= BLOCK_MESSAGES
+    }
+
+    /// How many bytes the messages and their keys have.
+    pub(super) fn bytes_len(&self) -> usize {
+        self.messages.bytes_len() + self.keys.as_ref().map_or(0, Messages::bytes_len)
     }
 }
 

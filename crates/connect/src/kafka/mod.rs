@@ -36,7 +36,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use yeoul_batch::Format;
 use yeoul_engine::{SourceSpec, StreamHandle};
-use yeoul_format::{AvroDecoder, Decoder, FormatError};
+use yeoul_format::{AvroDecoder, ChangeDecoder, Decoder, FormatError, KeyFormat};
 
 use crate::decode::SharedDecoder;
 use crate::error::ConnectError;
@@ -86,11 +86,11 @@ pub(crate) fn open(spec: &SourceSpec, _: &Path) -> Result<Box<dyn Source>, Conne
     }
     let (decoder, registry, format) = match (decode.format, &options.schemas) {
         (Some(Format::Avro), Some(Schemas::Given(schema))) => {
-            let decoder = AvroDecoder::plain(inside, decode, schema).map_err(wrong)?;
+            let decoder = AvroDecoder::plain(Arc::clone(&inside), decode, schema).map_err(wrong)?;
             (SharedDecoder::Avro(Arc::new(decoder)), None, AVRO.to_owned())
         }
         (Some(Format::Avro), Some(Schemas::Registered { url, user })) => {
-            let decoder = AvroDecoder::registered(inside, decode).map_err(wrong)?;
+            let decoder = AvroDecoder::registered(Arc::clone(&inside), decode).map_err(wrong)?;
             let user = user.as_ref().map(|(name, password)| (name.as_str(), password.as_str()));
             let registry = Registry::new(url, user);
             (SharedDecoder::Avro(Arc::new(decoder)), Some(registry), AVRO.to_owned())
@@ -106,16 +106,51 @@ pub(crate) fn open(spec: &SourceSpec, _: &Path) -> Result<Box<dyn Source>, Conne
             let message = "\"avro_schema\" and \"schema_registry\" are for format 'avro'";
             return Err(ConnectError::new(stream, message).with_hint("add format = 'avro'"));
         }
+        (_, None) if spec.stream.primary_key().is_some() => {
+            let decoder = changes(&spec.stream, &wanted, &options, None).map_err(wrong)?;
+            let format = decoder.record_format();
+            (SharedDecoder::Changes(Arc::new(decoder)), None, format)
+        }
         (_, None) => {
             let decoder = Decoder::for_messages(inside, decode).map_err(wrong)?;
             let format = decoder.record_format();
             (SharedDecoder::Text(Arc::new(decoder)), None, format)
         }
     };
+    let decoder = match decoder {
+        SharedDecoder::Avro(avro) if spec.stream.primary_key().is_some() => {
+            let avro = AvroDecoder::clone(&avro);
+            let decoder = changes(&spec.stream, &wanted, &options, Some(avro)).map_err(wrong)?;
+            SharedDecoder::Changes(Arc::new(decoder))
+        }
+        other => other,
+    };
     let config = client::config(&options, stream);
     client::check(&config, stream)?;
     let stream = spec.stream.clone();
     Ok(Box::new(KafkaSource { stream, options, config, decoder, format, wanted, registry }))
+}
+
+/// The decoder of changes of a table with a primary key; `avro` decodes values, where these are Avro.
+fn changes(
+    table: &StreamHandle,
+    wanted: &Wanted,
+    options: &KafkaOptions,
+    avro: Option<AvroDecoder>,
+) -> Result<ChangeDecoder, FormatError> {
+    let key = wanted.inside_of(table.primary_key().unwrap_or_default());
+    let decode = table.decode_options();
+    let is_sheet = matches!(decode.format, Some(Format::Csv | Format::Tsv));
+    let as_values = match &options.schemas {
+        Some(Schemas::Registered { .. }) => KeyFormat::Avro,
+        _ if is_sheet && key.len() == 1 => KeyFormat::Text,
+        _ => KeyFormat::Json,
+    };
+    let (inside, keys) = (Arc::clone(&wanted.inside), options.key_format.unwrap_or(as_values));
+    match avro {
+        Some(values) => ChangeDecoder::avro(inside, &key, decode, keys, values),
+        None => ChangeDecoder::new(inside, &key, decode, keys),
+    }
 }
 
 impl Source for KafkaSource {

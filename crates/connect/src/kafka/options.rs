@@ -9,6 +9,8 @@ use yeoul_engine::{
     ConnectorOptions, ConnectorSpec, Contradiction, Format, OptionSpec, OptionType, Target,
 };
 
+use yeoul_format::KeyFormat;
+
 use super::forms::{Start, parse_properties, parse_ranges};
 use super::sink::options::SinkOptions;
 
@@ -156,11 +158,11 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             "exactly_once",
             "exactly_once: changes are sent in transactions, and who reads what is committed sees each once; at_least_once: without transactions, and after a failure some come again",
         ),
-        OptionSpec::of_sink(
+        OptionSpec::of_both(
             "key_format",
             OptionType::Choice(&["json", "text", "avro"]),
             "as values are",
-            "how keys are written: as an object or a record of the key's columns, or as the text of its only column",
+            "how keys are written: as an object or a record of the key's columns, or as the text of its only column. A table takes from the key of a message without value which row is gone",
         ),
         OptionSpec::of_sink(
             "tombstones",
@@ -190,11 +192,15 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
         Metadata::Timestamp,
         Metadata::Headers,
     ],
-    formats: &["json", "csv", "tsv", "avro"],
+    formats: &["json", "csv", "tsv", "avro", "debezium-json"],
     format: Some(|_| Some(Format::Json)),
     sink_formats: &["json", "avro"],
     check: Some(|given, target| match target {
         Target::Sink => SinkOptions::of(given).map(drop),
+        Target::Stream if given.text("key_format").is_some() => {
+            let message = "\"key_format\" is for tables, and a stream looks at no keys".to_owned();
+            Err(Contradiction(message, "leave it out; a column METADATA FROM 'key' has the key"))
+        }
         _ => KafkaOptions::of(given).map(drop),
     }),
 };
@@ -242,6 +248,8 @@ pub(super) struct KafkaOptions {
     pub(super) start: Start,
     pub(super) missing: Missing,
     pub(super) schemas: Option<Schemas>,
+    /// How keys are written that say which row is gone; `None`: as values.
+    pub(super) key_format: Option<KeyFormat>,
     /// What librdkafka is told, by its own names, but for where brokers are and which group it is.
     pub(super) settings: Vec<(String, String)>,
 }
@@ -270,6 +278,11 @@ impl KafkaOptions {
                 _ => Missing::Stop,
             },
             schemas: schemas(given)?,
+            key_format: given.text("key_format").map(|format| match format {
+                "text" => KeyFormat::Text,
+                "avro" => KeyFormat::Avro,
+                _ => KeyFormat::Json,
+            }),
             settings: settings(given)?,
         };
         options.check(given)?;
@@ -297,6 +310,12 @@ impl KafkaOptions {
                     return Err(Contradiction(message, "add group = 'name', or leave it out"));
                 }
             }
+        }
+        if self.key_format == Some(KeyFormat::Avro)
+            && !matches!(self.schemas, Some(Schemas::Registered { .. }))
+        {
+            let message = "key_format = 'avro' needs the registry that has their schemas";
+            return refuse(message, "add schema_registry = 'http://localhost:8081'");
         }
         if self.start == Start::Group && self.group.is_none() {
             return refuse("start = 'group' needs the group", "add group = 'name'");

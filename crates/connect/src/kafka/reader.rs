@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset};
 use yeoul_engine::{SourceState, StreamHandle};
-use yeoul_format::{FormatError, Messages};
+use yeoul_format::FormatError;
 
 use super::KafkaSource;
 use super::beside::{Gathered, Wanted};
@@ -292,27 +292,29 @@ impl<'a> Reader<'a> {
                 which != Which::Due || block.is_full() || block.since.elapsed() >= LINGER
             };
             let Some(block) = self.readings[at].block.take_if(due) else { continue };
-            if !self.knows_schemas(&block.messages, which == Which::All) {
+            if !self.knows_schemas(&block, which == Which::All) {
                 self.readings[at].block = Some(block);
                 break;
             }
             let (partition, to) =
                 (Arc::clone(&self.readings[at].partition), self.readings[at].next);
-            let bytes = block.messages.bytes_len();
+            let bytes = block.bytes_len();
             self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-            let Block { messages, offsets, beside, .. } = block;
+            let Block { messages, keys, offsets, beside, .. } = block;
             let [limit, beside_limit] =
                 self.wanted.limits(self.context.engine.time_limit(self.stream));
             let (wanted, of) = (Arc::clone(&self.wanted), Arc::clone(&partition));
             let gathered = Gathered { wanted, partition: of, beside, limit: beside_limit };
             let (stream, places) = (self.stream.clone(), offsets.clone());
             let work = move |decoded: Result<_, FormatError>, input: Input| {
-                let Input::Messages(messages) = &input else { return Err(FormatError::NotText) };
-                let complete = gathered.complete(decoded?, &places, messages);
+                let Input::Messages(messages, keys) = &input else {
+                    return Err(FormatError::NotText);
+                };
+                let complete = gathered.complete(decoded?, &places, messages, keys.as_ref());
                 let complete = complete.map_err(|e| FormatError::Internal(e.to_string()))?;
                 Ok(decode::Block::of(complete, &stream))
             };
-            let (decoder, input) = (self.decoder.clone(), Input::Messages(messages));
+            let (decoder, input) = (self.decoder.clone(), Input::Messages(messages, keys));
             let block = self.context.decoders.decode(decoder, input, limit, work);
             self.send(Flight::Messages { partition, offsets, to, bytes, block })?;
         }
@@ -320,13 +322,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether the schemas of the messages are known, or could be asked for.
-    fn knows_schemas(&mut self, messages: &Messages, wait: bool) -> bool {
-        let (Some(registry), SharedDecoder::Avro(decoder)) = (self.registry, &mut self.decoder)
-        else {
-            return true;
-        };
+    fn knows_schemas(&mut self, block: &Block, wait: bool) -> bool {
+        let Some(registry) = self.registry else { return true };
         loop {
-            match registry.teach(decoder, messages) {
+            match self.decoder.learn(registry, &block.messages, block.keys.as_ref()) {
                 Ok(()) => {
                     if self.ask_at.take().is_some() {
                         self.context.note_error(None);

@@ -11,6 +11,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use yeoul_format::{AvroDecoder, Messages};
 
+use crate::decode::SharedDecoder;
+
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Bytes of an answer, at most.
@@ -80,15 +82,10 @@ impl Registry {
         }
     }
 
-    /// Tells the decoder of all schemas that the messages name and it does not know. What the registry does not answer
-    /// is an error, for people.
-    pub(super) fn teach(
-        &self,
-        decoder: &mut Arc<AvroDecoder>,
-        messages: &Messages,
-    ) -> Result<(), String> {
-        for id in decoder.missing(messages) {
-            let decoder = Arc::make_mut(decoder);
+    /// Tells the decoder of these schemas, which it does not know. What the registry does not answer is an error, for
+    /// people.
+    pub(super) fn teach(&self, decoder: &mut AvroDecoder, missing: &[u32]) -> Result<(), String> {
+        for &id in missing {
             match self.schema(id) {
                 Ok((schema, references)) => {
                     let references: Vec<&str> = references.iter().map(String::as_str).collect();
@@ -199,4 +196,32 @@ fn escaped(subject: &str) -> String {
         }
     }
     escaped
+}
+
+impl SharedDecoder {
+    /// Makes sure that it knows the schemas of these messages and of their keys. What the registry does not answer is an
+    /// error, for people.
+    pub(super) fn learn(
+        &mut self,
+        registry: &Registry,
+        messages: &Messages,
+        keys: Option<&Messages>,
+    ) -> Result<(), String> {
+        match self {
+            Self::Text(_) => Ok(()),
+            Self::Avro(decoder) => match decoder.missing(messages) {
+                missing if missing.is_empty() => Ok(()),
+                missing => registry.teach(Arc::make_mut(decoder), &missing),
+            },
+            Self::Changes(decoder) => {
+                let (of_values, of_keys) = decoder.missing(messages, keys);
+                if of_values.is_empty() && of_keys.is_empty() {
+                    return Ok(());
+                }
+                let (values, keys) = Arc::make_mut(decoder).avro_decoders();
+                values.map_or(Ok(()), |decoder| registry.teach(decoder, &of_values))?;
+                keys.map_or(Ok(()), |decoder| registry.teach(decoder, &of_keys))
+            }
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, Pace, Position, StreamHandle};
+use yeoul_engine::{DeadLetter, Delivery, DeliveryRows, KeptValues, Pace, Position, StreamHandle};
 use yeoul_format::{BadRow, FormatError};
 
 use super::block::{Offsets, Partition};
@@ -89,6 +89,28 @@ struct Sent {
     bytes: usize,
 }
 
+/// What messages told.
+struct Told {
+    rows: DeliveryRows,
+    kept: Vec<KeptValues>,
+    letters: Vec<DeadLetter>,
+}
+
+/// Where a message is, for people who look for it.
+fn place(partition: &Partition, offsets: &Offsets, record: u64) -> String {
+    format!("{}@{}", partition.name, offsets.get(record))
+}
+
+fn kept_values(
+    partition: &Partition,
+    offsets: &Offsets,
+    (record, kept): (u64, yeoul_format::KeptValues),
+) -> KeptValues {
+    let yeoul_format::KeptValues { row, columns, raw } = kept;
+    let position = place(partition, offsets, record);
+    KeptValues { row, columns, letter: DeadLetter { raw, reason: String::new(), position } }
+}
+
 struct Submitter<'a> {
     stream: &'a StreamHandle,
     context: &'a Context,
@@ -126,16 +148,19 @@ impl Submitter<'_> {
                 let block = block.map_err(|e| ConnectError::new(stream, e.to_string()))?;
                 let rows = block.rows.map_err(|e| ConnectError::refused(stream, &e))?;
                 let letters = self.letters(&partition, &offsets, block.bad)?;
-                self.submit(partition, to, rows.into(), letters, Pace::Partition, bytes)
+                let kept = block.kept.into_iter();
+                let kept = kept.map(|kept| kept_values(&partition, &offsets, kept)).collect();
+                let told = Told { rows: rows.into(), kept, letters };
+                self.submit(partition, to, told, Pace::Partition, bytes)
             }
             Flight::Begin { partition, to } => {
                 let empty = self.empty();
-                self.submit(partition, to, empty, Vec::new(), Pace::Partition, 0)
+                self.submit(partition, to, empty, Pace::Partition, 0)
             }
             Flight::Left { partition } => {
                 let to = self.stands(&partition);
                 let empty = self.empty();
-                self.submit(Arc::clone(&partition), to, empty, Vec::new(), Pace::Left, 0)?;
+                self.submit(Arc::clone(&partition), to, empty, Pace::Left, 0)?;
                 self.settle()?;
                 self.stands.remove(&partition.name);
                 Ok(())
@@ -149,8 +174,9 @@ impl Submitter<'_> {
         }
     }
 
-    fn empty(&self) -> DeliveryRows {
-        arrow::array::RecordBatch::new_empty(Arc::clone(self.stream.schema())).into()
+    fn empty(&self) -> Told {
+        let rows = arrow::array::RecordBatch::new_empty(Arc::clone(self.stream.schema())).into();
+        Told { rows, kept: Vec::new(), letters: Vec::new() }
     }
 
     fn stands(&mut self, partition: &Partition) -> u64 {
@@ -168,7 +194,7 @@ impl Submitter<'_> {
         offsets: &Offsets,
         bad: Vec<BadRow>,
     ) -> Result<Vec<DeadLetter>, ConnectError> {
-        let place = |bad: &BadRow| format!("{}@{}", partition.name, offsets.get(bad.row));
+        let place = |bad: &BadRow| place(partition, offsets, bad.row);
         if let Some(first) = bad.first().filter(|_| self.stream.refuses_bad_rows()) {
             return Err(ConnectError::bad(self.stream.name(), &place(first), &first.reason));
         }
@@ -182,12 +208,13 @@ impl Submitter<'_> {
         &mut self,
         partition: Arc<Partition>,
         to: u64,
-        rows: DeliveryRows,
-        dead_letters: Vec<DeadLetter>,
+        told: Told,
         pace: Pace,
         bytes: usize,
     ) -> Result<(), ConnectError> {
         let from = self.stands(&partition);
+        let Told { rows, kept, letters: dead_letters } = told;
+        let has_bytes = !dead_letters.is_empty() || !kept.is_empty();
         let delivery = Delivery {
             stream: self.stream.clone(),
             source: Arc::clone(&self.source),
@@ -196,7 +223,8 @@ impl Submitter<'_> {
             pace,
             idempotency_key: None,
             rows,
-            format: Some(Arc::clone(&self.format)).filter(|_| !dead_letters.is_empty()),
+            kept,
+            format: Some(Arc::clone(&self.format)).filter(|_| has_bytes),
             dead_letters,
         };
         let refused = |e| ConnectError::refused(self.stream.name(), &e);

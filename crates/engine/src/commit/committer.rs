@@ -16,7 +16,7 @@ use super::queue::{Job, Queued, Reply, WriteOutcome};
 use super::sources::{SourceKey, Turn};
 use super::state::{DEAD_LETTERS, Rows, State};
 use super::stream::without;
-use super::table::as_written;
+use super::table::{as_written, with_deleted};
 use super::views::Build;
 use crate::build::follows_arrival;
 use crate::catalog::{Body, RelationId};
@@ -211,7 +211,7 @@ impl Committer {
             let (job, room) = queued.split();
             rooms.push(room);
             match job {
-                Job::Delivery(prepared, reply) => match self.admit(prepared, now_us, &mut draft) {
+                Job::Delivery(prepared, reply) => match self.admit(*prepared, now_us, &mut draft) {
                     Ok(receipt) => draft.receipts.push((receipt, reply)),
                     Err(error) => reply(Err(error)),
                 },
@@ -269,6 +269,7 @@ impl Committer {
             let duplicates = delivery.rows.num_rows() as u64;
             return Ok(Receipt { duplicates, ..Receipt::default() });
         }
+        let delivery = self.state.fill_kept(delivery, now_us)?;
         // From here on its keys may be remembered although it is not stored: sent again it would be
         // taken for a repetition, and acknowledged.
         self.take_in(delivery, key, now_us, draft)
@@ -325,6 +326,7 @@ impl Committer {
             dropped,
             received: u32::try_from(rows).expect("a delivery's rows were counted in u32"),
             late,
+            changes: delivery.deleted.is_some() && stored > 0,
             rows: delivery.encoded.filter(|_| stored > 0),
             dead: dead.as_ref().map(|(_, bytes)| bytes.clone()),
             format: delivery.format.as_deref().filter(|_| dead.is_some()).map(str::to_owned),
@@ -335,7 +337,12 @@ impl Committer {
         draft.rows.returned.extend(delivery.returned.map(|returned| returned.letters));
         match &delivery.relation.body {
             Body::Table(_) => {
-                draft.rows.tables.push((id, as_written(&accepted, &delivery.relation)?));
+                let deleted = delivery.deleted.filter(|_| stored > 0);
+                let written = match deleted {
+                    Some(deleted) => with_deleted(&accepted, deleted, &delivery.relation)?,
+                    None => as_written(&accepted, &delivery.relation)?,
+                };
+                draft.rows.tables.push((id, written));
             }
             _ => draft.rows.streams.push((id, accepted)),
         }
@@ -463,7 +470,8 @@ fn joins(job: &Job, written: &[RelationId]) -> bool {
     match job {
         Job::Delivery(prepared, _) => {
             let again = prepared.returned.is_some() && written.contains(&DEAD_LETTERS);
-            !again && !written.contains(&prepared.relation.id)
+            // What it keeps is looked up in what is stored.
+            !again && prepared.kept.is_empty() && !written.contains(&prepared.relation.id)
         }
         Job::Write { .. } => true,
         _ => false,

@@ -18,6 +18,7 @@ mod drop;
 mod function;
 mod give_up;
 mod install;
+mod kept;
 mod keys;
 mod late;
 mod letters;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringViewArray};
 use arrow::array::{BinaryArray, TimestampMicrosecondArray};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
@@ -12,8 +12,11 @@ use yeoul_store::{Fit, encode_batch};
 use super::ahead;
 use super::keys::Keys;
 use super::letters::Returned;
-use crate::catalog::{Body, Relation, StreamBody, logged_letters};
-use crate::delivery::{DeadLetter, Delivery, DeliveryRows, EncodedRows, Pace, Position};
+use super::table::with_deleted;
+use crate::catalog::{Body, Relation, StreamBody, TableBody, logged_letters};
+use crate::delivery::{
+    DeadLetter, Delivery, DeliveryRows, EncodedRows, KeptValues, Pace, Position,
+};
 use crate::error::{EngineError, ErrorKind};
 
 /// A delivery ready for the commit thread.
@@ -27,6 +30,10 @@ pub(crate) struct Prepared {
     pub idempotency: Option<u128>,
     /// In the relation's schema.
     pub rows: RecordBatch,
+    /// For each row of a table whether its key is gone; `None`: none is.
+    pub deleted: Option<BooleanArray>,
+    /// Values that are taken from the stored rows.
+    pub kept: Vec<KeptValues>,
     /// For the log; `None` when there are no rows.
     pub encoded: Option<Bytes>,
     /// The unique keys, when the stream has one.
@@ -46,9 +53,15 @@ impl Prepared {
             return Ok(self);
         }
         if self.relation.schema != relation.schema {
+            if !self.kept.is_empty() {
+                let message =
+                    format!("the columns of \"{}\" changed at the same time", relation.name);
+                return Err(EngineError::new(ErrorKind::Conflict, message)
+                    .with_hint("send the changes again"));
+            }
             let fit = Fit::new(&self.relation.schema, &relation.schema)?;
             self.rows = fit.batch(&self.rows)?;
-            self.encoded = self.encoded.is_some().then(|| encode_batch(&self.rows)).transpose()?;
+            self.encoded = logged(&self.rows, self.deleted.as_ref(), relation)?;
         }
         self.relation = Arc::clone(relation);
         Ok(self)
@@ -81,7 +94,9 @@ pub(crate) fn prepare(
     let dead = if delivery.dead_letters.is_empty() {
         None
     } else {
-        let batch = dead_batch(&delivery, now_us)?;
+        let letters = &delivery.dead_letters;
+        let of = (delivery.stream.name(), &*delivery.source, &*delivery.partition);
+        let batch = dead_batch(of, letters, now_us)?;
         let bytes = encode_batch(&batch)?;
         Some((batch, bytes))
     };
@@ -89,8 +104,9 @@ pub(crate) fn prepare(
         let name = format!("{}\u{0}{key}", relation.name);
         xxh3_128(name.as_bytes())
     });
-    let EncodedRows { rows, encoded, keys, .. } = match delivery.rows {
-        DeliveryRows::Plain(rows) => encode(rows, &relation)?,
+    let has_kept = !delivery.kept.is_empty();
+    let EncodedRows { rows, deleted, encoded, keys, .. } = match delivery.rows {
+        DeliveryRows::Plain(rows) => encode(rows, None, &relation)?,
         DeliveryRows::Encoded(encoded) if encoded.relation == relation.id => encoded,
         DeliveryRows::Encoded(_) => {
             let message = format!("rows for \"{}\" were encoded for another stream", relation.name);
@@ -105,25 +121,52 @@ pub(crate) fn prepare(
         pace: delivery.pace,
         idempotency,
         rows,
+        deleted,
+        kept: delivery.kept,
         encoded,
         keys,
-        format: delivery.format.filter(|_| dead.is_some()),
+        format: delivery.format.filter(|_| dead.is_some() || has_kept),
         dead,
         returned: None,
     })
 }
 
-/// Checks rows against their relation, hashes their keys and encodes them for the log.
-pub(crate) fn encode(rows: RecordBatch, relation: &Relation) -> Result<EncodedRows, EngineError> {
+/// Checks rows against their relation, hashes their keys and encodes them for the log. Of rows of a table `deleted` says
+/// which ones only say that their key is gone.
+pub(crate) fn encode(
+    rows: RecordBatch,
+    deleted: Option<BooleanArray>,
+    relation: &Relation,
+) -> Result<EncodedRows, EngineError> {
     check_columns(&rows, relation)?;
+    let has_key = matches!(&relation.body, Body::Table(TableBody { with_row_id, .. }) if with_row_id.is_none());
+    if deleted.as_ref().is_some_and(|deleted| !has_key || deleted.len() != rows.num_rows()) {
+        let message = format!("rows of \"{}\" cannot be deleted by their key", relation.name);
+        return Err(EngineError::new(ErrorKind::Internal, message));
+    }
     let keys = match &relation.body {
         Body::Stream(StreamBody { unique: Some((columns, _)), .. }) => {
             Some(Keys::of(&rows, columns)?)
         }
         _ => None,
     };
-    let encoded = if rows.num_rows() == 0 { None } else { Some(encode_batch(&rows)?) };
-    Ok(EncodedRows { relation: relation.id, rows, encoded, keys })
+    let encoded = logged(&rows, deleted.as_ref(), relation)?;
+    Ok(EncodedRows { relation: relation.id, rows, deleted, encoded, keys })
+}
+
+/// The bytes of rows for the log.
+pub(super) fn logged(
+    rows: &RecordBatch,
+    deleted: Option<&BooleanArray>,
+    relation: &Relation,
+) -> Result<Option<Bytes>, EngineError> {
+    if rows.num_rows() == 0 {
+        return Ok(None);
+    }
+    Ok(Some(match deleted {
+        Some(deleted) => encode_batch(&with_deleted(rows, deleted.clone(), relation)?)?,
+        None => encode_batch(rows)?,
+    }))
 }
 
 /// A row must bring what its relation declares: types, and values where NULL is not allowed.
@@ -155,8 +198,12 @@ fn check_columns(rows: &RecordBatch, relation: &Relation) -> Result<(), EngineEr
     Ok(())
 }
 
-fn dead_batch(delivery: &Delivery, now_us: i64) -> Result<RecordBatch, EngineError> {
-    let letters = &delivery.dead_letters;
+/// Dead letters of a stream from a partition of a source, for the log.
+pub(super) fn dead_batch(
+    (stream, source, partition): (&str, &str, &str),
+    letters: &[DeadLetter],
+    now_us: i64,
+) -> Result<RecordBatch, EngineError> {
     let same = |text: &str| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(text, letters.len())))
     };
@@ -166,9 +213,9 @@ fn dead_batch(delivery: &Delivery, now_us: i64) -> Result<RecordBatch, EngineErr
     let at: TimestampMicrosecondArray =
         Int64Array::from(vec![now_us; letters.len()]).reinterpret_cast();
     let columns: Vec<ArrayRef> = vec![
-        same(delivery.stream.name()),
-        same(&delivery.source),
-        same(&delivery.partition),
+        same(stream),
+        same(source),
+        same(partition),
         each(|letter| &letter.position),
         Arc::new(at.with_timezone("UTC")),
         each(|letter| &letter.reason),

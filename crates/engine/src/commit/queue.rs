@@ -32,7 +32,7 @@ pub(crate) enum WriteOutcome {
 /// What the commit thread is asked to do.
 pub(crate) enum Job {
     /// Store rows.
-    Delivery(Prepared, Reply<Receipt>),
+    Delivery(Box<Prepared>, Reply<Receipt>),
     /// Write rows of a table. `rows` has the table's columns and `_deleted`; with `computed_at`, only
     /// if the table has not changed since that commit.
     Write {
@@ -173,7 +173,7 @@ impl Queue {
         reply: Reply<Receipt>,
         room: OwnedSemaphorePermit,
     ) -> Result<(), EngineError> {
-        let job = Job::Delivery(prepared, reply);
+        let job = Job::Delivery(Box::new(prepared), reply);
         self.sender.send(Queued { job, room: Some(room) }).map_err(|_| EngineError::stopped())
     }
 

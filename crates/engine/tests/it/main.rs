@@ -6,6 +6,7 @@ mod ahead;
 mod alter;
 mod books;
 mod bounded;
+mod changes;
 mod depth;
 mod faults;
 mod functions;

@@ -29,10 +29,11 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashMap;
 
+use crate::column::Forms;
 use crate::decoded::{Decoded, Progress, Refusal, too_long};
 use crate::error::FormatError;
 use crate::messages::Messages;
-use crate::sheet::Sheet;
+use crate::sheet::{Sheet, paths_of};
 use plan::Plan;
 use rows::Rows;
 use schema::WriterSchema;
@@ -85,14 +86,9 @@ impl AvroDecoder {
 
     /// A decoder of messages that name their schemas by number, of which none is known yet.
     pub fn registered(schema: SchemaRef, options: &DecodeOptions) -> Result<Self, FormatError> {
-        let sheet = Sheet::new(schema, options.timestamp_unit)?;
-        let mut paths: Vec<Vec<String>> =
-            sheet.columns.iter().map(|column| vec![column.name.clone()]).collect();
-        for (column, path) in &options.mapping {
-            paths[sheet.named("mapping", column)?] = path.keys().to_vec();
-        }
+        let paths = paths_of(&schema, options)?;
         Ok(Self {
-            sheet,
+            sheet: Sheet::new(schema, Forms::of(options))?,
             paths,
             schemas: Schemas::Registered(Arc::default()),
             scratch: Vec::new(),

@@ -23,7 +23,28 @@ use arrow::error::ArrowError;
 use crate::error::FormatError;
 pub(crate) use text::TextValues;
 pub(crate) use values::Values;
-use yeoul_batch::TimestampUnit;
+use yeoul_batch::{DecimalFormat, DecodeOptions, Format, TimestampUnit};
+
+/// The forms of values that the options of a decoder tell.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Forms {
+    /// What a number in a timestamp column counts.
+    pub(crate) unit: TimestampUnit,
+    /// How numbers of numeric columns are written.
+    pub(crate) decimals: DecimalFormat,
+    /// Dates are days since 1970 and bytes are base64: as Kafka Connect writes JSON.
+    pub(crate) connect: bool,
+}
+
+impl Forms {
+    pub(crate) fn of(options: &DecodeOptions) -> Self {
+        Self {
+            unit: options.timestamp_unit,
+            decimals: options.decimal_format,
+            connect: options.format == Some(Format::DebeziumJson),
+        }
+    }
+}
 
 /// A column being filled.
 #[derive(Debug, Clone)]
@@ -34,17 +55,19 @@ pub(crate) struct Column {
     pub(crate) rows: usize,
     /// Rows that are null, ascending.
     nulls: Vec<usize>,
+    pub(crate) forms: Forms,
     pub(crate) values: Values,
 }
 
 impl Column {
-    pub(crate) fn new(field: &Field, unit: TimestampUnit) -> Result<Self, FormatError> {
+    pub(crate) fn new(field: &Field, forms: Forms) -> Result<Self, FormatError> {
         Ok(Self {
             name: field.name().clone(),
             nullable: field.is_nullable(),
             rows: 0,
             nulls: Vec::new(),
-            values: Values::new(field, unit)?,
+            forms,
+            values: Values::new(field, forms)?,
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 
-use super::{Column, TextValues};
+use super::{Column, Forms, TextValues};
 use crate::error::FormatError;
 use yeoul_batch::{JSONB, LENGTH_KEY, TYPE_KEY, TimestampUnit, UUID};
 
@@ -31,7 +31,7 @@ pub(crate) enum Values {
 }
 
 impl Values {
-    pub(crate) fn new(field: &Field, unit: TimestampUnit) -> Result<Self, FormatError> {
+    pub(crate) fn new(field: &Field, forms: Forms) -> Result<Self, FormatError> {
         let sql_type = field.metadata().get(TYPE_KEY).map(String::as_str);
         Ok(match field.data_type() {
             DataType::Boolean => Self::Bool(Vec::new()),
@@ -46,7 +46,7 @@ impl Values {
             DataType::Date32 => Self::Date(Vec::new()),
             DataType::Time64(TimeUnit::Microsecond) => Self::Time(Vec::new()),
             DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-                Self::Timestamp { values: Vec::new(), zone: zone.clone(), unit }
+                Self::Timestamp { values: Vec::new(), zone: zone.clone(), unit: forms.unit }
             }
             DataType::Interval(IntervalUnit::MonthDayNano) => Self::Interval(Vec::new()),
             DataType::Utf8View if sql_type == Some(JSONB) => Self::Json(TextValues::default()),
@@ -61,7 +61,7 @@ impl Values {
             DataType::Binary => Self::Binary { ends: Vec::new(), bytes: Vec::new() },
             DataType::List(item) => Self::List {
                 ends: Vec::new(),
-                item: Box::new(Column::new(item, unit)?),
+                item: Box::new(Column::new(item, forms)?),
                 field: Arc::clone(item),
             },
             other => {

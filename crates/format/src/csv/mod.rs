@@ -19,6 +19,7 @@ mod record;
 
 use arrow::datatypes::SchemaRef;
 
+use crate::column::Forms;
 use crate::decoded::{Decoded, Progress, Refusal, count_lines, too_long};
 use crate::error::FormatError;
 use crate::record_format::RecordFormat;
@@ -42,7 +43,7 @@ pub struct CsvDecoder {
 impl CsvDecoder {
     /// A decoder for the columns of `schema`.
     pub fn new(schema: SchemaRef, options: &DecodeOptions) -> Result<Self, FormatError> {
-        let sheet = Sheet::new(schema, options.timestamp_unit)?;
+        let sheet = Sheet::new(schema, Forms::of(options))?;
         let (delimiter, quote) = match options.format {
             Some(Format::Tsv) => (b'\t', None),
             _ => (b',', Some(b'"')),

@@ -220,10 +220,12 @@ impl Keys {
     }
 }
 
-/// Builds the keys of all objects from the path of every column. The first are the root's.
-pub(super) fn plan(paths: &[DecodePath]) -> Vec<Keys> {
+/// Builds the keys of all objects from the paths of every column: its value is where one of them leads. The first are
+/// the root's.
+pub(super) fn plan(paths: &[Vec<DecodePath>]) -> Vec<Keys> {
     let mut nodes = vec![Keys::new()];
-    for (column, path) in paths.iter().enumerate() {
+    let all = paths.iter().enumerate();
+    for (column, path) in all.flat_map(|(column, paths)| paths.iter().map(move |p| (column, p))) {
         let Some((last, parents)) = path.split_last() else { continue };
         let mut node = 0;
         for name in parents {

@@ -19,18 +19,18 @@ mod value;
 
 use arrow::datatypes::SchemaRef;
 
-use crate::column::Column;
+use crate::column::{Column, Forms};
 use crate::decoded::line_ends;
 use crate::error::FormatError;
 use crate::record_format::RecordFormat;
-use crate::sheet::Sheet;
+use crate::sheet::{Sheet, paths_of};
 use crate::value::Misfit;
 use cursor::Cursor;
 use keys::Keys;
 use yeoul_batch::{DecodeOptions, FieldPath};
 
 /// The keys that lead from an event to a column's value.
-type DecodePath = Vec<String>;
+pub(crate) type DecodePath = Vec<String>;
 
 /// Text that is not JSON.
 #[derive(Debug, Clone, Copy)]
@@ -95,15 +95,20 @@ pub struct JsonDecoder {
 impl JsonDecoder {
     /// A decoder for the columns of `schema`.
     pub fn new(schema: SchemaRef, options: &DecodeOptions) -> Result<Self, FormatError> {
-        let sheet = Sheet::new(schema, options.timestamp_unit)?;
-        let mut paths: Vec<DecodePath> =
-            sheet.columns.iter().map(|c| vec![c.name.clone()]).collect();
-        for (column, path) in &options.mapping {
-            paths[sheet.named("mapping", column)?] = path.keys().to_vec();
-        }
+        let paths = paths_of(&schema, options)?;
+        let paths: Vec<_> = paths.into_iter().map(|path| vec![path]).collect();
+        Self::of_paths(schema, options, &paths)
+    }
+
+    /// A decoder whose columns are where one of their paths leads; the mapping of `options` is not looked at.
+    pub(crate) fn of_paths(
+        schema: SchemaRef,
+        options: &DecodeOptions,
+        paths: &[Vec<DecodePath>],
+    ) -> Result<Self, FormatError> {
         Ok(Self {
-            keys: keys::plan(&paths),
-            sheet,
+            keys: keys::plan(paths),
+            sheet: Sheet::new(schema, Forms::of(options))?,
             scratch: String::new(),
             layout: JsonLayout::Auto,
             learned: JsonLayout::Auto,

@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `null` | any column that may be null |
 //! | string | any type, by the rules of `value`; jsonb keeps its quotes |
-//! | number | numbers if nothing is lost, timestamps, text and jsonb as it is written, `0` and `1` into boolean |
+//! | number | numbers if nothing is lost, timestamps, text and jsonb as it is written, `0` and `1` into boolean; where Kafka Connect writes, days into date, microseconds (or what `timestamp_unit` says) into time, microseconds into interval |
 //! | `true`, `false` | boolean; text and jsonb as written |
 //! | array | a list; jsonb and text as compact JSON |
 //! | object | jsonb and text as compact JSON |
+
+use arrow::datatypes::IntervalMonthDayNano;
+use yeoul_batch::TimestampUnit;
 
 use super::cursor::{Cursor, Number};
 use super::{Broken, Failure};
@@ -71,6 +74,14 @@ fn push_number(column: &mut Column, cursor: &Cursor<'_>, number: &Number) -> Res
         | Values::Bool(_)
         | Values::Decimal { .. }
         | Values::Float32(_) => return push_text(column, text),
+        Values::Date(v) if column.forms.connect => v.push(narrow(integer()?)?),
+        Values::Time(v) if column.forms.connect => {
+            v.push(time_of_day(integer()?, column.forms.unit).ok_or(Misfit::OutOfRange)?);
+        }
+        Values::Interval(v) if column.forms.connect => {
+            let nanos = integer()?.checked_mul(1_000).ok_or(Misfit::OutOfRange)?;
+            v.push(IntervalMonthDayNano::new(0, 0, nanos));
+        }
         Values::Date(_)
         | Values::Time(_)
         | Values::Interval(_)
@@ -80,6 +91,16 @@ fn push_number(column: &mut Column, cursor: &Cursor<'_>, number: &Number) -> Res
     }
     column.pushed();
     Ok(())
+}
+
+/// Microseconds since midnight of a number of them, or of what `unit` says.
+fn time_of_day(number: i64, unit: TimestampUnit) -> Option<i64> {
+    const DAY_US: i64 = 86_400_000_000;
+    let micros = match unit {
+        TimestampUnit::Auto => Some(number),
+        unit => unit.micros(number),
+    };
+    micros.filter(|micros| (0..=DAY_US).contains(micros))
 }
 
 fn push_other(

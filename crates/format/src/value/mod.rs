@@ -6,22 +6,25 @@
 //! | boolean | `true t yes y on 1`, `false f no n off 0`, any case |
 //! | integers | digits with a sign; `12.0` and `1e3` too, since nothing is lost |
 //! | real, double | decimal forms, `NaN`, `Infinity`; a finite text that overflows is out of range |
-//! | numeric(p,s), date, time, interval | as [`yeoul_batch::text`] reads them |
+//! | numeric(p,s) | as [`yeoul_batch::text`] reads them, or the base64 of the unscaled value ([`DecimalFormat`]) |
+//! | date, time, interval | as [`yeoul_batch::text`] reads them |
 //! | timestamp | the same, or a number ([`TimestampUnit`]) |
 //! | jsonb | any JSON text, kept without white space |
 //! | uuid | 32 hexadecimal digits, with or without hyphens and braces |
-//! | bytea | `\x…` hexadecimal; any other text is its own bytes |
+//! | bytea | `\x…` hexadecimal; any other text is its own bytes; base64 where Kafka Connect writes |
 //! | T[] | `{a,"b",NULL}` or a JSON array |
 //!
 //! Eight digits that are a date (`20191124`) are one, and no number of seconds.
 
 mod array;
+mod base64;
 mod number;
 mod parser;
 mod uuid;
 
 use crate::column::{Column, Values};
 use crate::json;
+use yeoul_batch::DecimalFormat;
 pub(crate) use yeoul_batch::text::{Decimal, Misfit};
 use yeoul_batch::text::{parse_date, parse_interval, parse_time, parse_timestamp};
 
@@ -45,6 +48,11 @@ pub(crate) fn push_text(column: &mut Column, text: &str) -> Result<(), Misfit> {
         Values::Float64(v) => v.push(parse_f64(text)?),
         Values::Float32(v) => v.push(number::parse_f32(text)?),
         Values::Bool(v) => v.push(parse_boolean(text).ok_or(invalid)?),
+        Values::Decimal { values, precision, .. }
+            if column.forms.decimals == DecimalFormat::Base64 =>
+        {
+            values.push(base64::decimal(text, *precision)?);
+        }
         Values::Decimal { values, precision, scale } => {
             let number = Decimal::parse(text.trim_ascii().as_bytes()).ok_or(invalid)?;
             values.push(number.rounded(*precision, *scale).ok_or(Misfit::OutOfRange)?);
@@ -57,6 +65,10 @@ pub(crate) fn push_text(column: &mut Column, text: &str) -> Result<(), Misfit> {
         Values::Interval(v) => v.push(parse_interval(text)?),
         Values::Json(values) => values.push(&json::compact(text).ok_or(invalid)?),
         Values::Uuid(v) => v.push(uuid::parse(text).ok_or(invalid)?),
+        Values::Binary { ends, bytes } if column.forms.connect => {
+            bytes.extend_from_slice(&base64::bytes(text).ok_or(invalid)?);
+            ends.push(i32::try_from(bytes.len()).map_err(|_| Misfit::TooLong)?);
+        }
         Values::Binary { ends, bytes } => {
             match text.strip_prefix("\\x") {
                 Some(hex) => push_hex(hex, bytes).ok_or(invalid)?,

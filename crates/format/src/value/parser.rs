@@ -4,9 +4,8 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::Field;
 
 use super::{Misfit, push_text};
-use crate::column::Column;
+use crate::column::{Column, Forms};
 use crate::error::FormatError;
-use yeoul_batch::TimestampUnit;
 
 /// Reads the texts of values of one type, by the same rules as every decoder.
 #[derive(Debug, Clone)]
@@ -17,7 +16,7 @@ pub struct ValueParser {
 impl ValueParser {
     /// A parser for the type of `field`.
     pub fn new(field: &Field) -> Result<Self, FormatError> {
-        Ok(Self { column: Column::new(field, TimestampUnit::Auto)? })
+        Ok(Self { column: Column::new(field, Forms::default())? })
     }
 
     /// An array of the value of each text; `None` is null. The error names the first text that is

@@ -14,6 +14,11 @@ fn avro() {
 }
 
 #[test]
+fn changes() {
+    replay("changes", targets::changes);
+}
+
+#[test]
 fn json() {
     replay("json", targets::json);
 }

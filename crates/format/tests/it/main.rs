@@ -1,6 +1,7 @@
 //! Decoders and encoders against tables of cases, slow twins and arbitrary bytes.
 
 mod avro;
+mod changes;
 mod corpus;
 mod csv;
 mod encode;

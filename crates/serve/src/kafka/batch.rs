@@ -139,8 +139,13 @@ impl Batch {
         self.records.len()
     }
 
-    /// The values of its records, which have `bytes_max` bytes together at most.
-    pub fn messages(&self, bytes_max: usize) -> Result<Messages, BatchError> {
+    /// The values of its records, which have `bytes_max` bytes together at most, and their keys into `keys`, where these
+    /// are wanted.
+    pub fn messages(
+        &self,
+        bytes_max: usize,
+        mut keys: Option<&mut Messages>,
+    ) -> Result<Messages, BatchError> {
         let unpacked = self.compression.unpack(&self.records, bytes_max)?;
         let mut rest = &unpacked[..];
         let count = usize::try_from(self.count).map_err(|_| BatchError::Empty)?;
@@ -157,13 +162,13 @@ impl Batch {
             bytes(&mut record, 1)?;
             varint(&mut record)?;
             varint(&mut record)?;
-            if let Some(key) = self::length(&mut record)? {
-                bytes(&mut record, key)?;
+            let key = self::length(&mut record)?;
+            let key = key.map(|key| bytes(&mut record, key)).transpose()?;
+            if let Some(keys) = &mut keys {
+                keys.push_option(key);
             }
-            match self::length(&mut record)? {
-                Some(value) => messages.push(bytes(&mut record, value)?),
-                None => messages.push_null(),
-            }
+            let value = self::length(&mut record)?;
+            messages.push_option(value.map(|value| bytes(&mut record, value)).transpose()?);
         }
         if rest.is_empty() {
             Ok(messages)
@@ -252,7 +257,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Messages, BatchError> {
-        Batch::read(Bytes::copy_from_slice(bytes))?.messages(1 << 20)
+        Batch::read(Bytes::copy_from_slice(bytes))?.messages(1 << 20, None)
     }
 
     #[test]
@@ -263,7 +268,9 @@ mod tests {
             let read = Batch::read(whole.into()).unwrap();
             let origin = Origin { producer: 4711, epoch: 2, sequence: 17 };
             assert_eq!((read.origin, read.count), (Some(origin), 3));
-            let messages = read.messages(100).unwrap();
+            let mut keys = Messages::default();
+            let messages = read.messages(100, Some(&mut keys)).unwrap();
+            assert!(keys.len() == 3 && keys.iter().all(|key| key == Some(b"k")));
             let values: Vec<_> = messages.iter().collect();
             assert_eq!(values, [Some(&b"{}"[..]), None, Some(b"")]);
         }

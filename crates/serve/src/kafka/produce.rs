@@ -5,8 +5,8 @@
 //!                                                                                   in order            awaited by the answer
 //! ```
 //!
-//! A batch is one delivery, and so in one commit, whole or not at all. Values of records are events; their keys,
-//! headers and timestamps are not looked at. The next batch of a connection is decoded while the ones before are
+//! A batch is one delivery, and so in one commit, whole or not at all. Values of records are events; their headers and
+//! timestamps are not looked at, and their keys only where one says which row of a table is gone. The next batch of a connection is decoded while the ones before are
 //! committed.
 
 use std::collections::HashMap;
@@ -15,8 +15,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka_protocol::error::ResponseError;
-use yeoul_engine::{DeadLetter, Delivery, Engine, EngineError, ErrorKind, Pending, StreamHandle};
-use yeoul_format::{BadRow, DecodeOptions, Decoder, TimeLimit};
+use yeoul_engine::{
+    DeadLetter, Delivery, Engine, EngineError, ErrorKind, KeptValues, Pending, StreamHandle,
+};
+use yeoul_format::{
+    BadRow, ChangeDecoder, DecodeOptions, Decoded, Decoder, FormatError, KeyFormat, Messages,
+    RowChanges, TimeLimit,
+};
 
 use super::Shared;
 use super::batch::{Batch, BatchError, Origin};
@@ -60,7 +65,47 @@ pub(super) struct Producing {
 struct Kept {
     stream: StreamHandle,
     options: DecodeOptions,
-    decoder: Decoder,
+    decoder: RecordDecoder,
+}
+
+/// What makes rows of records.
+enum RecordDecoder {
+    /// Each is an event.
+    Events(Box<Decoder>),
+    /// They are changes of a table with a primary key.
+    Changes(Box<ChangeDecoder>),
+}
+
+impl RecordDecoder {
+    fn new(stream: &StreamHandle) -> Result<Self, FormatError> {
+        let (schema, options) = (Arc::clone(stream.schema()), stream.decode_options());
+        Ok(match stream.primary_key() {
+            Some(key) => {
+                let decoder = ChangeDecoder::new(schema, key, options, KeyFormat::Json)?;
+                Self::Changes(Box::new(decoder))
+            }
+            None => Self::Events(Box::new(Decoder::for_messages(schema, options)?)),
+        })
+    }
+
+    fn decode(
+        &mut self,
+        messages: &Messages,
+        keys: Option<&Messages>,
+        limit: Option<&TimeLimit>,
+    ) -> Result<Decoded, FormatError> {
+        match self {
+            Self::Events(decoder) => decoder.decode_messages(messages, limit),
+            Self::Changes(decoder) => decoder.decode_messages(messages, keys),
+        }
+    }
+
+    fn record_format(&self) -> String {
+        match self {
+            Self::Events(decoder) => decoder.record_format(),
+            Self::Changes(decoder) => decoder.record_format(),
+        }
+    }
 }
 
 /// A batch on its way to a worker.
@@ -189,17 +234,17 @@ impl Producing {
     }
 
     /// A decoder of the stream's messages, as it is written now.
-    fn decoder(&mut self, stream: &StreamHandle) -> Result<Decoder, Refusal> {
+    fn decoder(&mut self, stream: &StreamHandle) -> Result<RecordDecoder, Refusal> {
         if let Some(kept) = self.decoders.remove(stream.name())
             && Arc::ptr_eq(kept.stream.schema(), stream.schema())
             && kept.options == *stream.decode_options()
         {
             return Ok(kept.decoder);
         }
-        Ok(Decoder::for_messages(Arc::clone(stream.schema()), stream.decode_options())?)
+        Ok(RecordDecoder::new(stream)?)
     }
 
-    fn keep(&mut self, stream: &StreamHandle, decoder: Decoder) {
+    fn keep(&mut self, stream: &StreamHandle, decoder: RecordDecoder) {
         if self.decoders.len() >= DECODERS_MAX {
             self.decoders.clear();
         }
@@ -232,18 +277,36 @@ impl<E: Into<Refusal>> From<E> for Unreadable {
 }
 
 impl Work {
-    fn decode(&self, decoder: &mut Decoder) -> Result<Delivery, Unreadable> {
-        let messages = self.batch.messages(self.unpacked_bytes_max).map_err(Unreadable::Batch)?;
-        let decoded = decoder.decode_messages(&messages, self.limit.as_ref())?;
+    fn decode(&self, decoder: &mut RecordDecoder) -> Result<Delivery, Unreadable> {
+        let mut keys = self.stream.primary_key().map(|_| Messages::default());
+        let messages = self.batch.messages(self.unpacked_bytes_max, keys.as_mut());
+        let messages = messages.map_err(Unreadable::Batch)?;
+        let decoded = decoder.decode(&messages, keys.as_ref(), self.limit.as_ref())?;
         if let Some(bad) = decoded.bad.first()
             && self.stream.refuses_bad_rows()
         {
             return Err(self.refused(bad).into());
         }
-        let rows = self.stream.encode(decoded.rows)?;
+        let RowChanges { deleted, records, kept } = *decoded.changes.unwrap_or_default();
+        let rows = match deleted.contains(&true) {
+            true => self.stream.encode_changes(decoded.rows, deleted)?,
+            false => self.stream.encode(decoded.rows)?,
+        };
         let mut delivery = Delivery::new(self.stream.clone(), SOURCE, rows);
-        delivery.idempotency_key = self.batch.origin.map(|origin| sequence::key(origin, &messages));
-        if !decoded.bad.is_empty() {
+        let origin = self.batch.origin;
+        delivery.idempotency_key =
+            origin.map(|origin| sequence::key(origin, &messages, keys.as_ref()));
+        let kept = kept.into_iter().map(|kept| KeptValues {
+            row: kept.row,
+            columns: kept.columns,
+            letter: DeadLetter {
+                position: self.place(records[kept.row]),
+                raw: kept.raw,
+                reason: String::new(),
+            },
+        });
+        delivery.kept = kept.collect();
+        if !decoded.bad.is_empty() || !delivery.kept.is_empty() {
             delivery.format = Some(decoder.record_format().into());
         }
         let letter = |bad: BadRow| DeadLetter {

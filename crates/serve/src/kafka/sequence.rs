@@ -80,9 +80,9 @@ impl Sequences {
 }
 
 /// What tells a batch from all others of its stream.
-pub(super) fn key(origin: Origin, messages: &Messages) -> String {
+pub(super) fn key(origin: Origin, messages: &Messages, keys: Option<&Messages>) -> String {
     let mut hash = Xxh3::new();
-    for value in messages.iter() {
+    for value in messages.iter().chain(keys.into_iter().flat_map(Messages::iter)) {
         // A value that is null has another length than any that is there.
         let length = value.map_or(u64::MAX, |value| value.len() as u64);
         hash.update(&length.to_le_bytes());
@@ -143,7 +143,7 @@ mod tests {
                     None => messages.push_null(),
                 }
             }
-            key(origin(3), &messages)
+            key(origin(3), &messages, None)
         };
         let one = of(&[Some("a"), Some("b")]);
         assert!(one.starts_with("\u{1f}kafka/7/0/3/2/"), "{one}");

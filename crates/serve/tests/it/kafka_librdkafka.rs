@@ -189,6 +189,43 @@ fn several_topics_and_what_is_no_record() {
 }
 
 #[test]
+fn changes_of_tables_have_keys() {
+    let fixture = fixture();
+    fixture.sql("CREATE TABLE rows (id BIGINT PRIMARY KEY, name VARCHAR NOT NULL)");
+    fixture.sql(
+        "CREATE TABLE told (id BIGINT PRIMARY KEY, name VARCHAR NOT NULL, story VARCHAR) \
+         WITH (format = 'debezium-json')",
+    );
+    let producer = producer(&fixture.kafka.to_string(), &[("enable.idempotence", "true")]);
+    let row = |id: u64| format!("{{\"id\":{id},\"name\":\"n{id}\"}}");
+    for id in 0..20 {
+        let (key, value) = (id.to_string(), row(id));
+        send_one(&producer, BaseRecord::<str, str>::to("rows").key(&key).payload(&value));
+        let value = format!("{{\"op\":\"c\",\"before\":null,\"after\":{value}}}");
+        send_one(&producer, BaseRecord::<str, str>::to("told").key(&key).payload(&value));
+        if id % 2 == 0 {
+            send_one(&producer, BaseRecord::<str, str>::to("rows").key(&key));
+            let value = format!("{{\"op\":\"d\",\"before\":{},\"after\":null}}", row(id));
+            send_one(&producer, BaseRecord::<str, str>::to("told").key(&key).payload(&value));
+        }
+    }
+    let stays = "{\"op\":\"u\",\"after\":{\"id\":ID,\"name\":\"new\",\"story\":\"__debezium_unavailable_value\"}}";
+    for id in ["1", "2"] {
+        let value = stays.replace("ID", id);
+        send_one(&producer, BaseRecord::<(), str>::to("told").payload(&value));
+    }
+    send_one(&producer, BaseRecord::<(), str>::to("rows"));
+    producer.flush(PATIENCE).unwrap();
+    assert_eq!(fixture.one("SELECT count(*) FROM rows WHERE id % 2 = 1"), 10);
+    assert_eq!(fixture.one("SELECT count(*) FROM rows"), 10);
+    assert_eq!(fixture.one("SELECT count(*) FROM told"), 10);
+    assert_eq!(fixture.one("SELECT name FROM told WHERE id = 1"), "new");
+    let letters = "SELECT count(*) FROM yeoul.dead_letters WHERE reason LIKE";
+    assert_eq!(fixture.one(&format!("{letters} '%its value stays as it is%'")), 1);
+    assert_eq!(fixture.one(&format!("{letters} '%no key that says which'")), 1);
+}
+
+#[test]
 fn topics_are_streams() {
     let fixture = fixture();
     fixture.sql("CREATE MATERIALIZED VIEW totals AS SELECT count(*) AS n FROM events");

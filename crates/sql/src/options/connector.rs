@@ -48,7 +48,7 @@ static HTTP: ConnectorSpec = ConnectorSpec {
     options: &[],
     required: &[],
     metadata: &[],
-    formats: &["json", "csv", "tsv"],
+    formats: &["json", "csv", "tsv", "debezium-json"],
     format: None,
     sink_formats: &[],
     check: None,

@@ -1,6 +1,6 @@
 //! How the events of a stream or table are written: the options that every way in obeys.
 
-use yeoul_batch::{DecodeOptions, Format, TimestampUnit};
+use yeoul_batch::{DecimalFormat, DecodeOptions, Format, TimestampUnit};
 
 use super::value::{Value, invalid, parse_value};
 use super::{Connector, Given, OPTIONS, Target, Values, known};
@@ -34,6 +34,30 @@ impl Values {
         Ok(options)
     }
 
+    /// Changes are of rows that are known by a key.
+    pub(crate) fn check_changes(
+        &self,
+        decode: &DecodeOptions,
+        target: Target,
+        has_key: bool,
+    ) -> Result<(), SqlError> {
+        if decode.format != Some(Format::DebeziumJson) {
+            return Ok(());
+        }
+        let (message, hint) = match target {
+            Target::Table if has_key => return Ok(()),
+            Target::Table => (
+                "format 'debezium-json' needs the primary key by which rows are known",
+                "write PRIMARY KEY (…) with the columns of the source's key",
+            ),
+            _ => (
+                "format 'debezium-json' tells of changes, and a stream only grows",
+                "write CREATE TABLE with a PRIMARY KEY",
+            ),
+        };
+        Err(invalid(message).hint(hint).or_at(self.span("format")))
+    }
+
     /// Puts what is given in the place of what `options` says.
     fn apply(&self, options: &mut DecodeOptions) {
         options.format = self.text("format").map(format).or(options.format);
@@ -56,6 +80,9 @@ impl Values {
         if let Some(unit) = self.text("timestamp_unit") {
             options.timestamp_unit = timestamp_unit(unit);
         }
+        if self.text("decimal_format") == Some("base64") {
+            options.decimal_format = DecimalFormat::Base64;
+        }
         if let Some(Value::Bytes(bytes)) = self.get("row_bytes_max") {
             options.row_bytes_max = *bytes;
         }
@@ -64,11 +91,22 @@ impl Values {
     /// A file is of one format, so that options of others are mistakes.
     fn check_sheet(&self, format: Format) -> Result<(), SqlError> {
         let word = match format {
-            Format::Csv | Format::Tsv | Format::CopyText => return Ok(()),
+            Format::Csv => "csv",
+            Format::Tsv => "tsv",
+            Format::CopyText => "text",
             Format::Json => "json",
             Format::Parquet => "parquet",
             Format::Avro => "avro",
+            Format::DebeziumJson => "debezium-json",
         };
+        let is_json = matches!(format, Format::Json | Format::DebeziumJson);
+        if !is_json && let Some(at) = self.span("decimal_format") {
+            let message = format!("option \"decimal_format\" means nothing for format '{word}'");
+            return Err(invalid(message).hint("it is for json and debezium-json").at(at));
+        }
+        if matches!(format, Format::Csv | Format::Tsv | Format::CopyText) {
+            return Ok(());
+        }
         let unused = SHEET.into_iter().find(|name| self.span(name).is_some());
         let typed = Some("timestamp_unit")
             .filter(|name| format == Format::Parquet && self.span(name).is_some());
@@ -89,6 +127,7 @@ fn format(word: &str) -> Format {
         "tsv" => Format::Tsv,
         "parquet" => Format::Parquet,
         "avro" => Format::Avro,
+        "debezium-json" => Format::DebeziumJson,
         _ => Format::Json,
     }
 }
@@ -146,8 +185,8 @@ pub fn with_request(
     }
     let mut options = base.clone();
     if let Some(word) = values.text("format") {
-        if matches!(word, "parquet" | "avro") {
-            let of = if word == "avro" { "messages of a broker" } else { "files" };
+        if matches!(word, "parquet" | "avro" | "debezium-json") {
+            let of = if word == "parquet" { "files" } else { "messages of a broker" };
             return Err(invalid(format!("format '{word}' is for {of}"))
                 .hint("events sent over HTTP are json, csv or tsv"));
         }

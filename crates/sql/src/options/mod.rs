@@ -288,9 +288,9 @@ const OPTIONS: &[OptionSpec] = &[
     option(
         "format",
         INPUT,
-        OptionType::Choice(&["json", "csv", "tsv", "avro", "parquet"]),
+        OptionType::Choice(&["json", "csv", "tsv", "avro", "debezium-json", "parquet"]),
         "by Content-Type, or by the ending of the path; else json",
-        "how events are written; json is one object per line, an array, or one object; avro is for messages, parquet for files",
+        "how events are written; json is one object per line, an array, or one object; avro is for messages, parquet for files; debezium-json, for tables with a primary key, is messages of Debezium's connectors: the row before and after",
     ),
     option(
         "mapping",
@@ -305,6 +305,13 @@ const OPTIONS: &[OptionSpec] = &[
         OptionType::Choice(&["auto", "s", "ms", "us", "ns"]),
         "auto",
         "what a number in a timestamp column counts since 1970; auto goes by its size",
+    ),
+    option(
+        "decimal_format",
+        INPUT,
+        OptionType::Choice(&["numeric", "base64"]),
+        "numeric",
+        "how json says the value of a numeric column: as a number or its text; base64: as the base64 of the unscaled value, which is what Kafka Connect and Debezium (decimal.handling.mode = precise) write; the scale is that of the column",
     ),
     option(
         "columns",

@@ -123,6 +123,7 @@ fn create_relation(r: &mut Reader<'_>, stream: bool) -> Result<Statement, SqlErr
     check_decode(&decode, &body.columns, &values)?;
     decode.metadata = metadata::of_columns(&body.columns, &values, &connector)?;
     let columns = Columns(&body.columns);
+    values.check_changes(&decode, target, !body.primary_key.is_empty())?;
     if target == Target::Table {
         if let Some((_, _, span)) = body.watermark {
             return Err(SqlError::new(

@@ -1,5 +1,6 @@
 //! Topics into an engine, with real brokers and with the mock cluster of librdkafka.
 
+mod changes;
 mod decoded;
 mod sink;
 mod source;

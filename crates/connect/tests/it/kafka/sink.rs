@@ -283,7 +283,7 @@ fn a_sink_is_paused_resumed_and_rewound() {
 type Subjects = Arc<Mutex<Vec<(String, String)>>>;
 
 /// Numbers schemas as a registry does, and refuses those of the subject `no-value`.
-fn registry() -> (u16, Subjects) {
+pub(super) fn registry() -> (u16, Subjects) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let known = Subjects::default();

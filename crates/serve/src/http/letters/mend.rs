@@ -137,6 +137,9 @@ fn options(stream: &DecodeOptions, format: Option<&str>) -> Result<DecodeOptions
         "json" => Format::Json,
         "csv" => Format::Csv,
         "text" => Format::CopyText,
+        other @ ("avro" | "debezium-json") => {
+            return Err(format!("letters of format '{other}' cannot be put back: INSERT the row"));
+        }
         other => return Err(wrong(format!("\"{other}\" is no format"))),
     };
     let mut mapping = Vec::with_capacity(written.mapping.len());
