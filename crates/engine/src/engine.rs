@@ -161,6 +161,12 @@ impl Engine {
         Self::open_media(open::media(dir, false)?, clock, options, progress)
     }
 
+    /// What its clock says.
+    #[must_use]
+    pub fn now_us(&self) -> i64 {
+        self.shared.clock.now_us()
+    }
+
     /// Opens an engine over any place for bytes: how tests let the disk fail.
     pub fn open_media(
         media: Arc<dyn Media>,

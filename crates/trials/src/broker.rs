@@ -89,6 +89,11 @@ impl Broker {
         format!("127.0.0.1:{}", self.advertised)
     }
 
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Starts it again, after [`Broker::kill`] on what noida had stored.
     pub fn restart(&mut self) {
         let mut command = Command::new(&self.program);

@@ -6,7 +6,9 @@
 //! Not here: what must hold (the tests themselves).
 
 mod broker;
+mod front;
 mod proxy;
 
 pub use broker::{Broker, Kind, free_port, producer, send, send_one, servers_folder};
+pub use front::{Certificates, Front, Sasl};
 pub use proxy::{Fault, Proxy};

@@ -108,13 +108,13 @@ impl Drop for Proxy {
 
 /// Where a broker says that it is, and where it is to say that it is.
 #[derive(Clone, Copy)]
-struct Said {
+pub(crate) struct Said {
     server: [u8; 13],
     proxy: [u8; 13],
 }
 
 impl Said {
-    fn new(server: u16, proxy: u16) -> Self {
+    pub(crate) fn new(server: u16, proxy: u16) -> Self {
         let place = |port: u16| {
             let mut place = *b"127.0.0.1\0\0\0\0";
             place[9..].copy_from_slice(&i32::from(port).to_be_bytes());
@@ -123,7 +123,7 @@ impl Said {
         Self { server: place(server), proxy: place(proxy) }
     }
 
-    fn change(&self, bytes: &mut [u8]) {
+    pub(crate) fn change(&self, bytes: &mut [u8]) {
         let len = self.server.len();
         let mut at = 0;
         while at + len <= bytes.len() {

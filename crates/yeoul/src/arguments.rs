@@ -191,9 +191,13 @@ pub(crate) struct BenchArguments {
     #[arg(long, value_name = "NAME")]
     pub(crate) query: Option<String>,
 
-    /// Where Kafka brokers listen (w12)
+    /// Where Kafka brokers listen, from which events are read (w8, w12)
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) brokers: Option<String>,
+
+    /// Events are sent by a producer of Kafka to the instance itself (w8)
+    #[arg(long, conflicts_with = "brokers")]
+    pub(crate) wire: bool,
 
     /// Print the results as JSON
     #[arg(long)]
@@ -223,7 +227,8 @@ pub(crate) enum Workload {
     W5,
     /// Fresh: from sending an event to seeing it in a query, under load
     W7,
-    /// Hold: a steady rate over HTTP with bursts, nothing lost or doubled
+    /// Hold: a steady rate with bursts over HTTP, from Kafka (--brokers) or as its broker (--wire), nothing lost or
+    /// doubled, and how soon an event is in an answer
     W8,
     /// Come back: kill -9, then the first correct query
     W9,
@@ -231,7 +236,7 @@ pub(crate) enum Workload {
     W10,
     /// Rebuild: W7 while a view is built from as many stored rows
     W11,
-    /// Kafka: a backlog beside a consumer that only counts; then a steady rate with bursts
+    /// Kafka: a backlog beside a consumer that only counts, and a sink beside a producer
     W12,
     /// Idle: memory, processor time and start
     Idle,

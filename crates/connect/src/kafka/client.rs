@@ -1,10 +1,11 @@
 //! The consumer of librdkafka, and what it tells us between messages.
 
+use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
@@ -12,7 +13,10 @@ use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Offset, TopicPartitionList};
 
+use yeoul_engine::Engine;
+
 use super::options::KafkaOptions;
+use super::security::TokenSource;
 use crate::error::ConnectError;
 use crate::source::Context;
 
@@ -35,6 +39,7 @@ pub(super) enum Rebalance {
 /// What is called back while the consumer is polled.
 pub(super) struct Listener {
     context: Context,
+    tokens: Option<TokenSource>,
     /// What the group has decided since it was asked last.
     rebalances: Mutex<Vec<Rebalance>>,
     /// What brokers said of partitions.
@@ -82,6 +87,12 @@ impl Listener {
 }
 
 impl ClientContext for Listener {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        token(self.tokens.as_ref(), &self.context.engine)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // What fails is in the source's error too, once.
         tracing::debug!("kafka: {level:?}: {facility}: {message}");
@@ -209,13 +220,24 @@ pub(super) fn check(config: &ClientConfig, stream: &str) -> Result<(), ConnectEr
     Ok(())
 }
 
+/// A token from where tokens are from.
+pub(super) fn token(
+    tokens: Option<&TokenSource>,
+    engine: &Engine,
+) -> Result<OAuthToken, Box<dyn Error>> {
+    let tokens = tokens.ok_or("nobody has said where tokens are got")?;
+    Ok(tokens.token(engine.now_us())?)
+}
+
 /// A consumer that reads nothing yet.
 pub(super) fn consumer(
     config: &ClientConfig,
+    tokens: Option<&TokenSource>,
     context: &Context,
 ) -> Result<BaseConsumer<Listener>, KafkaError> {
     let listener = Listener {
         context: context.clone(),
+        tokens: tokens.cloned(),
         rebalances: Mutex::default(),
         ends: Mutex::default(),
         committed: Mutex::default(),
@@ -223,7 +245,12 @@ pub(super) fn consumer(
         down: AtomicBool::new(false),
         closing: AtomicBool::new(false),
     };
-    config.create_with_context(listener)
+    let consumer: BaseConsumer<Listener> = config.create_with_context(listener)?;
+    if tokens.is_some() {
+        // It asks for a token when it is polled, and can ask brokers nothing before.
+        drop(consumer.poll(Duration::ZERO));
+    }
+    Ok(consumer)
 }
 
 /// A list of partitions, each with an offset.

@@ -21,9 +21,11 @@ mod beside;
 mod block;
 mod client;
 mod forms;
+mod offsets;
 mod options;
 mod reader;
 mod registry;
+mod security;
 mod sink;
 mod submit;
 
@@ -175,7 +177,7 @@ impl Source for KafkaSource {
 impl KafkaSource {
     /// Reads with one consumer, as long as brokers take it.
     fn read(&self, context: &Context) -> Result<(), Failure> {
-        let consumer = client::consumer(&self.config, context)?;
+        let consumer = client::consumer(&self.config, self.options.tokens.as_ref(), context)?;
         let shared = Shared::default();
         // Blocks in flight: one decoding and one waiting on every worker, and one being submitted. With
         // their rows that is about 3 MiB each.

@@ -12,6 +12,7 @@ use yeoul_engine::{
 use yeoul_format::KeyFormat;
 
 use super::forms::{Start, parse_properties, parse_ranges};
+use super::security::{TokenSource, security};
 use super::sink::options::SinkOptions;
 
 /// How much librdkafka may hold that was fetched and not read, unless `queue_bytes_max` says it.
@@ -117,17 +118,29 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
         OptionSpec::of_both("tls_key", OptionType::Text, "", "a PEM file of its private key"),
         OptionSpec::of_both(
             "sasl_mechanism",
-            OptionType::Choice(&["plain", "scram-sha-256", "scram-sha-512"]),
+            OptionType::Choice(&["plain", "scram-sha-256", "scram-sha-512", "oauthbearer"]),
             "none",
             "how we say who we are (SASL)",
         ),
-        OptionSpec::of_both("username", OptionType::Text, "", "the name for SASL"),
+        OptionSpec::of_both(
+            "username",
+            OptionType::Text,
+            "",
+            "the name for SASL; for oauthbearer the id of the client",
+        ),
         OptionSpec::of_both(
             "password",
             OptionType::Text,
             "",
-            "the password for SASL; write '${NAME}', and it is taken from the environment and not stored",
+            "the password for SASL, for oauthbearer the client's secret; write '${NAME}', and it is taken from the environment and not stored",
         ),
+        OptionSpec::of_both(
+            "oauth_token_url",
+            OptionType::Text,
+            "",
+            "where oauthbearer gets its tokens (OAuth 2.0, grant type client_credentials): https://login.example.com/token",
+        ),
+        OptionSpec::of_both("oauth_scope", OptionType::Text, "", "the scope of these tokens"),
         OptionSpec::of_source(
             "avro_schema",
             OptionType::Text,
@@ -163,6 +176,12 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             OptionType::Choice(&["json", "text", "avro"]),
             "as values are",
             "how keys are written: as an object or a record of the key's columns, or as the text of its only column. A table takes from the key of a message without value which row is gone",
+        ),
+        OptionSpec::of_sink(
+            "headers",
+            OptionType::Columns,
+            "",
+            "columns whose values are headers of the message too, as text; NULL is no header",
         ),
         OptionSpec::of_sink(
             "tombstones",
@@ -252,6 +271,8 @@ pub(super) struct KafkaOptions {
     pub(super) key_format: Option<KeyFormat>,
     /// What librdkafka is told, by its own names, but for where brokers are and which group it is.
     pub(super) settings: Vec<(String, String)>,
+    /// Where tokens for OAUTHBEARER are from.
+    pub(super) tokens: Option<TokenSource>,
 }
 
 impl KafkaOptions {
@@ -266,6 +287,7 @@ impl KafkaOptions {
             let message = "a name in \"topic\" is empty".to_owned();
             return Err(Contradiction(message, "topic = 'clicks', or topic = 'clicks, views'"));
         }
+        let (settings, tokens) = settings(given)?;
         let options = Self {
             brokers: text("brokers").unwrap_or_default(),
             topics,
@@ -283,7 +305,8 @@ impl KafkaOptions {
                 "avro" => KeyFormat::Avro,
                 _ => KeyFormat::Json,
             }),
-            settings: settings(given)?,
+            settings,
+            tokens,
         };
         options.check(given)?;
         Ok(options)
@@ -378,8 +401,11 @@ pub(super) fn wait(given: &ConnectorOptions, name: &str, default: Duration) -> D
     given.map_or(default, Duration::from_micros).max(Duration::from_millis(1))
 }
 
+/// Names and values, and where tokens are from.
+type Settings = (Vec<(String, String)>, Option<TokenSource>);
+
 /// What librdkafka is told.
-fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradiction> {
+fn settings(given: &ConnectorOptions) -> Result<Settings, Contradiction> {
     let wait = |name, default| wait(given, name, default).as_millis();
     let (retry, retry_max) = (
         wait("retry_wait", Duration::from_millis(100)),
@@ -399,8 +425,8 @@ fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradic
         ("statistics.interval.ms", "1000".into()),
         ("queued.max.messages.kbytes", (queue / 1024).clamp(1, 2_097_151).to_string()),
         ("queued.min.messages", "1000000".into()),
-        // One answer of a broker, which comes on top of the queue.
-        ("fetch.max.bytes", (8 << 20).to_string()),
+        // One answer of a broker, which comes on top of the queue, and is several times as much uncompressed.
+        ("fetch.max.bytes", (2 << 20).to_string()),
         // How long a broker may hold an answer back that is empty; some hold it back when there is something.
         ("fetch.wait.max.ms", "100".into()),
         // How soon it is asked again when the queue was full.
@@ -418,7 +444,7 @@ fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradic
         all.push(("session.timeout.ms", timeout.to_string()));
         all.push(("heartbeat.interval.ms", (timeout / 10).max(1).to_string()));
     }
-    security(given, &mut all)?;
+    let tokens = security(given, &mut all)?;
     let mut all: Vec<_> = all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     for (name, value) in given.text("properties").and_then(parse_properties).unwrap_or_default() {
         if RESERVED.contains(&name.as_str()) {
@@ -428,51 +454,5 @@ fn settings(given: &ConnectorOptions) -> Result<Vec<(String, String)>, Contradic
         }
         all.push((name, value));
     }
-    Ok(all)
-}
-
-pub(super) fn security(
-    given: &ConnectorOptions,
-    all: &mut Vec<(&'static str, String)>,
-) -> Result<(), Contradiction> {
-    let tls = given.bool("tls").unwrap_or(false);
-    let files = [
-        ("tls_ca", "ssl.ca.location"),
-        ("tls_certificate", "ssl.certificate.location"),
-        ("tls_key", "ssl.key.location"),
-    ];
-    for (name, setting) in files {
-        let Some(path) = given.text(name) else { continue };
-        if !tls {
-            let message = format!("\"{name}\" means nothing without TLS");
-            return Err(Contradiction(message, "add tls = 'true'"));
-        }
-        all.push((setting, path.to_owned()));
-    }
-    let (username, password) = (given.text("username"), given.text("password"));
-    let sasl = match (given.text("sasl_mechanism"), username, password) {
-        (Some(mechanism), Some(username), Some(password)) => {
-            all.push(("sasl.mechanism", mechanism.to_uppercase()));
-            all.push(("sasl.username", username.to_owned()));
-            all.push(("sasl.password", password.to_owned()));
-            true
-        }
-        (None, None, None) => false,
-        (None, ..) => {
-            let message = "\"username\" and \"password\" need \"sasl_mechanism\"".to_owned();
-            return Err(Contradiction(message, "add sasl_mechanism = 'scram-sha-512'"));
-        }
-        (Some(_), ..) => {
-            let message = "\"sasl_mechanism\" needs \"username\" and \"password\"".to_owned();
-            return Err(Contradiction(message, "add username = '…', password = '${NAME}'"));
-        }
-    };
-    let protocol = match (tls, sasl) {
-        (false, false) => "plaintext",
-        (true, false) => "ssl",
-        (false, true) => "sasl_plaintext",
-        (true, true) => "sasl_ssl",
-    };
-    all.push(("security.protocol", protocol.to_owned()));
-    Ok(())
+    Ok((all, tokens))
 }

@@ -10,13 +10,13 @@
 //! partitions away; a message before the one that is next is passed over; nothing is dropped once it was polled, but
 //! messages of partitions that were taken away, which are not stored and not committed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset};
@@ -34,18 +34,16 @@ use crate::decode::{self, Input, SharedDecoder};
 use crate::error::ConnectError;
 use crate::source::Context;
 
-/// How long messages wait for others before they are decoded.
+/// How long messages wait for others before they are decoded, while others are being decoded.
 const LINGER: Duration = Duration::from_millis(5);
 /// How long librdkafka waits for a message before we look at the rest.
-const WAIT: Duration = Duration::from_millis(20);
+pub(super) const WAIT: Duration = Duration::from_millis(20);
 /// Messages polled before we look at the rest.
 const POLLED_MAX: usize = 4096;
 /// How long the flights may be full until partitions are paused, so that polling can go on without messages.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often positions are committed to the group.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
-/// How long it is waited for the group to take positions before partitions are given back.
-const COMMIT_MAX: Duration = Duration::from_secs(2);
+pub(super) const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How soon a registry is asked again that did not answer.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes of messages on their way to the engine, at most; one message may be longer.
@@ -74,7 +72,7 @@ pub(super) struct Reading {
     pub(super) next: u64,
     block: Option<Block>,
     /// Up to where its position was committed to the group.
-    committed: u64,
+    pub(super) committed: u64,
 }
 
 /// Which blocks are sent on.
@@ -109,15 +107,17 @@ pub(super) struct Reader<'a> {
     registry: Option<&'a Registry>,
     /// When a registry is asked again that did not answer.
     ask_at: Option<Instant>,
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     flights: Sender<Flight>,
     pub(super) readings: Vec<Reading>,
-    places: HashMap<Place, usize>,
+    pub(super) places: HashMap<Place, usize>,
     last: Option<Last>,
+    /// Nothing more was there when it was polled last.
+    dry: bool,
     /// Since when no flight was taken.
     stalled: Option<Instant>,
     paused: bool,
-    commit_at: Instant,
+    pub(super) commit_at: Instant,
     /// When topics are looked at again, where no group says what there is.
     pub(super) look_at: Instant,
     /// Something was wrong with one of them.
@@ -146,6 +146,7 @@ impl<'a> Reader<'a> {
             readings: Vec::new(),
             places: HashMap::new(),
             last: None,
+            dry: false,
             stalled: None,
             paused: false,
             commit_at: Instant::now() + COMMIT_EVERY,
@@ -230,9 +231,13 @@ impl<'a> Reader<'a> {
         let since = self.readings.iter().filter_map(|r| Some(r.block.as_ref()?.since)).min();
         let mut wait = since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()).min(WAIT));
         let consumer = self.consumer;
+        self.dry = false;
         for _ in 0..POLLED_MAX {
             match consumer.poll(wait) {
-                None => break,
+                None => {
+                    self.dry = true;
+                    break;
+                }
                 Some(Ok(message)) => {
                     if self.take(&message) {
                         break;
@@ -246,7 +251,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Puts a message into the block of its partition; whether that is full now.
-    fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
+    pub(super) fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
         let (topic, number) = (message.topic_ptr().cast_const().cast(), message.partition());
         let last = self.last.filter(|last| last.topic == topic && last.number == number);
         let at = match last {
@@ -270,7 +275,7 @@ impl<'a> Reader<'a> {
         block.is_full()
     }
 
-    fn failed(&mut self, error: KafkaError) -> Result<(), Failure> {
+    pub(super) fn failed(&mut self, error: KafkaError) -> Result<(), Failure> {
         match error {
             KafkaError::PartitionEOF(_) => Ok(()),
             KafkaError::MessageConsumption(
@@ -288,8 +293,11 @@ impl<'a> Reader<'a> {
             if which == Which::Due && self.is_full() {
                 break;
             }
+            // What it would wait for is not there, and nobody is busy.
+            let is_idle = self.dry && self.shared.bytes.load(Ordering::Relaxed) == 0;
             let due = |block: &mut Block| {
-                which != Which::Due || block.is_full() || block.since.elapsed() >= LINGER
+                let is_late = is_idle || block.since.elapsed() >= LINGER;
+                which != Which::Due || block.is_full() || is_late
             };
             let Some(block) = self.readings[at].block.take_if(due) else { continue };
             if !self.knows_schemas(&block, which == Which::All) {
@@ -418,78 +426,6 @@ impl<'a> Reader<'a> {
         for reading in &self.readings {
             let state = pause.then_some(SourceState::Paused);
             self.context.report().partition(&reading.partition.name, state);
-        }
-    }
-
-    /// Commits to the group what is stored and was not committed yet.
-    fn commit(&mut self) {
-        self.commit_at = Instant::now() + COMMIT_EVERY;
-        self.note_committed();
-        self.consumer.context().refused_commit();
-        let moved = self.uncommitted();
-        if moved.is_empty() {
-            return;
-        }
-        if let Err(error) = self.consumer.commit(&client::list(moved), CommitMode::Async) {
-            tracing::debug!("kafka: offsets were not committed: {error}");
-        }
-    }
-
-    /// Commits all that is stored before others read on, and waits until the group has it: what it does not know they
-    /// read again. Messages that are polled meanwhile are not stored, and are read again too.
-    fn commit_all(&mut self) -> Result<(), Failure> {
-        let begun = Instant::now();
-        self.commit();
-        while !self.uncommitted().is_empty() {
-            let refused = self.consumer.context().refused_commit();
-            // The group has gone on without us.
-            let gone = matches!(
-                refused,
-                Some(
-                    RDKafkaErrorCode::IllegalGeneration
-                        | RDKafkaErrorCode::UnknownMemberId
-                        | RDKafkaErrorCode::FencedInstanceId
-                )
-            );
-            if gone || begun.elapsed() >= COMMIT_MAX {
-                let message = "what is stored was not committed to the group: who reads on reads some of it again";
-                tracing::warn!("source of \"{}\": {message}", self.stream.name());
-                self.context.note_past(message.to_owned());
-                break;
-            }
-            if refused.is_some() {
-                self.commit();
-            }
-            // What the group answers comes with polling. Not waited for without end: brokers may be away.
-            let consumer = self.consumer;
-            match consumer.poll(WAIT) {
-                None => {}
-                Some(Ok(message)) => {
-                    self.take(&message);
-                }
-                Some(Err(error)) => self.failed(error)?,
-            }
-            self.note_committed();
-        }
-        Ok(())
-    }
-
-    fn uncommitted(&self) -> BTreeMap<Place, Option<u64>> {
-        let stored = self.readings.iter().filter_map(|reading| {
-            let stored = self.shared.stored(&reading.partition.name)?;
-            let partition = &reading.partition;
-            let place = (partition.topic.clone(), partition.number);
-            (stored > reading.committed).then_some((place, Some(stored)))
-        });
-        stored.collect()
-    }
-
-    fn note_committed(&mut self) {
-        for (place, offset) in self.consumer.context().committed() {
-            if let Some(at) = self.places.get(&place) {
-                let committed = &mut self.readings[*at].committed;
-                *committed = offset.max(*committed);
-            }
         }
     }
 }

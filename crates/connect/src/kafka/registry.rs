@@ -184,8 +184,8 @@ impl Registry {
     }
 }
 
-/// A subject as a part of a path.
-fn escaped(subject: &str) -> String {
+/// A text as a part of a path or a form.
+pub(super) fn escaped(subject: &str) -> String {
     let mut escaped = String::with_capacity(subject.len());
     for byte in subject.bytes() {
         match byte {

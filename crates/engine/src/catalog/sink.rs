@@ -263,17 +263,21 @@ fn body_of(
     let name = &create.name.value;
     let wrong =
         |message: String| EngineError::new(ErrorKind::Input, message).with_sqlstate("22023");
-    let mut key = Vec::with_capacity(options.key.len());
-    for column in &options.key {
+    let position = |column: &str| {
         let names = sink.schema.fields().iter().map(|field| field.name().as_str());
-        key.push(sink.schema.index_of(column).map_err(|_| {
+        sink.schema.index_of(column).map_err(|_| {
             let error =
                 wrong(format!("column \"{column}\" does not exist in what sink \"{name}\" sends"));
             match did_you_mean(column, names) {
                 Some(hint) => error.with_hint(hint),
                 None => error,
             }
-        })?);
+        })
+    };
+    let key = options.key.iter().map(|column| position(column));
+    let mut key = key.collect::<Result<Vec<usize>, _>>()?;
+    for column in options.connector.options.all_columns() {
+        position(column)?;
     }
     let only_comes = source.append_only();
     let envelope = options.envelope.unwrap_or(match only_comes {

@@ -120,6 +120,24 @@ impl ConnectorOptions {
         })
     }
 
+    /// The value of an option that is columns.
+    #[must_use]
+    pub fn columns(&self, name: &str) -> Option<&[String]> {
+        match self.0.get(name) {
+            Some(Value::Names(names)) => Some(names),
+            _ => None,
+        }
+    }
+
+    /// All columns that options name.
+    pub fn all_columns(&self) -> impl Iterator<Item = &str> {
+        let lists = self.0.values().filter_map(|value| match value {
+            Value::Names(names) => Some(names),
+            _ => None,
+        });
+        lists.flatten().map(String::as_str)
+    }
+
     /// The value of an option that is `true` or `false`.
     #[must_use]
     pub fn bool(&self, name: &str) -> Option<bool> {

@@ -17,13 +17,20 @@ use crate::shell::Backend;
 /// How long an instance may take to answer.
 const START_MAX: Duration = Duration::from_secs(300);
 
+/// Where an instance listens.
+#[derive(Clone, Debug)]
+struct Listeners {
+    http: String,
+    pg: String,
+    kafka: Option<String>,
+}
+
 /// A running instance.
 pub(super) struct Instance {
     child: Child,
     project: PathBuf,
     data: PathBuf,
-    http: String,
-    pg: String,
+    listeners: Listeners,
     /// From the start of the process to its first correct answer.
     pub(super) start_ms: f64,
 }
@@ -36,27 +43,32 @@ impl Instance {
         sql: &str,
         question: &str,
     ) -> Result<Self, Failure> {
-        let project = dir.join("project");
-        fs::create_dir_all(&project).map_err(|e| Failure::file("create", &project, &e))?;
-        fs::write(project.join("bench.sql"), sql)?;
-        let (http, pg) = (free_address()?, free_address()?);
-        Self::spawn(runtime, project, dir.join("data"), http, pg, question)
+        let project = written(dir, sql)?;
+        let listeners = Listeners { http: free_address()?, pg: free_address()?, kafka: None };
+        Self::spawn(runtime, project, dir.join("data"), listeners, question)
+    }
+
+    /// The same with a listener for producers of Kafka.
+    pub(super) fn with_kafka(runtime: &Runtime, dir: &Path, sql: &str) -> Result<Self, Failure> {
+        let project = written(dir, sql)?;
+        let kafka = Some(free_address()?);
+        let listeners = Listeners { http: free_address()?, pg: free_address()?, kafka };
+        Self::spawn(runtime, project, dir.join("data"), listeners, "SELECT 1")
     }
 
     /// Starts it again after its end.
     pub(super) fn again(self, runtime: &Runtime, question: &str) -> Result<Self, Failure> {
         let (project, data) = (self.project.clone(), self.data.clone());
-        let (http, pg) = (self.http.clone(), self.pg.clone());
+        let listeners = self.listeners.clone();
         drop(self);
-        Self::spawn(runtime, project, data, http, pg, question)
+        Self::spawn(runtime, project, data, listeners, question)
     }
 
     fn spawn(
         runtime: &Runtime,
         project: PathBuf,
         data: PathBuf,
-        http: String,
-        pg: String,
+        listeners: Listeners,
         question: &str,
     ) -> Result<Self, Failure> {
         let program = std::env::current_exe()?;
@@ -64,12 +76,14 @@ impl Instance {
         let child = Command::new(program)
             .args(["--log", "warn", "run"])
             .arg(&project)
-            .args(["--http", &http, "--pg", &pg, "--data"])
+            .args(["--http", &listeners.http, "--pg", &listeners.pg])
+            .args(listeners.kafka.iter().flat_map(|kafka| ["--kafka", kafka]))
+            .arg("--data")
             .arg(&data)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        let mut instance = Self { child, project, data, http, pg, start_ms: 0.0 };
+        let mut instance = Self { child, project, data, listeners, start_ms: 0.0 };
         while begun.elapsed() < START_MAX {
             if let Some(status) = instance.child.try_wait()? {
                 return Err(Failure::new(format!("the instance ended at its start: {status}")));
@@ -89,12 +103,17 @@ impl Instance {
 
     /// Where it answers SQL.
     pub(super) fn url(&self) -> String {
-        format!("postgres://yeoul@{}/yeoul", self.pg)
+        format!("postgres://yeoul@{}/yeoul", self.listeners.pg)
     }
 
     /// Where it takes the events of a stream.
     pub(super) fn ingest_url(&self, stream: &str) -> String {
-        format!("http://{}/v1/ingest/{stream}", self.http)
+        format!("http://{}/v1/ingest/{stream}", self.listeners.http)
+    }
+
+    /// Where producers of Kafka send to.
+    pub(super) fn kafka(&self) -> &str {
+        self.listeners.kafka.as_deref().unwrap_or_default()
     }
 
     /// What it uses.
@@ -116,6 +135,14 @@ impl Drop for Instance {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A project with this SQL.
+fn written(dir: &Path, sql: &str) -> Result<PathBuf, Failure> {
+    let project = dir.join("project");
+    fs::create_dir_all(&project).map_err(|e| Failure::file("create", &project, &e))?;
+    fs::write(project.join("bench.sql"), sql)?;
+    Ok(project)
 }
 
 /// A port of this machine that nobody listens on.

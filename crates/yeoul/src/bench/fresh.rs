@@ -20,7 +20,9 @@ const EVENTS_PER_S: u64 = 50_000;
 /// How often it is asked.
 const PROBES: usize = 2_000;
 /// How long a probe may take.
-const PROBE_MAX: Duration = Duration::from_secs(10);
+const PROBE_MAX: Duration = Duration::from_secs(60);
+/// Between two questions for a probe: asking as fast as possible would take a core from who answers.
+const ASK_AGAIN: Duration = Duration::from_millis(1);
 /// Between an answer and the next probe.
 const PAUSE: Duration = Duration::from_millis(15);
 
@@ -55,6 +57,11 @@ impl Prober {
         Self { url, ask: Some(ask), thread: Some(thread), sent: 0 }
     }
 
+    /// How many probes were sent.
+    pub(super) fn sent(&self) -> usize {
+        self.sent
+    }
+
     /// Milliseconds of each probe, while `more` says so of their number.
     pub(super) fn waits(
         &mut self,
@@ -71,8 +78,9 @@ impl Prober {
                 ask.send(self.sent).map_err(|_| Failure::new("the prober ended"))?;
                 while number(&mut backend, "SELECT newest FROM probe").await? < self.sent as u64 {
                     if begun.elapsed() > PROBE_MAX {
-                        return Err(Failure::new("a probe was not seen within 10 s"));
+                        return Err(Failure::new("a probe was not seen within a minute"));
                     }
+                    tokio::time::sleep(ASK_AGAIN).await;
                 }
                 waits.push(begun.elapsed().as_secs_f64() * 1e3);
                 tokio::time::sleep(PAUSE).await;

@@ -17,6 +17,7 @@ mod batch;
 mod child;
 mod events;
 mod fresh;
+mod hold;
 mod meter;
 mod nexmark;
 mod outgrow;
@@ -154,7 +155,14 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
         Workload::W4 => batch::w4(&place)?,
         Workload::W5 => queries::w5(&place)?,
         Workload::W7 => fresh::w7(&place)?,
-        Workload::W8 => served::w8(&place)?,
+        Workload::W8 => {
+            let way = match (&arguments.brokers, arguments.wire) {
+                (Some(brokers), _) => hold::Way::Brokers(brokers.clone()),
+                (None, true) => hold::Way::Wire,
+                (None, false) => hold::Way::Http,
+            };
+            hold::w8(&place, &way)?
+        }
         Workload::W9 => served::w9(&place)?,
         Workload::W10 => {
             for figures in [outgrow::groups(&place)?, outgrow::sides(&place)?] {
@@ -168,10 +176,9 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<Exit, Failure> {
             let brokers = brokers.ok_or_else(|| {
                 Failure::usage("w12 reads from Kafka: say where with --brokers HOST:PORT")
             })?;
-            for figures in topic::backlog(&place, brokers)? {
+            for figures in topic::w12(&place, brokers)? {
                 beside(arguments, &place, &figures, None)?;
             }
-            beside(arguments, &place, &topic::hold(&place, brokers)?, None)?;
             return Ok(Exit::Success);
         }
         Workload::Idle => served::idle(&place)?,

@@ -1,5 +1,5 @@
-//! W8, W9 and idle: an instance of its own, events over HTTP, questions over the Postgres wire. Also what
-//! sends events, for those and for [`fresh`](super::fresh).
+//! W9 and idle: an instance of its own, events over HTTP, questions over the Postgres wire. Also what sends events, for
+//! those, for [`fresh`](super::fresh) and for [`hold`](super::hold).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,11 +18,6 @@ use crate::demo::load::{agent, post};
 use crate::failure::Failure;
 use crate::shell::Backend;
 
-/// W8's steady load.
-const HOLD_EVENTS_PER_S: u64 = 100_000;
-/// How often W8's steady load is broken by a burst, and for how long.
-const BURSTS: u64 = 3;
-const BURST_S: u64 = 20;
 /// How many events one request carries.
 const BATCH_EVENTS: u64 = 5_000;
 /// How many requests are under way at once when as much as possible is sent.
@@ -34,7 +29,7 @@ pub(super) struct Sent {
     stop: AtomicBool,
     pub(super) events: AtomicU64,
     pub(super) accepted: AtomicU64,
-    told_to_wait: AtomicU64,
+    pub(super) told_to_wait: AtomicU64,
 }
 
 /// Sends events until told to stop, `per_s` of them in a second, or as many as are taken (0).
@@ -95,64 +90,6 @@ pub(super) fn shop_sql() -> String {
 pub(super) async fn number(backend: &mut Backend, sql: &str) -> Result<u64, Failure> {
     let rows = backend.ask(sql).await?;
     Ok(rows.first().and_then(|row| row.first()?.parse().ok()).unwrap_or_default())
-}
-
-/// W8: a steady rate, broken by bursts of as much as is taken; nothing lost, nothing doubled.
-pub(super) fn w8(place: &Place) -> Result<Figures, Failure> {
-    let dir = place.fresh("yeoul-w8")?;
-    let runtime = Runtime::new()?;
-    let sql = format!("{}\n{}", shop_sql(), tables::example_views());
-    let instance = Instance::start(&runtime, &dir, &sql, "SELECT 1")?;
-    let url = instance.ingest_url("events");
-    let round_s = (place.events / HOLD_EVENTS_PER_S).clamp(15, 600) / BURSTS;
-    let wait = |seconds: u64| {
-        move || {
-            thread::sleep(Duration::from_secs(seconds));
-            Ok(())
-        }
-    };
-    let (mut sent, mut accepted, mut told_to_wait) = (0, 0, 0);
-    let (mut least, mut most) = (f64::MAX, 0_f64);
-    let mut figures = Figures::new("W8", 0);
-    let mut phase = |senders, per_s, seconds| {
-        let begun = Instant::now();
-        let seed = place.seed + sent;
-        let ((), of_phase) = under_load(&url, seed, senders, per_s, wait(seconds))?;
-        let events = of_phase.events.load(Ordering::Relaxed);
-        sent += events;
-        accepted += of_phase.accepted.load(Ordering::Relaxed);
-        told_to_wait += of_phase.told_to_wait.load(Ordering::Relaxed);
-        Ok::<_, Failure>(events as f64 / begun.elapsed().as_secs_f64())
-    };
-    let begun = Instant::now();
-    for _ in 0..BURSTS {
-        least = least.min(phase(1, HOLD_EVENTS_PER_S, round_s)?);
-        most = most.max(phase(SENDERS, 0, BURST_S)?);
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let mut held = Vec::new();
-    runtime.block_on(async {
-        let mut backend = Backend::connect(&instance.url()).await?;
-        held.push(number(&mut backend, "SELECT count(*) FROM events").await?);
-        for view in ["ads_ctr_1m", "ctr_item_1m", "ads_totals", "ads_positions", "ads_items"] {
-            let sum = format!("SELECT CAST(sum(impressions) AS BIGINT) FROM {view}");
-            held.push(number(&mut backend, &sum).await?);
-        }
-        Ok::<_, Failure>(())
-    })?;
-    figures.events = sent;
-    figures.took(seconds);
-    figures.cpu_s = Some(round(instance.meter().cpu_s(), 2));
-    figures.peak_mib = Some(instance.meter().peak_mib());
-    figures.check = format!("sent {sent} accepted {accepted} stored and in views {held:?}");
-    figures.note = format!(
-        "{BURSTS} rounds of {round_s} s at {least:.0}/s or more, then {BURST_S} s of up to {most:.0}/s; told \
-         to wait {told_to_wait} times"
-    );
-    if sent != accepted || held.iter().any(|&rows| rows != accepted) {
-        return Err(Failure::new(format!("rows were lost or doubled: {}", figures.check)));
-    }
-    Ok(figures)
 }
 
 /// W9: kill -9 in the middle of the load, then the time to the first correct answer.

@@ -20,6 +20,8 @@ use crate::net::{Event, NetError, by_change, in_the_end, inserts, last_inserts};
 pub(super) struct Message {
     pub(super) key: Option<Range<usize>>,
     pub(super) value: Option<Range<usize>>,
+    /// Which of the headers of all are its own.
+    pub(super) headers: Range<usize>,
     /// When its commit was, in milliseconds.
     pub(super) at_ms: i64,
     /// The commit, for messages to people.
@@ -31,6 +33,33 @@ pub(super) struct Message {
 pub(super) struct Outgoing {
     pub(super) bytes: Vec<u8>,
     pub(super) messages: Vec<Message>,
+    /// Names of headers and where their values are.
+    pub(super) headers: Vec<(Arc<str>, Range<usize>)>,
+}
+
+/// Writes headers.
+struct Headers(Vec<(Arc<str>, TextColumn)>);
+
+impl Headers {
+    fn new(rows: &RecordBatch, names: &[String]) -> Result<Self, FormatError> {
+        let column = |name: &String| {
+            let at = rows.schema_ref().index_of(name);
+            let at = at.map_err(|e| FormatError::Internal(e.to_string()))?;
+            let column = TextColumn::new(rows.schema_ref().field(at), rows.column(at))?;
+            Ok((Arc::from(name.as_str()), column))
+        };
+        Ok(Self(names.iter().map(column).collect::<Result<_, _>>()?))
+    }
+
+    fn write(&self, row: usize, out: &mut Outgoing) -> Range<usize> {
+        let first = out.headers.len();
+        for (name, values) in self.0.iter().filter(|(_, values)| !values.is_null(row)) {
+            let from = out.bytes.len();
+            values.write(row, &mut out.bytes);
+            out.headers.push((Arc::clone(name), from..out.bytes.len()));
+        }
+        first..out.headers.len()
+    }
 }
 
 /// How messages of a sink are written.
@@ -127,6 +156,7 @@ pub(super) fn messages(
     spec: &SinkSpec,
     changes: &Changes,
     writing: Writing,
+    headers: &[String],
 ) -> Result<Outgoing, ConnectError> {
     let wrong = |error: FormatError| ConnectError::new(spec.name(), error.to_string()).of_sink();
     let events = match (spec.envelope(), spec.append_only()) {
@@ -138,8 +168,11 @@ pub(super) fn messages(
     let keys = Keys::new(spec, &changes.rows, writing).map_err(wrong)?;
     let events = events.map_err(|error| no_key(spec, changes, &error))?;
     let rows = Rows::new(&changes.rows, spec.format(), writing.ids.1).map_err(wrong)?;
-    let mut out = Outgoing { bytes: Vec::new(), messages: Vec::with_capacity(events.len()) };
+    let headers = Headers::new(&changes.rows, headers).map_err(wrong)?;
+    let messages = Vec::with_capacity(events.len());
+    let mut out = Outgoing { messages, ..Outgoing::default() };
     for event in events {
+        let headers = headers.write(event.row(), &mut out);
         let bytes = &mut out.bytes;
         let key = keys.write(event.row(), bytes);
         let from = bytes.len();
@@ -157,7 +190,7 @@ pub(super) fn messages(
         let value = is_there.then_some(from..bytes.len());
         let row = event.row();
         let at_ms = changes.times.value(row).div_euclid(1000);
-        let message = Message { key, value, at_ms, commit: changes.commit(row) };
+        let message = Message { key, value, headers, at_ms, commit: changes.commit(row) };
         let is_gone = event.after.is_none() && spec.envelope() == Envelope::Debezium;
         let tombstone = (is_gone && writing.tombstones && message.key.is_some())
             .then(|| Message { value: None, ..message.clone() });

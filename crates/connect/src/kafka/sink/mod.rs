@@ -16,22 +16,24 @@
 mod messages;
 pub(super) mod options;
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
-use yeoul_engine::{ChangeId, Changes, SinkFormat, SinkSpec};
+use yeoul_engine::{ChangeId, Changes, Engine, SinkFormat, SinkSpec};
 use yeoul_format::FormatError;
 
 use super::client;
 use super::options::Schemas;
 use super::registry::{RegisterError, Registry};
+use super::security::TokenSource;
 use crate::error::ConnectError;
 use crate::sink::{Sink, SinkContext, SinkError};
 use messages::{Message, Outgoing, Writing, messages, schema_of};
@@ -61,9 +63,13 @@ struct Open {
     told: Told,
 }
 
-/// What librdkafka said.
-#[derive(Clone, Default)]
-struct Told(Arc<Mutex<Heard>>);
+/// What librdkafka said, and where it gets tokens.
+#[derive(Clone)]
+struct Told {
+    heard: Arc<Mutex<Heard>>,
+    tokens: Option<TokenSource>,
+    engine: Engine,
+}
 
 #[derive(Default)]
 struct Heard {
@@ -75,11 +81,17 @@ struct Heard {
 
 impl Told {
     fn heard<T>(&self, what: impl FnOnce(&mut Heard) -> T) -> T {
-        what(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        what(&mut self.heard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl ClientContext for Told {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        client::token(self.tokens.as_ref(), &self.engine)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!("kafka: {level:?}: {facility}: {message}");
     }
@@ -155,7 +167,8 @@ impl Sink for KafkaSink {
     fn open(&mut self, context: &SinkContext) -> Result<Option<ChangeId>, SinkError> {
         self.close();
         self.register()?;
-        let told = Told::default();
+        let (tokens, engine) = (self.options.tokens.clone(), context.engine.clone());
+        let told = Told { heard: Arc::default(), tokens, engine };
         let identity = self.spec.identity();
         let mut config = self.config.clone();
         config.set("group.id", &identity).set("isolation.level", "read_committed");
@@ -171,6 +184,7 @@ impl Sink for KafkaSink {
         let producer: BaseProducer<Told> =
             config.create_with_context(told.clone()).map_err(|error| again(&error, &told))?;
         let open = self.open.insert(Open { producer, group, told });
+        open.poll(Duration::ZERO);
         let topic = &self.options.topic;
         // Asked by the consumer, for which no broker makes a topic that is not there.
         let known =
@@ -197,10 +211,11 @@ impl Sink for KafkaSink {
     }
 
     fn send(&mut self, changes: &Changes, context: &SinkContext) -> Result<(), SinkError> {
-        let outgoing = messages(&self.spec, changes, self.writing)?;
+        let outgoing = messages(&self.spec, changes, self.writing, &self.options.headers)?;
         let Some(open) = &self.open else {
             return Err(SinkError::Again("it was not opened".to_owned()));
         };
+        open.poll(Duration::ZERO);
         let sent = match self.options.delivery {
             Delivery::ExactlyOnce => self.send_once(open, &outgoing, changes.through, context),
             Delivery::AtLeastOnce => {
@@ -312,6 +327,14 @@ impl KafkaSink {
             record.key = message.key.clone().map(|key| &outgoing.bytes[key]);
             record.payload = message.value.clone().map(|value| &outgoing.bytes[value]);
             record.timestamp = Some(message.at_ms);
+            if !message.headers.is_empty() {
+                let mut headers = OwnedHeaders::new_with_capacity(message.headers.len());
+                for (key, value) in &outgoing.headers[message.headers.clone()] {
+                    let value = Some(&outgoing.bytes[value.clone()]);
+                    headers = headers.insert(Header { key, value });
+                }
+                record.headers = Some(headers);
+            }
             loop {
                 let Err((error, back)) = open.producer.send(record) else { break };
                 if error.rdkafka_error_code() != Some(RDKafkaErrorCode::QueueFull) {
@@ -395,8 +418,15 @@ impl Open {
                 return Err(SinkError::Again(why));
             }
             context.report().error(Some(why));
-            self.producer.poll(Duration::from_millis(10));
+            self.poll(Duration::from_millis(10));
         }
+    }
+
+    /// Hears what librdkafka has to say, and gives tokens that it asks for.
+    fn poll(&self, wait: Duration) {
+        // Nothing is read with it.
+        drop(self.group.poll(Duration::ZERO));
+        self.producer.poll(wait);
     }
 }
 

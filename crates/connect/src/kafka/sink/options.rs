@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use yeoul_engine::{ConnectorOptions, Contradiction};
 
-use super::super::options::{RESERVED, Schemas, schemas, security, wait};
+use super::super::options::{RESERVED, Schemas, schemas, wait};
 use crate::kafka::forms::parse_properties;
+use crate::kafka::security::{TokenSource, security};
 
 /// What is promised of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +49,14 @@ pub(in crate::kafka) struct SinkOptions {
     /// Where schemas are registered.
     pub(super) schemas: Option<Schemas>,
     pub(super) tombstones: bool,
+    /// Columns that are headers too.
+    pub(super) headers: Vec<String>,
     /// The first pause after a failure, and the longest.
     pub(super) retry: (Duration, Duration),
     /// What librdkafka is told, by its own names.
     pub(super) settings: Vec<(String, String)>,
+    /// Where tokens for OAUTHBEARER are from.
+    pub(super) tokens: Option<TokenSource>,
 }
 
 impl SinkOptions {
@@ -79,7 +84,7 @@ impl SinkOptions {
             ("socket.keepalive.enable", "true".into()),
             ("log.connection.close", "false".into()),
         ];
-        security(given, &mut settings)?;
+        let tokens = security(given, &mut settings)?;
         let mut settings: Vec<_> =
             settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let properties = given.text("properties").and_then(parse_properties).unwrap_or_default();
@@ -105,8 +110,10 @@ impl SinkOptions {
             }),
             schemas: schemas(given)?,
             tombstones: given.bool("tombstones").unwrap_or(true),
+            headers: given.columns("headers").unwrap_or_default().to_vec(),
             retry: (retry, retry_max),
             settings,
+            tokens,
         })
     }
 }

@@ -2,5 +2,6 @@
 
 mod changes;
 mod decoded;
+mod secured;
 mod sink;
 mod source;

@@ -244,6 +244,27 @@ fn debezium_tells_what_was_and_what_is() {
 }
 
 #[test]
+fn columns_are_headers_too() {
+    let Some(broker) = Broker::start(Kind::Noida) else { return };
+    broker.create("out", 1);
+    let shop = Shop::new();
+    let to = format!("connector = 'kafka', brokers = '{}', topic = 'out'", broker.address());
+    shop.run("CREATE TABLE t (id BIGINT PRIMARY KEY, trace TEXT, n INT)");
+    shop.run(&format!("CREATE SINK out FROM t WITH ({to}, headers = 'n, trace')"));
+    shop.run(&format!("CREATE STREAM back (id BIGINT, headers JSONB METADATA) WITH ({to})"));
+    let wrong = format!("CREATE SINK wrong FROM t WITH ({to}, headers = 'n, trase')");
+    let error = shop.try_run(&wrong).err().expect("is refused");
+    assert!(error.message.contains("column \"trase\" does not exist"), "{error:?}");
+    assert!(error.hint.as_deref().is_some_and(|hint| hint.contains("trace")), "{error:?}");
+    let (sources, sinks) = (shop.start().expect("starts"), shop.start_sinks());
+    shop.run("INSERT INTO t VALUES (1, 'a\"b', 5), (2, NULL, NULL), (3, NULL, 7)");
+    let expected = ["1|{\"n\":\"5\",\"trace\":\"a\\\"b\"}", "2|-", "3|{\"n\":\"7\"}"];
+    wait_for(&shop, "SELECT id, headers FROM back ORDER BY id", &expected);
+    sources.stop();
+    sinks.stop();
+}
+
+#[test]
 fn a_sink_is_paused_resumed_and_rewound() {
     let Some(broker) = Broker::start(Kind::Noida) else { return };
     broker.create("out", 1);

@@ -41,7 +41,10 @@ pub(super) fn wait_for(shop: &Shop, sql: &str, expected: &[&str]) {
         if rows == expected {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(40), "{sql}: {rows:?}, not {expected:?}");
+        const ERRORS: &str = "SELECT stream, error FROM yeoul.sources \
+            UNION ALL SELECT name, error FROM yeoul.sinks";
+        let in_time = begun.elapsed() < Duration::from_secs(40);
+        assert!(in_time, "{sql}: {rows:?}, not {expected:?}; {:?}", shop.rows(ERRORS));
         std::thread::sleep(Duration::from_millis(20));
     }
 }
