@@ -426,7 +426,7 @@ fn settings(given: &ConnectorOptions) -> Result<Settings, Contradiction> {
         ("queued.max.messages.kbytes", (queue / 1024).clamp(1, 2_097_151).to_string()),
         ("queued.min.messages", "1000000".into()),
         // One answer of a broker, which comes on top of the queue, and is several times as much uncompressed.
-        ("fetch.max.bytes", (2 << 20).to_string()),
+        ("fetch.max.bytes", (4 << 20).to_string()),
         // How long a broker may hold an answer back that is empty; some hold it back when there is something.
         ("fetch.wait.max.ms", "100".into()),
         // How soon it is asked again when the queue was full.

@@ -144,10 +144,11 @@ fn counted(brokers: &str, topic: &str, events: u64) -> Result<f64, Failure> {
 
 /// The options of a stream that reads a topic.
 pub(super) fn of_topic(brokers: &str, topic: &str) -> String {
-    // tansu holds an answer back for as long as it may, also when there is something to answer.
+    // tansu holds an answer back for as long as it may, also when there is something to answer; and what it has not
+    // found by then it does not answer, so that with much less a backlog stays one.
     format!(
         "connector = 'kafka', brokers = '{brokers}', topic = '{topic}', \
-         properties = 'fetch.wait.max.ms=5'"
+         properties = 'fetch.wait.max.ms=15'"
     )
 }
 

@@ -5,3 +5,4 @@ mod decoded;
 mod secured;
 mod sink;
 mod source;
+mod through;
