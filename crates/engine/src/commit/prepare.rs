@@ -72,6 +72,7 @@ impl Prepared {
         self.rows.get_array_memory_size()
             + self.encoded.as_ref().map_or(0, Bytes::len)
             + self.dead.as_ref().map_or(0, |(rows, _)| rows.get_array_memory_size())
+            + self.kept.iter().map(|kept| kept.letter.raw.len()).sum::<usize>()
             + self.returned.as_ref().map_or(0, |returned| returned.bytes())
     }
 }
