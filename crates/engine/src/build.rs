@@ -100,9 +100,9 @@ fn is_written(shared: &Shared, commit: CommitId) -> Result<bool, EngineError> {
     Ok(true)
 }
 
-/// Whether what a view holds follows from when rows came, and not from the rows alone: what it looks up in tables, and
-/// what came too late for it; and the numbers of commits that a sink sends with its changes. Built anew after a crash it would be another one, so nobody sees it before a manifest
-/// has it.
+/// Whether what a view holds follows from when rows came, and not from the rows alone: what it looks up in tables, what
+/// came too late for it, and the numbers of the changes that a sink sends. Built anew after a crash it would be another
+/// one, so nobody sees it before a manifest has it.
 pub(crate) fn follows_arrival(view: &Relation) -> bool {
     let Body::View(body) = &view.body else { return false };
     !body.lookups.is_empty() || body.reader.needs_watermark() || body.sink.is_some()

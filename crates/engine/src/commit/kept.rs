@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter, filter_record_batch, interleave, take_record_batch};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use yeoul_batch::KeyCodec;
 use yeoul_store::{TreeSnapshot, encode_batch, get_many};
 
@@ -44,7 +44,7 @@ impl State {
         let mut present = vec![true; rows.num_rows()];
         let mut letters = Vec::with_capacity(lost.len());
         for KeptValues { row, columns, letter } in kept {
-            if lost.contains(&row) {
+            if lost.binary_search(&row).is_ok() {
                 present[row] = false;
                 let column = columns.first().map(|column| delivery.relation.schema.field(*column));
                 let name = column.map_or("", |field| field.name());
@@ -58,7 +58,9 @@ impl State {
             && delivery.relation.refuses_bad_rows()
         {
             let message = format!("{}: {}", first.position, first.reason);
-            return Err(EngineError::new(ErrorKind::Input, message));
+            return Err(EngineError::new(ErrorKind::Input, message).with_hint(
+                "store the row first, as a snapshot of its source does, or keep such changes aside with on_error = 'dead_letter'",
+            ));
         }
         let present = BooleanArray::from(present);
         delivery.rows = filter_record_batch(&rows, &present)?;
@@ -80,7 +82,7 @@ impl State {
     }
 }
 
-/// Rows with all values, but those of `lost`.
+/// Rows with all values, but those of `lost`, which ascend.
 struct Filled {
     rows: RecordBatch,
     lost: Vec<usize>,
@@ -102,8 +104,7 @@ impl Filled {
         let (keys, stored_keys) = (codec.encode(rows)?, codec.encode(&stored)?);
         let stored_at: HashMap<&[u8], usize> =
             stored_keys.iter().zip(0..).map(|(key, row)| (key.data(), row)).collect();
-        let wanted: HashMap<&[u8], ()> =
-            kept.iter().map(|kept| (keys.row(kept.row).data(), ())).collect();
+        let wanted: HashSet<&[u8]> = kept.iter().map(|kept| keys.row(kept.row).data()).collect();
         let mut columns: HashMap<usize, Vec<Place>> = HashMap::new();
         for column in kept.iter().flat_map(|kept| &kept.columns) {
             let own = || (0..rows.num_rows()).map(|row| (0, row)).collect();
@@ -115,7 +116,7 @@ impl Filled {
         let mut asking = kept.iter().peekable();
         for row in 0..rows.num_rows() {
             let key = keys.row(row).data();
-            if !wanted.contains_key(key) {
+            if !wanted.contains(key) {
                 continue;
             }
             if let Some(kept) = asking.next_if(|kept| kept.row == row) {
