@@ -14,7 +14,7 @@ use yeoul_engine::{ConnectorOptions, Contradiction};
 use super::registry::escaped;
 
 /// How long an answer of the endpoint is waited for.
-const ANSWER: Duration = Duration::from_secs(10);
+const ANSWER: Duration = Duration::from_secs(5);
 /// Bytes of an answer, at most.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// How long a token is taken to be good for that does not say it.

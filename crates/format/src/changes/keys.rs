@@ -198,10 +198,12 @@ impl Keys {
                 json_string(name, &mut object);
                 object.push(b':');
                 match std::str::from_utf8(key) {
-                    Ok(text) if !text.trim_ascii_start().starts_with('"') => {
-                        json_string(text, &mut object);
+                    // A whole string, and not one with more behind it: that would be another member.
+                    Ok(text) if text.trim_ascii_start().starts_with('"') && is_json(text) => {
+                        object.extend_from_slice(key);
                     }
-                    _ => object.extend_from_slice(key),
+                    Ok(text) => json_string(text, &mut object),
+                    Err(_) => object.extend_from_slice(key),
                 }
                 object.push(b'}');
                 asked.push(&object);
@@ -209,6 +211,10 @@ impl Keys {
             _ => asked.push(key),
         }
     }
+}
+
+fn is_json(text: &str) -> bool {
+    crate::json::compact(text).is_some()
 }
 
 /// Each message as the value of the only column.

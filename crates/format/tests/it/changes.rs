@@ -108,6 +108,11 @@ fn a_message_without_a_value_says_that_its_key_is_gone() {
             (None, None, NO_KEY),
             (
                 None,
+                Some(r#""x","id":5"#),
+                r#"the key of the row that is gone: column "id": "\"x\",\"id\":5" is not a valid bigint"#,
+            ),
+            (
+                None,
                 Some("{}"),
                 "the key of the row that is gone: column \"id\" is null or missing, and it is NOT NULL",
             ),
