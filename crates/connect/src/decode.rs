@@ -97,10 +97,7 @@ impl Block {
             return Self { rows: stream.encode(rows), bad, kept: Vec::new(), lines };
         };
         let RowChanges { deleted, records, kept } = *changes;
-        let rows = match deleted.contains(&true) {
-            true => stream.encode_changes(rows, deleted),
-            false => stream.encode(rows),
-        };
+        let rows = stream.encode_changes(rows, deleted);
         let kept = kept.into_iter().map(|kept| (records[kept.row], kept)).collect();
         Self { rows, bad, kept, lines }
     }

@@ -64,14 +64,15 @@ impl StreamHandle {
         encode(rows, None, &self.0)
     }
 
-    /// The same with rows of a table of which some only say, with `deleted`, that their key is gone. The last of a key
-    /// counts.
+    /// The same with rows of a table of which some may only say, with `deleted`, that their key is gone. The last of a key
+    /// counts. When none is gone they are rows as all others.
     pub fn encode_changes(
         &self,
         rows: RecordBatch,
         deleted: Vec<bool>,
     ) -> Result<EncodedRows, EngineError> {
-        encode(rows, Some(deleted.into()), &self.0)
+        let deleted = deleted.contains(&true).then(|| deleted.into());
+        encode(rows, deleted, &self.0)
     }
 
     /// The columns of the primary key, where rows are known by one.

@@ -59,10 +59,7 @@ fn delivery(engine: &Engine, changes: &[Change], from: u64) -> Delivery {
     ];
     let rows = RecordBatch::try_new(Arc::clone(table.schema()), columns).expect("fits");
     let deleted: Vec<bool> = changes.iter().map(|change| change.1.is_none()).collect();
-    let rows = match deleted.contains(&true) {
-        true => table.encode_changes(rows, deleted).expect("fits"),
-        false => table.encode(rows).expect("fits"),
-    };
+    let rows = table.encode_changes(rows, deleted).expect("fits");
     let stays = changes.iter().enumerate().filter(|(_, (_, row))| matches!(row, Some((_, None))));
     let kept = stays.map(|(row, _)| {
         let position = format!("p@{}", from + row as u64);

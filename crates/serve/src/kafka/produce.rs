@@ -288,10 +288,7 @@ impl Work {
             return Err(self.refused(bad).into());
         }
         let RowChanges { deleted, records, kept } = *decoded.changes.unwrap_or_default();
-        let rows = match deleted.contains(&true) {
-            true => self.stream.encode_changes(decoded.rows, deleted)?,
-            false => self.stream.encode(decoded.rows)?,
-        };
+        let rows = self.stream.encode_changes(decoded.rows, deleted)?;
         let mut delivery = Delivery::new(self.stream.clone(), SOURCE, rows);
         let origin = self.batch.origin;
         delivery.idempotency_key =
