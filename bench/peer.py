@@ -2,9 +2,10 @@
 """Runs one workload with one peer on the events that `yeoul bench` made, and prints its figures as one
 line of JSON, in the words of `yeoul bench --json`.
 
-usage: peer.py chdb|duckdb|flink w1|w2|w3|w4|w5 --events N --seed N --dir PATH [--query NAME]
+usage: peer.py chdb|duckdb|flink w1|w2|w3|w4|w5|w12 --events N --seed N --dir PATH
+               [--query NAME] [--brokers HOST:PORT --topic NAME]
 
-Flink has W1, W2 and the queries of W3 only, and nobody else has W3."""
+Flink has W1, W2, the queries of W3 and W12 only, and nobody else has W3 and W12."""
 
 import argparse
 import json
@@ -25,6 +26,8 @@ STREAM_TIMES = 2
 # A job of Flink may take this long, and a second more for every so many events, before it is given up.
 STREAM_S_MIN = 120
 STREAM_EVENTS_PER_S_MIN = 50_000
+# Of the topic of W12.
+PARTITIONS = 4
 SHOP = ("event_id", "ts", "user_id", "product_id", "category", "type", "price", "campaign_id")
 ROLLUP = ("sum(CASE WHEN type = 'impression' THEN 1 ELSE 0 END) AS imps, "
           "sum(CASE WHEN type = 'click' THEN 1 ELSE 0 END) AS clicks, "
@@ -249,8 +252,11 @@ def w5(peer, figures, clickhouse):
 def streamed(figures, workload, path, lookup, arguments):
     """Flink in a cluster of its own. The job that counts the answer comes first and warms it up; those that are
     timed are asked for nothing but the work, and the faster one counts."""
-    folder = workloads.divided(path, os.cpu_count(), arguments.dir)
-    statements = workloads.statements(workload, arguments.query, folder)
+    if workload == "w12":
+        events = workloads.topic(arguments.brokers, arguments.topic, figures["events"], PARTITIONS)
+    else:
+        events = workloads.divided(path, os.cpu_count(), arguments.dir)
+    statements = workloads.statements(workload, arguments.query, events)
     seconds_max = STREAM_S_MIN + figures["events"] / STREAM_EVENTS_PER_S_MIN
     with Cluster(arguments.dir, os.cpu_count()) as cluster:
         try:
@@ -273,11 +279,13 @@ def streamed(figures, workload, path, lookup, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("peer", choices=("chdb", "duckdb", "flink"))
-    parser.add_argument("workload", choices=("w1", "w2", "w3", "w4", "w5"))
+    parser.add_argument("workload", choices=("w1", "w2", "w3", "w4", "w5", "w12"))
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--dir", required=True)
     parser.add_argument("--query", help="which one of W3")
+    parser.add_argument("--brokers", help="where the topic of W12 is")
+    parser.add_argument("--topic", help="the topic that `yeoul bench w12` has made")
     arguments = parser.parse_args()
     shop = f"{arguments.dir}/shop-{arguments.seed}-{arguments.events}.json"
     ads = f"{arguments.dir}/ads-{arguments.seed}"
@@ -285,15 +293,17 @@ def main():
         name = arguments.workload.upper() + (f" {arguments.query}" if arguments.query else "")
         figures = {"workload": name, "who": "flink-" + installed.VERSION, "events": arguments.events}
         nexmark = f"{arguments.dir}/nexmark"
-        inputs = {"w1": (f"{ads}-{arguments.events}.json", f"{ads}.csv"), "w2": (shop, ""),
+        inputs = {"w1": (f"{ads}-{arguments.events}.json", f"{ads}.csv"), "w2": (shop, ""), "w12": ("", ""),
                   "w3": (f"{nexmark}-{arguments.seed}-{arguments.events}.json", f"{nexmark}-side-input.csv")}
         if arguments.workload not in inputs or (arguments.workload == "w3") != bool(arguments.query):
-            parser.error("flink has w1, w2, and w3 with --query")
+            parser.error("flink has w1, w2, w3 with --query, and w12")
+        if (arguments.workload == "w12") != bool(arguments.brokers and arguments.topic):
+            parser.error("--brokers and --topic say where the events of w12 are")
         streamed(figures, arguments.workload, *inputs[arguments.workload], arguments)
         print(json.dumps(figures))
         return
-    if arguments.workload == "w3":
-        parser.error("only flink has w3")
+    if arguments.workload in ("w3", "w12"):
+        parser.error("only flink has w3 and w12")
     make = {"chdb": Chdb, "duckdb": Duckdb}[arguments.peer]
     kept = arguments.workload in ("w4", "w5")
     data = f"{arguments.dir}/{arguments.peer}-w4-{arguments.seed}-{arguments.events}"

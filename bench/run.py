@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Yeoul and its peers in turn, in one call, with ratios.
 
-usage: run.py [--yeoul PROGRAM] [--events N] [--runs N] [--query NAME …] [--setup] [--check] [WORKLOAD …]
-Without workloads: all of them. Results are appended to results.jsonl in the folder of the benchmarks."""
+usage: run.py [--yeoul PROGRAM] [--events N] [--runs N] [--query NAME …] [--brokers HOST:PORT] [--setup] [--check]
+              [WORKLOAD …]
+Without workloads: all of them, w12 only with --brokers. Results are appended to results.jsonl in the folder of the benchmarks."""
 
 import argparse
 import json
@@ -21,7 +22,7 @@ ALONE = ("w7", "w8", "w9", "w10", "w11", "idle")
 BESIDE = ("w1", "w2", "w3", "w4", "w5")
 QUERIES = [f"q{number}" for number in range(23)]
 PEERS = {"w1": ("chdb", "duckdb", "flink"), "w2": ("chdb", "duckdb", "flink"),
-         "w3": ("flink",), "w4": ("chdb", "duckdb"), "w5": ("chdb", "duckdb")}
+         "w3": ("flink",), "w12": ("flink",), "w4": ("chdb", "duckdb"), "w5": ("chdb", "duckdb")}
 PACKAGES = ("chdb", "duckdb")
 
 
@@ -100,6 +101,20 @@ def better(results):
     return min(results, key=lambda result: result.get("ms", {}).get("geometric_mean", 0))
 
 
+def shown_beside(ours, theirs):
+    """Shows what a peer did, and how Yeoul stands to it. Returns the ratio of the rates, if both have one."""
+    show(theirs)
+    keep(theirs)
+    rate = None
+    for name, ratio in ratios(ours, theirs):
+        print(f"    yeoul is {ratio:.2f} × {theirs['who']}: {name}")
+        if name == "rate":
+            rate = ratio
+    if ours.get("check") and theirs.get("check") and ours["check"] != theirs["check"]:
+        print(f"    THE ANSWERS DIFFER: {ours['check']} and {theirs['check']}")
+    return rate
+
+
 def ratios(ours, theirs):
     found = []
     if "events_per_s" in ours and "events_per_s" in theirs:
@@ -133,14 +148,7 @@ def compared(arguments, workload, absent, query=()):
         theirs = better(results)
         if theirs is None:
             continue
-        show(theirs)
-        keep(theirs)
-        for name, ratio in ratios(ours, theirs):
-            print(f"    yeoul is {ratio:.2f} × {theirs['who']}: {name}")
-            if name == "rate":
-                rates[peer] = ratio
-        if ours.get("check") and theirs.get("check") and ours["check"] != theirs["check"]:
-            print(f"    THE ANSWERS DIFFER: {ours['check']} and {theirs['check']}")
+        rates[peer] = shown_beside(ours, theirs)
     return rates
 
 
@@ -152,11 +160,34 @@ def queried(arguments, absent):
         found = compared(arguments, "w3", absent, ("--query", query))
         sound &= found is not None
         for peer, rate in (found or {}).items():
-            rates.setdefault(peer, []).append(rate)
+            if rate is not None:
+                rates.setdefault(peer, []).append(rate)
     for peer, found in rates.items():
         print(f"w3: yeoul is {statistics.geometric_mean(found):.2f} × {peer} in the geometric mean of {len(found)} "
               f"queries, {min(found):.2f} × in the worst", flush=True)
     return sound
+
+
+def of_topics(arguments, absent):
+    """W12: Yeoul beside clients of librdkafka that do nothing else, and Flink on the topic that this has left."""
+    results = all_figures(command_of(arguments, "w12", ("--brokers", arguments.brokers)))
+    backlog = None
+    for workload in dict.fromkeys(result["workload"] for result in results):
+        found = [result for result in results if result["workload"] == workload]
+        ours = next(result for result in found if result["who"] == "yeoul")
+        print(workload, flush=True)
+        show(ours)
+        keep(ours)
+        for theirs in found:
+            if theirs is not ours:
+                shown_beside(ours, theirs)
+        backlog = ours if ours.get("topic") else backlog
+    if backlog is None or "flink" in absent:
+        return bool(results)
+    theirs = of_peer(arguments, "w12", "flink", ("--brokers", arguments.brokers, "--topic", backlog["topic"]))
+    if theirs is not None:
+        shown_beside(backlog, theirs)
+    return theirs is not None
 
 
 def checked(arguments):
@@ -168,19 +199,22 @@ def checked(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", choices=[*BESIDE, *ALONE, []])
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", choices=[*BESIDE, *ALONE, "w12", []])
     parser.add_argument("--yeoul", default="yeoul", help="the program to measure")
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--runs", type=int, default=1, help="how often each is run in turn; the best counts")
     parser.add_argument("--query", action="append", choices=QUERIES, metavar="NAME",
                         help="a query of w3, instead of all; may be given again")
+    parser.add_argument("--brokers", metavar="HOST:PORT", help="where Kafka brokers listen, for w12")
     parser.add_argument("--check", action="store_true", help="compare the answers of w3 instead of measuring it")
     parser.add_argument("--setup", action="store_true", help="only install the peers")
     arguments = parser.parse_args()
     os.makedirs(DIRECTORY, exist_ok=True)
     if arguments.check and arguments.workloads != ["w3"]:
         parser.error("--check is for w3")
-    workloads = arguments.workloads or [*BESIDE, *ALONE]
+    workloads = arguments.workloads or [*BESIDE, *ALONE, *(["w12"] if arguments.brokers else [])]
+    if "w12" in workloads and not arguments.brokers:
+        parser.error("w12 reads from Kafka: say where with --brokers HOST:PORT")
     peers = {peer for workload in (BESIDE if arguments.setup else workloads) for peer in PEERS.get(workload, ())}
     absent = setup(() if arguments.check else peers) if peers else ()
     if arguments.setup:
@@ -189,6 +223,9 @@ def main():
     for workload in workloads:
         if workload == "w3":
             sound &= checked(arguments) if arguments.check else queried(arguments, absent)
+            continue
+        if workload == "w12":
+            sound &= of_topics(arguments, absent)
             continue
         print(workload, flush=True)
         if workload in BESIDE:

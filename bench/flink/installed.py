@@ -11,6 +11,9 @@ import zipfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 VERSION = "2.3.0"
 PACKAGE = f"apache-flink-libraries=={VERSION}"
+# Flink itself comes without its connector to Kafka; this package of somebody else has that of Flink 2.0 and the client.
+KAFKA = "shigawire-apache-flink-libraries==2.0.0.post1"
+KAFKA_JARS = ("flink-connector-kafka.jar", "kafka-clients.jar")
 DOWNLOAD_S_MAX = 900
 COMPILE_S_MAX = 120
 
@@ -24,7 +27,8 @@ def home(directory):
 
 
 def class_path(directory):
-    return os.path.join(home(directory), "classes") + ":" + os.path.join(home(directory), "lib", "*")
+    return ":".join([os.path.join(home(directory), "classes"), os.path.join(home(directory), "lib", "*"),
+                     os.path.join(home(directory), "kafka", "*")])
 
 
 def install(directory, python):
@@ -34,27 +38,30 @@ def install(directory, python):
         raise Absent(f"there is no {' and no '.join(missing)} (a JDK of version 17 or newer is needed)")
     try:
         if not os.path.isdir(os.path.join(home(directory), "lib")):
-            download(directory, python)
+            download(directory, python, PACKAGE, "lib", lambda name: name.endswith(".jar"))
+        if not os.path.isdir(os.path.join(home(directory), "kafka")):
+            download(directory, python, KAFKA, "kafka", lambda name: name in KAFKA_JARS)
         compile_classes(directory)
     except (OSError, subprocess.SubprocessError, zipfile.BadZipFile) as failure:
         raise Absent(str(failure)) from failure
 
 
-def download(directory, python):
-    print(f"installing Flink: {PACKAGE} (330 MB)", flush=True)
-    part = home(directory) + ".part"
+def download(directory, python, package, folder, wanted):
+    """The jars of a package that are wanted, into a folder of their own."""
+    print(f"installing Flink: {package}", flush=True)
+    part = os.path.join(home(directory), folder + ".part")
     shutil.rmtree(part, ignore_errors=True)
     subprocess.run([python, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-                    "--dest", part, PACKAGE], check=True, timeout=DOWNLOAD_S_MAX)
+                    "--dest", part, package], check=True, timeout=DOWNLOAD_S_MAX)
     wheel = glob.glob(os.path.join(part, "*.whl"))[0]
-    os.makedirs(os.path.join(part, "lib"))
     with zipfile.ZipFile(wheel) as packed:
-        for name in packed.namelist():
-            if name.startswith("pyflink/lib/") and name.endswith(".jar"):
-                with packed.open(name) as jar, open(os.path.join(part, "lib", os.path.basename(name)), "wb") as out:
+        for path in packed.namelist():
+            name = os.path.basename(path)
+            if path.startswith("pyflink/lib/") and wanted(name):
+                with packed.open(path) as jar, open(os.path.join(part, name), "wb") as out:
                     shutil.copyfileobj(jar, out)
     os.remove(wheel)
-    os.rename(part, home(directory))
+    os.rename(part, os.path.join(home(directory), folder))
 
 
 def compile_classes(directory):

@@ -3,9 +3,10 @@
 //! ```text
 //!   open ─▶ what is there already ─┐
 //!                                  ▼
-//!      engine.changes(after) ─▶ send ─▶ after = through ─▶ engine.release_changes
-//!            ▲                    │ it did not work: again from open
-//!            └────────────────────┘
+//!      engine.changes(after) ─▶ send ─▶ engine.release_changes
+//!            │     ▲               │
+//!            └─────┘               │ it did not work: again from open
+//!      the next, while one is sent
 //! ```
 //!
 //! What must hold: what was sent is known where it was sent, together with the changes, or nothing of them is there; so
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use yeoul_engine::{ChangeId, Changes, Engine, SinkReport, SinkSpec};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use yeoul_engine::{ChangeId, Changes, Engine, EngineError, SinkReport, SinkSpec};
 
 use crate::error::ConnectError;
 
@@ -170,30 +172,75 @@ fn go_on(
     kept: &mut Kept,
     sent: &std::cell::Cell<bool>,
 ) -> Result<(), SinkError> {
-    let refused = |error| ConnectError::refused(spec.name(), &error).of_sink();
-    let mut after = sink.open(context)?.unwrap_or_default().max(spec.after());
+    let after = sink.open(context)?.unwrap_or_default().max(spec.after());
     context.report.error(None);
-    let (mut looked, mut said) = (Instant::now(), Instant::now());
+    std::thread::scope(|scope| {
+        // One waits here while the one before is sent.
+        let (ready, next) = bounded(0);
+        let name = format!("changes-{}", spec.name());
+        let fetching = std::thread::Builder::new()
+            .name(name)
+            .spawn_scoped(scope, || fetch(spec, context, after, ready));
+        fetching.map_err(|e| SinkError::Again(format!("cannot start a thread: {e}")))?;
+        // Dropped when it ends, whatever way: so the other ends, too.
+        send_all(spec, sink, context, kept, sent, next)
+    })
+}
+
+/// Gets changes ready until nobody takes them any more.
+fn fetch(
+    spec: &SinkSpec,
+    context: &SinkContext,
+    mut after: ChangeId,
+    ready: Sender<Result<Changes, EngineError>>,
+) {
     while !context.stopped() {
-        let changes = context.engine.changes(spec, after, ROWS).map_err(refused)?;
+        let changes = context.engine.changes(spec, after, ROWS);
+        let (through, is_last) = match &changes {
+            Ok(changes) => (changes.through, changes.is_empty()),
+            Err(_) => (after, true),
+        };
+        after = through;
+        if ready.send(changes).is_err() {
+            return;
+        }
+        if is_last {
+            context.engine.wait_for_commit(after.commit(), PATIENCE);
+        }
+    }
+}
+
+fn send_all(
+    spec: &SinkSpec,
+    sink: &mut dyn Sink,
+    context: &SinkContext,
+    kept: &mut Kept,
+    sent: &std::cell::Cell<bool>,
+    next: Receiver<Result<Changes, EngineError>>,
+) -> Result<(), SinkError> {
+    let (mut looked, mut said) = (Instant::now(), Instant::now());
+    while let Ok(changes) = next.recv() {
+        let refused = |error| ConnectError::refused(spec.name(), &error).of_sink();
+        let changes = changes.map_err(refused)?;
+        let after = changes.through;
         if changes.is_empty() {
             if said.elapsed() >= SAY_AGAIN {
                 sink.send(&changes, context)?;
                 said = Instant::now();
             }
-            after = changes.through;
             context.report.sent(after, 0);
             if looked.elapsed() >= LET_GO {
                 looked = Instant::now();
                 release(spec, context, kept, after)?;
             }
-            context.engine.wait_for_commit(after.commit(), PATIENCE);
             continue;
+        }
+        if context.stopped() {
+            break;
         }
         context.report.behind(changes.times.value(0));
         sink.send(&changes, context)?;
         said = Instant::now();
-        after = changes.through;
         sent.set(true);
         context.report.sent(after, changes.len() as u64);
         context.report.error(None);

@@ -72,10 +72,10 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// A block that begins with the message at `offset`.
-    pub(super) fn new(offset: u64, wanted: &Wanted) -> Self {
+    /// A block that begins with the message at `offset`, with room for as much as the one before had.
+    pub(super) fn new(offset: u64, wanted: &Wanted, (messages, bytes): (usize, usize)) -> Self {
         Self {
-            messages: Messages::default(),
+            messages: Messages::with_capacity(messages, bytes),
             keys: wanted.keys.then(Messages::default),
             offsets: Offsets::Dense(offset),
             beside: Beside::new(wanted),

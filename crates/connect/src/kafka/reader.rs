@@ -71,6 +71,8 @@ pub(super) struct Reading {
     /// The message that is next.
     pub(super) next: u64,
     block: Option<Block>,
+    /// How many messages the block before had, and how many bytes.
+    room: (usize, usize),
     /// Up to where its position was committed to the group.
     pub(super) committed: u64,
 }
@@ -182,7 +184,7 @@ impl<'a> Reader<'a> {
         self.send(Flight::Begin { partition: Arc::clone(&partition), to: next })?;
         let place = (partition.topic.clone(), partition.number);
         self.places.insert(place, self.readings.len());
-        self.readings.push(Reading { partition, next, block: None, committed: 0 });
+        self.readings.push(Reading { partition, next, block: None, room: (0, 0), committed: 0 });
         self.last = None;
         Ok(())
     }
@@ -229,7 +231,11 @@ impl<'a> Reader<'a> {
     /// Polls messages into blocks.
     fn read(&mut self) -> Result<(), Failure> {
         let since = self.readings.iter().filter_map(|r| Some(r.block.as_ref()?.since)).min();
-        let mut wait = since.map_or(WAIT, |since| LINGER.saturating_sub(since.elapsed()).min(WAIT));
+        // In whole milliseconds: the client waits for what is less by looking again and again.
+        let whole =
+            |wait: Duration| Duration::from_millis(wait.subsec_micros().div_ceil(1000).into());
+        let mut wait =
+            since.map_or(WAIT, |since| whole(LINGER.saturating_sub(since.elapsed())).min(WAIT));
         let consumer = self.consumer;
         self.dry = false;
         for _ in 0..POLLED_MAX {
@@ -270,7 +276,8 @@ impl<'a> Reader<'a> {
             return false;
         }
         reading.next = offset + 1;
-        let block = reading.block.get_or_insert_with(|| Block::new(offset, &self.wanted));
+        let (wanted, room) = (&self.wanted, reading.room);
+        let block = reading.block.get_or_insert_with(|| Block::new(offset, wanted, room));
         block.push(offset, message);
         block.is_full()
     }
@@ -304,8 +311,9 @@ impl<'a> Reader<'a> {
                 self.readings[at].block = Some(block);
                 break;
             }
-            let (partition, to) =
-                (Arc::clone(&self.readings[at].partition), self.readings[at].next);
+            let reading = &mut self.readings[at];
+            let (partition, to) = (Arc::clone(&reading.partition), reading.next);
+            reading.room = (block.messages.len(), block.messages.bytes_len());
             let bytes = block.bytes_len();
             self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
             let Block { messages, keys, offsets, beside, .. } = block;

@@ -70,6 +70,9 @@ pub(crate) struct Figures {
     /// Why it was not measured: the message with which its view was refused.
     #[serde(skip_serializing_if = "String::is_empty")]
     refused: String,
+    /// The topic that was read, for the peers.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    topic: String,
     /// Anything else.
     #[serde(skip_serializing_if = "String::is_empty")]
     note: String,

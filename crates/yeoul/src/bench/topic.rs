@@ -152,12 +152,17 @@ pub(super) fn of_topic(brokers: &str, topic: &str) -> String {
     )
 }
 
-/// Waits until all events are in the view; the seconds.
+/// Waits until all events were read, and are in the view; the seconds.
 fn read(runtime: &Runtime, instance: &Instance, events: u64) -> Result<f64, Failure> {
+    // Asked often, and cheap: the view has a hundred thousand rows.
+    let received = "SELECT CAST(coalesce(sum(received), 0) AS BIGINT) FROM yeoul.sources";
     let sum = "SELECT CAST(coalesce(sum(imps + clicks + carts + wishes + purchases), 0) AS BIGINT) FROM ctr_1m";
     let begun = Instant::now();
     runtime.block_on(async {
         let mut backend = Backend::connect(&instance.url()).await?;
+        while number(&mut backend, received).await? < events && begun.elapsed() < PATIENCE * 10 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         loop {
             let there = number(&mut backend, sum).await?;
             if there == events {
@@ -172,8 +177,43 @@ fn read(runtime: &Runtime, instance: &Instance, events: u64) -> Result<f64, Fail
     })
 }
 
-/// W12: a backlog of `events`, by a consumer that only counts and by an instance that keeps and rolls up; then into a
-/// topic again.
+/// The answer in three numbers.
+fn rolled_up(runtime: &Runtime, instance: &Instance) -> Result<String, Failure> {
+    let mut numbers = Vec::new();
+    runtime.block_on(async {
+        let mut backend = Backend::connect(&instance.url()).await?;
+        for of in ["count(*)", "sum(imps)", "sum(clicks)"] {
+            let sql = format!("SELECT CAST({of} AS BIGINT) FROM ctr_1m");
+            numbers.push(number(&mut backend, &sql).await?.to_string());
+        }
+        Ok::<_, Failure>(())
+    })?;
+    Ok(numbers.join(" "))
+}
+
+/// Reads a topic of `events` to its end with a new instance and the stream that `table` makes.
+fn backlog(
+    runtime: &Runtime,
+    place: &Place,
+    (brokers, topic): (&str, &str),
+    (workload, table, note): (&str, fn(&str) -> String, &str),
+) -> Result<(Instance, Figures), Failure> {
+    let dir = place.fresh("yeoul-w12")?;
+    let sql = format!("{}\n{}", table(&format!("{}, ", of_topic(brokers, topic))), tables::ROLLUP);
+    let instance = Instance::start(runtime, &dir, &sql, "SELECT 1")?;
+    let mut figures = Figures::new(workload, place.events);
+    // What was read before it answered counts too.
+    figures.took(read(runtime, &instance, place.events)? + instance.start_ms / 1e3);
+    figures.cpu_s = Some(round(instance.meter().cpu_s(), 2));
+    figures.peak_mib = Some(instance.meter().peak_mib());
+    figures.check = rolled_up(runtime, &instance)?;
+    topic.clone_into(&mut figures.topic);
+    figures.note = format!("{note}, from the start of the process");
+    Ok((instance, figures))
+}
+
+/// W12: a backlog of `events`, by a consumer that only counts, by an instance that rolls up and by one that keeps and
+/// rolls up; then into a topic again.
 pub(super) fn w12(place: &Place, brokers: &str) -> Result<Vec<Figures>, Failure> {
     let runtime = Runtime::new()?;
     let stamp = SystemClock.now_us();
@@ -191,19 +231,12 @@ pub(super) fn w12(place: &Place, brokers: &str) -> Result<Vec<Figures>, Failure>
     limit.who = "librdkafka".into();
     limit.took(counted(brokers, &topic, place.events)?);
     limit.note = "a consumer that only counts".into();
-    let dir = place.fresh("yeoul-w12")?;
-    let sql = format!(
-        "{}\n{}",
-        tables::events(&format!("{}, ", of_topic(brokers, &topic))),
-        tables::ROLLUP
-    );
-    let instance = Instance::start(&runtime, &dir, &sql, "SELECT 1")?;
-    let mut ours = Figures::new("W12 backlog", place.events);
-    // What was read before it answered counts too.
-    ours.took(read(&runtime, &instance, place.events)? + instance.start_ms / 1e3);
-    ours.cpu_s = Some(round(instance.meter().cpu_s(), 2));
-    ours.peak_mib = Some(instance.meter().peak_mib());
-    ours.note = "kept and rolled up by minute, from the start of the process".into();
+    let of = (brokers, topic.as_str());
+    let how = ("W12 backlog", tables::passing_events as fn(&str) -> String, "rolled up by minute");
+    let (instance, ours) = backlog(&runtime, place, of, how)?;
+    drop(instance);
+    let how = ("W12 kept", tables::events as fn(&str) -> String, "kept and rolled up by minute");
+    let (instance, kept) = backlog(&runtime, place, of, how)?;
     let mut sunk = Figures::new("W12 sink", place.events);
     let before = instance.meter().cpu_s();
     sunk.took(sink(&runtime, &instance, brokers, &out, place.events)?);
@@ -212,7 +245,7 @@ pub(super) fn w12(place: &Place, brokers: &str) -> Result<Vec<Figures>, Failure>
     let seconds = counted(brokers, &out, place.events)?;
     sunk.check = format!("{} messages are committed, read in {seconds:.1} s", place.events);
     sunk.note = "the rows of the stream, exactly once, from CREATE SINK on".into();
-    Ok(vec![limit, ours, produced, sunk])
+    Ok(vec![limit, ours, kept, produced, sunk])
 }
 
 /// Sends what is stored; the seconds until all is.

@@ -341,12 +341,12 @@ impl KafkaSink {
                     return Err(self.refused(message, &error, &open.told));
                 }
                 record = back;
-                open.producer.poll(Duration::from_millis(5));
+                open.hear();
                 waited()?;
             }
         }
         while open.producer.in_flight_count() > 0 {
-            open.producer.poll(Duration::from_millis(1));
+            open.hear();
             waited()?;
         }
         match open.told.heard(|heard| heard.refused.take()) {
@@ -426,7 +426,18 @@ impl Open {
     fn poll(&self, wait: Duration) {
         // Nothing is read with it.
         drop(self.group.poll(Duration::ZERO));
-        self.producer.poll(wait);
+        std::thread::sleep(wait);
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Hears which messages were taken, or waits a moment. The client would not sleep in the last millisecond of a wait,
+    /// nor return before all of it is over.
+    fn hear(&self) {
+        let before = self.producer.in_flight_count();
+        self.producer.poll(Duration::ZERO);
+        if self.producer.in_flight_count() == before {
+            std::thread::sleep(Duration::from_micros(500));
+        }
     }
 }
 
