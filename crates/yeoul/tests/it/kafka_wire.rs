@@ -151,32 +151,51 @@ fn an_idempotent_producer_is_stored_once_whenever_the_program_is_killed() {
     );
 }
 
-/// Runs a script with the Python that has the clients; `None` when there is none here.
-fn python(script: &str, arguments: &[&str]) -> Option<String> {
-    let program = servers_folder()?.join("venv/bin/python");
-    let output = Command::new(program).args(["-c", script]).args(arguments).output();
-    let output = output.expect("Python starts");
+/// The Python that has the clients, with a script; `None` when there is none here.
+fn python(script: &str) -> Option<Command> {
+    let mut command = Command::new(servers_folder()?.join("venv/bin/python"));
+    command.args(["-c", script]);
+    Some(command)
+}
+
+/// Java with Apache Kafka's own client, and a program; `None` when there is no Java here.
+fn java(program: &str) -> Option<Command> {
+    let jars = servers_folder()?.join("java");
+    if !jars.exists() {
+        return None;
+    }
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(jars.join("*")).arg(program);
+    Some(command)
+}
+
+/// What a client says.
+fn said(mut client: Command, arguments: &[&str]) -> String {
+    let output = client.args(arguments).output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}{errors}");
-    Some(said)
+    said
 }
 
 const CONFLUENT: &str = include_str!("kafka_confluent.py");
 const KAFKA_PYTHON: &str = include_str!("kafka_python.py");
+const JAVA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/KafkaJava.java");
+const SETTINGS: &str = "gzip idempotent lz4 none snappy zero zstd";
 
-/// A client of Python sends 1000 events with each setting it has, to a listener that asks for a password.
-fn sends_unchanged(script: &str, settings: &str, seed: u64) {
+/// A client sends 1000 events with each setting it has, to a listener that asks for a password.
+fn sends_unchanged(client: Option<Command>, seed: u64) {
+    let Some(client) = client else { return };
     let dir = project("CREATE STREAM shared (id BIGINT NOT NULL, part VARCHAR NOT NULL);\n");
     let login = "user = 'shop'\npassword = 's3cret'\n";
     let (mut running, address) = instance(&dir, login, seed);
     running.start();
     running.wait_ready();
-    let Some(said) = python(script, &[&address, "shop", "s3cret"]) else { return };
+    let said = said(client, &[&address, "shop", "s3cret"]);
     let found = running
         .ask("SELECT part, count(*), count(DISTINCT id) FROM shared GROUP BY part ORDER BY part");
     let expected: Vec<String> =
-        settings.split(' ').map(|part| format!("{part},1000,1000")).collect();
+        SETTINGS.split(' ').map(|part| format!("{part},1000,1000")).collect();
     assert_eq!(found, expected, "{said}");
     assert!(said.contains("wrong password: refused"), "{said}");
     assert!(said.contains("unknown topic: refused"), "{said}");
@@ -184,10 +203,15 @@ fn sends_unchanged(script: &str, settings: &str, seed: u64) {
 
 #[test]
 fn confluent_kafka_sends_unchanged() {
-    sends_unchanged(CONFLUENT, "gzip idempotent lz4 none snappy zero zstd", 13);
+    sends_unchanged(python(CONFLUENT), 13);
 }
 
 #[test]
 fn kafka_python_sends_unchanged() {
-    sends_unchanged(KAFKA_PYTHON, "gzip idempotent lz4 none snappy zero zstd", 17);
+    sends_unchanged(python(KAFKA_PYTHON), 17);
+}
+
+#[test]
+fn apache_kafka_sends_unchanged() {
+    sends_unchanged(java(JAVA), 19);
 }

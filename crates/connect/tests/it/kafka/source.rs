@@ -53,8 +53,8 @@ const ONCE: &str = "SELECT count(*), count(DISTINCT id) FROM events";
 
 #[test]
 fn every_message_once_over_restarts_and_new_partitions() {
-    for kind in [Kind::Tansu, Kind::Noida] {
-        let Some(broker) = Broker::start(kind) else { return };
+    for kind in [Kind::Tansu, Kind::Noida, Kind::Memory] {
+        let Some(broker) = Broker::start(kind) else { continue };
         broker.create("clicks", 3);
         let producer = broker.producer(&[]);
         let all = events(0..3000);
@@ -83,7 +83,7 @@ fn every_message_once_over_restarts_and_new_partitions() {
         ];
         assert_eq!(shop.rows(sources), expected, "{kind:?}");
         // What a partition brings that was added while nobody looked is read from its beginning, wherever others began.
-        if kind == Kind::Noida {
+        if kind != Kind::Tansu {
             broker.extend("clicks", 4);
             send(&broker.producer(&[]), "clicks", 3, texts(&events(9000..9005)));
             let sources = shop.start().expect("starts");
@@ -180,8 +180,8 @@ fn poison_is_a_dead_letter_with_its_place_and_stops_nothing() {
 
 #[test]
 fn a_topic_that_is_not_there_holds_no_other() {
-    for kind in [Kind::Tansu, Kind::Noida] {
-        let Some(broker) = Broker::start(kind) else { return };
+    for kind in [Kind::Tansu, Kind::Noida, Kind::Memory] {
+        let Some(broker) = Broker::start(kind) else { continue };
         broker.create("clicks", 1);
         send(&broker.producer(&[]), "clicks", 0, texts(&events(0..10)));
         let shop = Shop::new();
@@ -286,7 +286,14 @@ fn kept(broker: &Broker, topic: &str) -> (i64, i64) {
 
 #[test]
 fn messages_that_were_not_kept_are_a_hole_of_known_size() {
-    let Some(broker) = Broker::start(Kind::Noida) else { return };
+    for kind in [Kind::Noida, Kind::Memory] {
+        if let Some(broker) = Broker::start(kind) {
+            holes(&broker);
+        }
+    }
+}
+
+fn holes(broker: &Broker) {
     broker.create("clicks", 1);
     let producer = broker.producer(&[]);
     let mut shop = Shop::new();
@@ -297,7 +304,7 @@ fn messages_that_were_not_kept_are_a_hole_of_known_size() {
     sources.stop();
     send(&producer, "clicks", 0, texts(&events(5..25)));
     broker.forget("clicks", 0, 25);
-    assert_eq!(kept(&broker, "clicks"), (25, 25));
+    assert_eq!(kept(broker, "clicks"), (25, 25));
     send(&producer, "clicks", 0, texts(&events(30..33)));
     shop.restart();
     let sources = shop.start().expect("starts");
@@ -344,26 +351,87 @@ fn a_broker_that_is_away_is_waited_for() {
 
 #[test]
 fn aborted_transactions_are_not_read() {
-    let Some(broker) = Broker::start(Kind::Noida) else { return };
+    for kind in [Kind::Noida, Kind::Memory] {
+        let Some(broker) = Broker::start(kind) else { continue };
+        broker.create("clicks", 1);
+        let producer = broker.producer(&[("transactional.id", "shop")]);
+        producer.init_transactions(Duration::from_secs(10)).expect("begins");
+        for (ids, commit) in [(0..10, true), (100..110, false), (10..20, true)] {
+            producer.begin_transaction().expect("begins");
+            send(&producer, "clicks", 0, texts(&events(ids)));
+            let ended = match commit {
+                true => producer.commit_transaction(Duration::from_secs(10)),
+                false => producer.abort_transaction(Duration::from_secs(10)),
+            };
+            ended.expect("ends");
+        }
+        for (options, expected) in [("", "20|19"), (", isolation = 'read_uncommitted'", "30|109")] {
+            let shop = Shop::new();
+            create(&shop, &broker.address(), "clicks", options);
+            let sources = shop.start().expect("starts");
+            wait_for(&shop, "SELECT count(*), max(id) FROM events", &[expected]);
+            sources.stop();
+        }
+    }
+}
+
+/// A transaction that is open holds back what comes behind it, and a reader that begins anywhere goes by what was aborted.
+#[test]
+fn transactions_are_read_when_they_are_committed_wherever_reading_begins() {
+    let broker = Broker::start(Kind::Memory).expect("is here");
     broker.create("clicks", 1);
-    let producer = broker.producer(&[("transactional.id", "shop")]);
-    producer.init_transactions(Duration::from_secs(10)).expect("begins");
-    for (ids, commit) in [(0..10, true), (100..110, false), (10..20, true)] {
-        producer.begin_transaction().expect("begins");
-        send(&producer, "clicks", 0, texts(&events(ids)));
-        let ended = match commit {
-            true => producer.commit_transaction(Duration::from_secs(10)),
-            false => producer.abort_transaction(Duration::from_secs(10)),
-        };
-        ended.expect("ends");
-    }
-    for (options, expected) in [("", "20|19"), (", isolation = 'read_uncommitted'", "30|109")] {
-        let shop = Shop::new();
-        create(&shop, &broker.address(), "clicks", options);
+    let transactional = |name| {
+        let producer = broker.producer(&[("transactional.id", name)]);
+        producer.init_transactions(Duration::from_secs(10)).expect("begins");
+        producer
+    };
+    let (one, other, plain) = (transactional("one"), transactional("other"), broker.producer(&[]));
+    let mut shop = Shop::new();
+    create(&shop, &broker.address(), "clicks", "");
+    let all = "SELECT count(*), count(DISTINCT id), sum(id) FROM events";
+    let (mut count, mut sum) = (0, 0);
+    for round in 0..6 {
+        let id = round * 100;
         let sources = shop.start().expect("starts");
-        wait_for(&shop, "SELECT count(*), max(id) FROM events", &[expected]);
-        sources.stop();
+        one.begin_transaction().expect("begins");
+        other.begin_transaction().expect("begins");
+        send(&one, "clicks", 0, texts(&events(id..id + 5)));
+        send(&other, "clicks", 0, texts(&events(id + 5..id + 10)));
+        send(&plain, "clicks", 0, texts(&events(id + 10..id + 15)));
+        // Behind open transactions.
+        std::thread::sleep(Duration::from_millis(200));
+        wait_for(&shop, all, &[&format!("{count}|{count}|{}", sum_or_nothing(count, sum))]);
+        let (aborted, committed) =
+            if round.is_multiple_of(2) { (&one, &other) } else { (&other, &one) };
+        aborted.abort_transaction(Duration::from_secs(10)).expect("ends");
+        // The next round begins in the middle of what is not read yet.
+        if round.is_multiple_of(3) {
+            sources.stop();
+            shop.restart();
+            committed.commit_transaction(Duration::from_secs(10)).expect("ends");
+            let sources = shop.start().expect("starts");
+            (count, sum) = counted(round, count, sum);
+            wait_for(&shop, all, &[&format!("{count}|{count}|{sum}")]);
+            sources.stop();
+        } else {
+            committed.commit_transaction(Duration::from_secs(10)).expect("ends");
+            (count, sum) = counted(round, count, sum);
+            wait_for(&shop, all, &[&format!("{count}|{count}|{sum}")]);
+            sources.stop();
+        }
+        shop.restart();
     }
+}
+
+/// What is there after a round of the test above.
+fn counted(round: u64, count: u64, sum: u64) -> (u64, u64) {
+    let id = round * 100;
+    let committed = if round.is_multiple_of(2) { id + 5..id + 10 } else { id..id + 5 };
+    (count + 10, sum + committed.sum::<u64>() + (id + 10..id + 15).sum::<u64>())
+}
+
+fn sum_or_nothing(count: u64, sum: u64) -> String {
+    if count == 0 { "-".to_owned() } else { sum.to_string() }
 }
 
 /// Two processes of one group: what one has, the other has not. The broker of `address` has a topic of 4 partitions.
@@ -467,8 +535,8 @@ fn a_cluster_that_fails_now_and_then_is_read_all_the_same() {
 #[test]
 fn a_backlog_is_read_whole() {
     const EVENTS: u64 = 400_000;
-    for kind in [Kind::Tansu, Kind::Noida] {
-        let Some(broker) = Broker::start(kind) else { return };
+    for kind in [Kind::Tansu, Kind::Noida, Kind::Memory] {
+        let Some(broker) = Broker::start(kind) else { continue };
         broker.create("clicks", 4);
         let producer = broker.producer(&[
             ("linger.ms", "5"),
