@@ -26,6 +26,7 @@ use crate::planning::Planning;
 use crate::runtime;
 use crate::session::Session;
 use crate::shared::Shared;
+use crate::system;
 
 /// A stream or table that takes rows, resolved once.
 #[derive(Clone, Debug)]
@@ -369,7 +370,11 @@ impl Engine {
                 self.shared.queue.fullness(),
             ),
         ];
-        self.shared.metrics.text(&gauges)
+        let mut text = self.shared.metrics.text(&gauges);
+        if let Err(error) = system::expose(&self.shared.world.load(), &self.shared, &mut text) {
+            tracing::error!("sources and sinks cannot be told of: {error}");
+        }
+        text
     }
 
     /// Writes everything in memory to parts. Returns when it is durable.

@@ -25,12 +25,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Counts what became of a delivery.
     /// How many rows were received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
+    /// Counts what became of a delivery.
     pub(crate) fn delivered(&self, counts: Counts) {
         let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
         add(&self.received, counts.received);

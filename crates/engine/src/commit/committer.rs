@@ -269,11 +269,7 @@ impl Committer {
             let duplicates = delivery.rows.num_rows() as u64;
             return Ok(Receipt { duplicates, ..Receipt::default() });
         }
-        // What is repeated has its values already, and the rows it took them from may be gone.
-        let delivery = match delivery.idempotency {
-            Some(hash) if !delivery.kept.is_empty() && self.knows(hash, now_us)? => delivery,
-            _ => self.state.fill_kept(delivery, now_us)?,
-        };
+        let delivery = self.state.fill_kept(delivery, now_us)?;
         // From here on its keys may be remembered although it is not stored: sent again it would be
         // taken for a repetition, and acknowledged.
         self.take_in(delivery, key, now_us, draft)
@@ -364,12 +360,6 @@ impl Committer {
         let Some(duplicates) = &self.state.duplicates else { return Ok(false) };
         duplicates.requests()?.lock().probe_and_insert(&[hash], now_us, &mut self.mask)?;
         Ok(self.mask == [true])
-    }
-
-    /// The same, without remembering it.
-    fn knows(&self, hash: u128, now_us: i64) -> Result<bool, EngineError> {
-        let Some(duplicates) = &self.state.duplicates else { return Ok(false) };
-        Ok(duplicates.requests()?.lock().knows(hash, now_us)?)
     }
 
     /// The rows of a delivery that were not there before, and the numbers of the others.

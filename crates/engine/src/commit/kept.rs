@@ -34,7 +34,8 @@ impl State {
     ) -> Result<Prepared, EngineError> {
         let Body::Table(body) = &delivery.relation.body else { return Ok(delivery) };
         let kept = std::mem::take(&mut delivery.kept);
-        if kept.is_empty() {
+        // What is sent again has its values already, and the rows it took them from may be gone.
+        if kept.is_empty() || self.was_sent(&delivery, now_us)? {
             return Ok(delivery);
         }
         let snapshot = self.store.snapshot();
@@ -79,6 +80,14 @@ impl State {
             delivery.dead = Some((dead, encoded));
         }
         Ok(delivery)
+    }
+
+    /// Whether a client's key for the whole delivery was there within the hour.
+    fn was_sent(&self, delivery: &Prepared, now_us: i64) -> Result<bool, EngineError> {
+        let (Some(hash), Some(duplicates)) = (delivery.idempotency, &self.duplicates) else {
+            return Ok(false);
+        };
+        Ok(duplicates.requests()?.lock().knows(hash, now_us)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tables under `yeoul.`: what the engine says of itself, made when they are asked for.
 
+mod exposed;
 mod sinks;
 mod sources;
 
@@ -19,6 +20,8 @@ use crate::commit::{Build, BuildStatus};
 use crate::session::{FUNCTION_COLUMNS, function_columns};
 use crate::shared::Shared;
 use crate::world::World;
+
+pub(crate) use exposed::write as expose;
 
 /// The names of the tables made here.
 pub(crate) const NAMES: [&str; 9] = [

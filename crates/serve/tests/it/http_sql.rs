@@ -119,7 +119,18 @@ fn health_and_metrics() {
     assert_eq!(fixture.get("/healthz").text(), "ok\n");
     let ready = fixture.get("/readyz");
     assert_eq!((ready.status, &ready.json()["ready"]), (200, &json!(true)));
-    assert!(fixture.get("/metrics").text().contains("# TYPE"));
+    let page = fixture.get("/metrics");
+    let metrics = page.text();
+    let received = fixture.sql("SELECT stream, source, received FROM yeoul.sources");
+    for source in received["rows"].as_array().unwrap() {
+        let [stream, source, received] =
+            ["stream", "source", "received"].map(|name| source[name].to_string().replace('"', ""));
+        let line = format!(
+            "\nyeoul_source_rows_received_total{{stream=\"{stream}\",source=\"{source}\",partition=\"\"}} {received}\n"
+        );
+        assert!(metrics.contains(&line), "{line}: {metrics}");
+        assert!(metrics.contains("# TYPE yeoul_source_rows_received_total counter\n"));
+    }
     assert!(fixture.get("/").text().contains("/v1/ingest/{stream}"));
     assert_eq!(fixture.get("/nowhere").status, 404);
     assert_eq!(fixture.get("/v1/sql").status, 405);

@@ -6,3 +6,4 @@ mod secured;
 mod sink;
 mod source;
 mod through;
+mod transactions;
