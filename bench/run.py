@@ -171,7 +171,7 @@ def queried(arguments, absent):
 def of_topics(arguments, absent):
     """W12: Yeoul beside clients of librdkafka that do nothing else, and Flink on the topic that this has left."""
     results = all_figures(command_of(arguments, "w12", ("--brokers", arguments.brokers)))
-    backlog = None
+    topics = []
     for workload in dict.fromkeys(result["workload"] for result in results):
         found = [result for result in results if result["workload"] == workload]
         ours = next(result for result in found if result["who"] == "yeoul")
@@ -181,12 +181,15 @@ def of_topics(arguments, absent):
         for theirs in found:
             if theirs is not ours:
                 shown_beside(ours, theirs)
-        backlog = ours if ours.get("topic") else backlog
-    if backlog is None or "flink" in absent:
+        topics += [ours] if ours.get("topic") else []
+    if not topics or "flink" in absent:
         return bool(results)
-    theirs = of_peer(arguments, "w12", "flink", ("--brokers", arguments.brokers, "--topic", backlog["topic"]))
+    # It rolls up and keeps nothing, as the first of ours.
+    ours = topics[0]
+    theirs = of_peer(arguments, "w12", "flink", ("--brokers", arguments.brokers, "--topic", ours["topic"]))
     if theirs is not None:
-        shown_beside(backlog, theirs)
+        print(ours["workload"], flush=True)
+        shown_beside(ours, theirs)
     return theirs is not None
 
 

@@ -118,10 +118,19 @@ pub(super) fn produce(
     Ok(sent)
 }
 
-/// Reads the topic and only counts; the seconds it took.
+/// Reads the topic and only counts; the seconds it took, as soon as it can be.
 fn counted(brokers: &str, topic: &str, events: u64) -> Result<f64, Failure> {
+    // With much more in its queue it is slower: what it is given has left the caches by then.
     let mut config = config(brokers);
-    config.set("group.id", "yeoul-bench").set("queued.min.messages", "1000000");
+    config
+        .set("group.id", "yeoul-bench")
+        .set("queued.min.messages", "1000000")
+        .set("queued.max.messages.kbytes", "8192")
+        .set("fetch.max.bytes", "4194304")
+        .set("fetch.queue.backoff.ms", "20")
+        .set("fetch.wait.max.ms", "15")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false");
     let consumer: BaseConsumer = config.create()?;
     let mut all = TopicPartitionList::new();
     for partition in 0..PARTITIONS {
@@ -229,7 +238,9 @@ pub(super) fn w12(place: &Place, brokers: &str) -> Result<Vec<Figures>, Failure>
     produced.note = "an idempotent producer that makes the events and sends them".into();
     let mut limit = Figures::new("W12 backlog", place.events);
     limit.who = "librdkafka".into();
-    limit.took(counted(brokers, &topic, place.events)?);
+    // The first time the broker has just been sent to.
+    let [first, second] = [(); 2].map(|()| counted(brokers, &topic, place.events));
+    limit.took(first?.min(second?));
     limit.note = "a consumer that only counts".into();
     let of = (brokers, topic.as_str());
     let how = ("W12 backlog", tables::passing_events as fn(&str) -> String, "rolled up by minute");
