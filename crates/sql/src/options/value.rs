@@ -53,24 +53,31 @@ pub(crate) struct Values {
 }
 
 impl Values {
-    /// Checks the `given` options.
+    /// Checks the `given` options. The error is that of the first that is wrong, and names the others.
     pub(crate) fn check(
         target: Target,
         given: &[Given],
         connectors: Connectors,
     ) -> Result<Self, SqlError> {
-        let mut values = BTreeMap::new();
+        let (mut values, mut wrong) = (BTreeMap::new(), Vec::new());
         let owner = |name: &str| known(target, connectors).find(|(spec, _)| spec.name == name);
         for g in given {
             let Some((spec, _)) = owner(&g.name) else {
-                return Err(unknown(target, g, connectors));
+                wrong.push(unknown(target, g, connectors));
+                continue;
             };
-            let value = parse_value(spec, g, connectors)?;
-            if values.insert(spec.name, (value, g.value_span)).is_some() {
-                return Err(
-                    invalid(format!("option \"{}\" is given twice", g.name)).at(g.name_span)
-                );
+            match parse_value(spec, g, connectors) {
+                Err(error) => wrong.push(error),
+                Ok(value) => {
+                    if values.insert(spec.name, (value, g.value_span)).is_some() {
+                        let twice = invalid(format!("option \"{}\" is given twice", g.name));
+                        wrong.push(twice.at(g.name_span));
+                    }
+                }
             }
+        }
+        if let Some(error) = together(wrong) {
+            return Err(error);
         }
         let chosen = match values.get("connector") {
             Some((Value::Text(name), _)) => name.as_str(),
@@ -212,6 +219,22 @@ impl Values {
 
 pub(super) fn invalid(message: impl Into<String>) -> SqlError {
     SqlError::new(ErrorKind::InvalidOption, message)
+}
+
+/// The first error, whose detail names the others.
+fn together(wrong: Vec<SqlError>) -> Option<SqlError> {
+    let mut wrong = wrong.into_iter();
+    let mut first = wrong.next()?;
+    let others = wrong.map(|error| match error.hint.or(error.detail) {
+        Some(more) => format!("{} ({more})", error.message),
+        None => error.message,
+    });
+    let others: Vec<String> = others.collect();
+    if !others.is_empty() {
+        let own = first.detail.take().map_or_else(String::new, |own| format!("{own}; "));
+        first.detail = Some(format!("{own}also: {}", others.join("; ")));
+    }
+    Some(first)
 }
 
 fn unknown(target: Target, given: &Given, connectors: Connectors) -> SqlError {

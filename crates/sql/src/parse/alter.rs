@@ -67,7 +67,9 @@ fn paused(paused: bool) -> AlterAction {
 
 fn rewind(r: &mut Reader<'_>) -> Result<AlterAction, SqlError> {
     r.advance();
-    r.expect("TO")?;
+    if !r.word("TO") {
+        return Err(r.expected("TO EARLIEST, or TO COMMIT and its number"));
+    }
     if r.word("EARLIEST") {
         return Ok(AlterAction::Rewind(0));
     }
