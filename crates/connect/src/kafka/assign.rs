@@ -134,7 +134,8 @@ impl Reader<'_> {
         let mut wrong = None;
         for topic in asked {
             let metadata = self.consumer.fetch_metadata(topic, ANSWER).map_err(|error| {
-                format!("{} do not answer: {}", self.options.brokers, reason(&error))
+                let why = self.consumer.context().why(&error);
+                format!("{} do not answer: {why}", self.options.brokers)
             })?;
             for topic in metadata.topics() {
                 if pattern.as_ref().is_some_and(|pattern| !pattern.is_match(topic.name())) {
@@ -183,7 +184,7 @@ impl Reader<'_> {
             match self.ask(places, &stored) {
                 Ok(known) => return Ok(known),
                 Err(_) if self.context.stopped() => return Err(Failure::Ended),
-                Err(error) => self.context.note_error(Some(reason(&error))),
+                Err(error) => self.context.note_error(Some(self.consumer.context().why(&error))),
             }
             self.context.sleep(AGAIN);
         }

@@ -14,13 +14,12 @@ use arrow::array::{
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers as _};
 use yeoul_batch::{DecodeOptions, Metadata, TimeLimit};
 use yeoul_engine::StreamHandle;
 use yeoul_format::{BadKind, BadRow, Decoded, Messages, RowChanges, good_records};
 
 use super::block::{Offsets, Partition};
+use super::queue::{Headers, Message};
 
 /// What the columns of a stream ask for.
 #[derive(Clone, Debug)]
@@ -95,9 +94,9 @@ impl Beside {
         }
     }
 
-    pub(super) fn push(&mut self, message: &BorrowedMessage<'_>) {
+    pub(super) fn push(&mut self, message: &Message) {
         if let Some(times_us) = &mut self.times_us {
-            times_us.push(message.timestamp().to_millis().map(|ms| ms.saturating_mul(1000)));
+            times_us.push(message.time_ms().map(|ms| ms.saturating_mul(1000)));
         }
         if let Some(headers) = &mut self.headers {
             headers.push(message.headers().map(headers_json));
@@ -106,13 +105,13 @@ impl Beside {
 }
 
 /// Headers as an object of texts; bytes that are none are replaced.
-fn headers_json(headers: &rdkafka::message::BorrowedHeaders) -> String {
+fn headers_json(headers: Headers<'_>) -> String {
     let mut object = serde_json::Map::new();
-    for header in headers.iter() {
-        let text = header.value.map(|value| String::from_utf8_lossy(value).into_owned());
+    for (name, value) in headers {
+        let text = value.map(|value| String::from_utf8_lossy(value).into_owned());
         let value = text.map_or(serde_json::Value::Null, serde_json::Value::String);
-        match object.get_mut(header.key) {
-            None => drop(object.insert(header.key.to_owned(), value)),
+        match object.get_mut(name) {
+            None => drop(object.insert(name.to_owned(), value)),
             Some(serde_json::Value::Array(list)) => list.push(value),
             Some(one) => *one = serde_json::Value::Array(vec![one.take(), value]),
         }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
 use yeoul_format::Messages;
 
 use super::beside::{Beside, Wanted};
+use super::queue::Message;
 
 /// Messages decoded at once, in bytes: some thousand rows, so that what a batch costs by itself does not count.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -84,7 +83,7 @@ impl Block {
     }
 
     /// Adds a message.
-    pub(super) fn push(&mut self, offset: u64, message: &BorrowedMessage<'_>) {
+    pub(super) fn push(&mut self, offset: u64, message: &Message) {
         self.offsets.push(self.messages.len(), offset);
         self.beside.push(message);
         if let Some(keys) = &mut self.keys {

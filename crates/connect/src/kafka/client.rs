@@ -36,6 +36,9 @@ pub(super) enum Rebalance {
     },
 }
 
+/// The offsets that the group has taken, or why it has not.
+pub(super) type Answer = Result<Vec<(Place, u64)>, RDKafkaErrorCode>;
+
 /// What is called back while the consumer is polled.
 pub(super) struct Listener {
     context: Context,
@@ -44,12 +47,10 @@ pub(super) struct Listener {
     rebalances: Mutex<Vec<Rebalance>>,
     /// What brokers said of partitions.
     ends: Mutex<Vec<(Place, u64)>>,
-    /// Offsets that the group has taken.
-    committed: Mutex<Vec<(Place, u64)>>,
-    /// Why the group has not taken the last ones.
-    refused_commit: Mutex<Option<RDKafkaErrorCode>>,
-    /// The error that is shown is that of connections.
-    down: AtomicBool,
+    /// What the group has said of offsets that were committed.
+    answers: Mutex<Vec<Answer>>,
+    /// Why there is no connection.
+    down: Mutex<Option<String>>,
     /// Nothing is read any more: what the group takes away is given at once.
     closing: AtomicBool,
 }
@@ -65,14 +66,14 @@ impl Listener {
         std::mem::take(&mut lock(&self.rebalances))
     }
 
-    /// What the group has taken since.
-    pub(super) fn committed(&self) -> Vec<(Place, u64)> {
-        std::mem::take(&mut lock(&self.committed))
+    /// What the group has said since of offsets that were committed: an answer to each commit, in their order.
+    pub(super) fn answers(&self) -> Vec<Answer> {
+        std::mem::take(&mut lock(&self.answers))
     }
 
-    /// Why the group has not taken the last offsets, since it was asked last.
-    pub(super) fn refused_commit(&self) -> Option<RDKafkaErrorCode> {
-        lock(&self.refused_commit).take()
+    /// Why brokers do not answer, where connections have said more than that they do not.
+    pub(super) fn why(&self, error: &KafkaError) -> String {
+        lock(&self.down).clone().unwrap_or_else(|| super::assign::reason(error))
     }
 
     /// Nothing is read any more.
@@ -103,7 +104,7 @@ impl ClientContext for Listener {
         let up = |state: &str| state == "UP" || state == "UPDATE";
         if known.iter().any(|broker| up(&broker.state))
             && known.iter().all(|broker| up(&broker.state) || broker.state == "INIT")
-            && self.down.swap(false, Ordering::Relaxed)
+            && lock(&self.down).take().is_some()
         {
             self.context.note_error(None);
         }
@@ -137,12 +138,12 @@ impl ClientContext for Listener {
             )
         );
         // That all are down says less than why the last of them is.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown)
-            && self.down.load(Ordering::Relaxed)
-        {
+        let mut down = lock(&self.down);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) && down.is_some() {
             return;
         }
-        self.down.store(is_down, Ordering::Relaxed);
+        *down = is_down.then(|| reason.to_owned());
+        drop(down);
         self.context.note_error(Some(reason.to_owned()));
     }
 }
@@ -175,14 +176,12 @@ impl ConsumerContext for Listener {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        match result {
-            Ok(()) => lock(&self.committed).extend(self::offsets(offsets)),
-            // They are committed again with the next.
-            Err(error) => {
-                tracing::debug!("kafka: offsets were not committed: {error}");
-                *lock(&self.refused_commit) = error.rdkafka_error_code();
-            }
-        }
+        let code = |error: KafkaError| {
+            tracing::debug!("kafka: offsets were not committed: {error}");
+            error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)
+        };
+        let answer = result.map(|()| self::offsets(offsets)).map_err(code);
+        lock(&self.answers).push(answer);
     }
 }
 
@@ -240,9 +239,8 @@ pub(super) fn consumer(
         tokens: tokens.cloned(),
         rebalances: Mutex::default(),
         ends: Mutex::default(),
-        committed: Mutex::default(),
-        refused_commit: Mutex::default(),
-        down: AtomicBool::new(false),
+        answers: Mutex::default(),
+        down: Mutex::default(),
         closing: AtomicBool::new(false),
     };
     let consumer: BaseConsumer<Listener> = config.create_with_context(listener)?;

@@ -23,6 +23,7 @@ mod client;
 mod forms;
 mod offsets;
 mod options;
+mod queue;
 mod reader;
 mod registry;
 mod security;

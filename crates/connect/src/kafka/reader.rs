@@ -1,7 +1,7 @@
 //! Messages from librdkafka into blocks, one partition beside the other.
 //!
 //! ```text
-//!   poll ──▶ a block per partition ──full, or old enough──▶ decode workers ──▶ flights, in order
+//!   queue ─▶ a block per partition ──full, or old enough──▶ decode workers ──▶ flights, in order
 //!     ▲                                                                           │
 //!     └── paused when the flights are not taken ◀─────────────────────────────────┘
 //! ```
@@ -16,10 +16,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message, Offset};
 use yeoul_engine::{SourceState, StreamHandle};
 use yeoul_format::FormatError;
 
@@ -28,6 +27,7 @@ use super::beside::{Gathered, Wanted};
 use super::block::{Block, Partition};
 use super::client::{self, ANSWER, Listener, Place};
 use super::options::KafkaOptions;
+use super::queue::{Message, Queue};
 use super::registry::Registry;
 use super::submit::{Flight, Shared};
 use crate::decode::{self, Input, SharedDecoder};
@@ -38,8 +38,10 @@ use crate::source::Context;
 const LINGER: Duration = Duration::from_millis(5);
 /// How long librdkafka waits for a message before we look at the rest.
 pub(super) const WAIT: Duration = Duration::from_millis(20);
-/// Messages polled before we look at the rest.
-const POLLED_MAX: usize = 4096;
+/// Messages taken before we look at the rest.
+const TAKEN_MAX: usize = 4096;
+/// How long it is listened for events, each [`WAIT`].
+const HEAR: Duration = Duration::from_millis(1);
 /// How long the flights may be full until partitions are paused, so that polling can go on without messages.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often positions are committed to the group.
@@ -102,6 +104,11 @@ pub(super) struct Reader<'a> {
     pub(super) options: &'a KafkaOptions,
     pub(super) context: &'a Context,
     pub(super) consumer: &'a BaseConsumer<Listener>,
+    pub(super) queue: Queue<'a>,
+    /// What was taken and not looked at.
+    taken: Vec<Message>,
+    /// When it was listened for events last.
+    heard: Instant,
     decoder: SharedDecoder,
     /// What messages bring beside their values.
     wanted: Arc<Wanted>,
@@ -120,6 +127,8 @@ pub(super) struct Reader<'a> {
     stalled: Option<Instant>,
     paused: bool,
     pub(super) commit_at: Instant,
+    /// The group has not answered the last commit yet: one at a time is on its way.
+    pub(super) commit_asked: bool,
     /// When topics are looked at again, where no group says what there is.
     pub(super) look_at: Instant,
     /// Something was wrong with one of them.
@@ -139,6 +148,9 @@ impl<'a> Reader<'a> {
             options: &source.options,
             context,
             consumer,
+            queue: Queue::new(consumer),
+            taken: Vec::new(),
+            heard: Instant::now(),
             decoder: source.decoder.clone(),
             wanted: Arc::clone(&source.wanted),
             registry: source.registry.as_ref(),
@@ -152,6 +164,7 @@ impl<'a> Reader<'a> {
             stalled: None,
             paused: false,
             commit_at: Instant::now() + COMMIT_EVERY,
+            commit_asked: false,
             look_at: Instant::now(),
             wrong: false,
         }
@@ -178,8 +191,9 @@ impl<'a> Reader<'a> {
         self.commit_all()
     }
 
-    /// The partition becomes one of those that are read, from `next` on.
+    /// The partition becomes one of those that are read, from `next` on. It is assigned after that.
     pub(super) fn add(&mut self, partition: Arc<Partition>, next: u64) -> Result<(), Failure> {
+        self.queue.join(&partition.topic, partition.number);
         self.context.report().partition(&partition.name, None);
         self.send(Flight::Begin { partition: Arc::clone(&partition), to: next })?;
         let place = (partition.topic.clone(), partition.number);
@@ -236,34 +250,58 @@ impl<'a> Reader<'a> {
             |wait: Duration| Duration::from_millis(wait.subsec_micros().div_ceil(1000).into());
         let mut wait =
             since.map_or(WAIT, |since| whole(LINGER.saturating_sub(since.elapsed())).min(WAIT));
-        let consumer = self.consumer;
+        self.hear()?;
+        let (mut taken, mut count) = (std::mem::take(&mut self.taken), 0);
+        let (mut is_full, mut wrong) = (false, Vec::new());
         self.dry = false;
-        for _ in 0..POLLED_MAX {
-            match consumer.poll(wait) {
-                None => {
-                    self.dry = true;
-                    break;
-                }
-                Some(Ok(message)) => {
-                    if self.take(&message) {
-                        break;
-                    }
-                }
-                Some(Err(error)) => self.failed(error)?,
-            }
+        while !self.dry && !is_full && count < TAKEN_MAX {
+            self.dry = !self.queue.take(wait, &mut taken);
             wait = Duration::ZERO;
+            count += taken.len();
+            for message in taken.drain(..) {
+                match message.error() {
+                    None => is_full |= self.take(&message),
+                    Some(error) => wrong.push(error),
+                }
+            }
         }
-        Ok(())
+        self.taken = taken;
+        // When all messages before and behind them are in their blocks.
+        wrong.into_iter().try_for_each(|error| self.failed(KafkaError::MessageConsumption(error)))
+    }
+
+    /// Hears of rebalances, errors and statistics.
+    fn hear(&mut self) -> Result<(), Failure> {
+        // Without a wait the client hands out one event, which may be none of ours.
+        let wait = if self.heard.elapsed() >= WAIT { HEAR } else { Duration::ZERO };
+        if !wait.is_zero() {
+            self.heard = Instant::now();
+        }
+        self.poll(wait)
+    }
+
+    /// Hears of one of them, or waits for it.
+    pub(super) fn poll(&mut self, wait: Duration) -> Result<(), Failure> {
+        let consumer = self.consumer;
+        match consumer.poll(wait) {
+            None => Ok(()),
+            // Messages come by the other queue. This one would not come again, so all is begun again from what is stored.
+            Some(Ok(_)) => {
+                let error = KafkaError::MessageConsumption(RDKafkaErrorCode::Inconsistent);
+                Err(Failure::Broker(error))
+            }
+            Some(Err(error)) => self.failed(error),
+        }
     }
 
     /// Puts a message into the block of its partition; whether that is full now.
-    pub(super) fn take(&mut self, message: &BorrowedMessage<'_>) -> bool {
-        let (topic, number) = (message.topic_ptr().cast_const().cast(), message.partition());
+    fn take(&mut self, message: &Message) -> bool {
+        let (topic, number) = (message.topic_ptr(), message.partition());
         let last = self.last.filter(|last| last.topic == topic && last.number == number);
         let at = match last {
             Some(last) => last.at,
             None => {
-                let at = self.places.get(&(message.topic().to_owned(), number)).copied();
+                let at = self.places.get(&(message.topic(), number)).copied();
                 self.last = Some(Last { topic, number, at });
                 at
             }
@@ -282,9 +320,10 @@ impl<'a> Reader<'a> {
         block.is_full()
     }
 
-    pub(super) fn failed(&mut self, error: KafkaError) -> Result<(), Failure> {
+    fn failed(&mut self, error: KafkaError) -> Result<(), Failure> {
         match error {
-            KafkaError::PartitionEOF(_) => Ok(()),
+            KafkaError::PartitionEOF(_)
+            | KafkaError::MessageConsumption(RDKafkaErrorCode::PartitionEOF) => Ok(()),
             KafkaError::MessageConsumption(
                 RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange,
             ) => self.look_for_holes(),
@@ -401,17 +440,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         // Paused partitions give no messages; polling keeps us in the group.
-        let consumer = self.consumer;
-        match consumer.poll(WAIT) {
-            None => Ok(()),
-            Some(Ok(message)) => {
-                self.take(&message);
-                // Of a partition that was given to us since.
-                self.pause(true);
-                Ok(())
-            }
-            Some(Err(error)) => self.failed(error),
-        }
+        self.poll(WAIT)
     }
 
     fn resume(&mut self) {

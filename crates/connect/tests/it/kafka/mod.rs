@@ -2,6 +2,7 @@
 
 mod changes;
 mod decoded;
+mod groups;
 mod secured;
 mod sink;
 mod source;

@@ -49,7 +49,7 @@ pub(super) fn wait_for(shop: &Shop, sql: &str, expected: &[&str]) {
     }
 }
 
-const ONCE: &str = "SELECT count(*), count(DISTINCT id) FROM events";
+pub(super) const ONCE: &str = "SELECT count(*), count(DISTINCT id) FROM events";
 
 #[test]
 fn every_message_once_over_restarts_and_new_partitions() {
@@ -347,72 +347,6 @@ fn a_broker_that_is_away_is_waited_for() {
     }
     wait_for(&shop, "SELECT error, last_error IS NOT NULL FROM yeoul.sources", &["-|true"]);
     sources.stop();
-}
-
-/// Two processes of one group: what one has, the other has not. The broker of `address` has a topic of 4 partitions.
-fn share(address: &str, assignor: &str) {
-    let producer = producer(address, &[]);
-    let fill = |from: u64| {
-        for partition in 0..4 {
-            let begin = from + u64::try_from(partition).expect("small") * 100;
-            send(&producer, "clicks", partition, texts(&events(begin..begin + 100)));
-        }
-    };
-    fill(0);
-    let options = format!(
-        ", group = 'shops', session_timeout = '6 seconds', properties = 'partition.assignment.strategy={assignor}'"
-    );
-    let (one, two) = (Shop::new(), Shop::new());
-    create(&one, address, "clicks", &options);
-    create(&two, address, "clicks", &options);
-    let first = one.start().expect("starts");
-    wait_for(&one, ONCE, &["400|400"]);
-    let second = two.start().expect("starts");
-    let has = "SELECT count(*) FROM yeoul.sources WHERE partition <> '' AND state = 'running'";
-    wait_for(&two, has, &["2"]);
-    wait_for(&one, has, &["2"]);
-    let others = "SELECT count(*) FROM yeoul.sources WHERE state = 'elsewhere'";
-    wait_for(&one, others, &["2"]);
-    fill(1000);
-    let both = |expected: i64| {
-        let begun = Instant::now();
-        while one.count() + two.count() < expected {
-            assert!(begun.elapsed() < Duration::from_secs(40), "{}", one.count() + two.count());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    };
-    both(800);
-    assert!(two.count() > 0);
-    // The first leaves; the second reads on where it was.
-    first.stop();
-    fill(2000);
-    wait_for(&two, has, &["4"]);
-    both(1200);
-    let why = "SELECT min(rebalances) > 0, count(rebalance) > 0 FROM yeoul.sources WHERE source = 'kafka'";
-    wait_for(&two, why, &["true|true"]);
-    second.stop();
-    let ids = |shop: &Shop| shop.rows("SELECT id FROM events");
-    let mut all = [ids(&one), ids(&two)].concat();
-    assert_eq!(all.len(), 1200);
-    all.sort();
-    all.dedup();
-    assert_eq!(all.len(), 1200);
-}
-
-/// noida refuses what a member commits before it gives its partitions up.
-#[test]
-fn members_of_a_group_share_the_partitions() {
-    let Some(broker) = Broker::start(Kind::Tansu) else { return };
-    broker.create("clicks", 4);
-    share(&broker.address(), "range");
-}
-
-/// Neither of the two brokers gets through a rebalance of this kind.
-#[test]
-fn members_of_a_group_keep_what_they_need_not_give() {
-    let cluster = MockCluster::new(1).expect("a cluster");
-    cluster.create_topic("clicks", 4, 1).expect("a topic");
-    share(&cluster.bootstrap_servers(), "cooperative-sticky");
 }
 
 #[test]
