@@ -16,6 +16,10 @@ use crate::{Rule, RuleKind, StoreError, TreeSpec};
 /// (about a millisecond); larger ones in the background.
 const INLINE_ROWS_MAX: usize = 32_768;
 
+/// A checkpoint begins when this share of the memory is in use: while it is written three times as much fits beside it,
+/// so that commits wait only if it is written three times slower than rows come.
+const FROZEN_SHARE: usize = 4;
+
 /// How often a commit that waits for memory looks whether the store was poisoned.
 const WAIT: Duration = Duration::from_millis(100);
 
@@ -53,7 +57,7 @@ impl Shared {
         let old = self.current.swap(Arc::clone(&next));
         let due = !self.options.read_only
             && !writer.in_checkpoint
-            && (writer.live_bytes >= self.options.memory_bytes_max / 2
+            && (writer.live_bytes >= self.options.memory_bytes_max / FROZEN_SHARE
                 || (writer.started && long_log));
         if due {
             freeze(&mut writer, &next);
@@ -79,7 +83,7 @@ impl Shared {
     }
 
     /// Waits while a checkpoint frees memory until `bytes` more fit, and gives the lock. Without a
-    /// checkpoint less than half of the memory is in use, and the commit begins one.
+    /// checkpoint less than a quarter of the memory is in use, and the commit begins one.
     fn wait_for_room(&self, bytes: usize) -> Result<MutexGuard<'_, Writer>, StoreError> {
         let mut writer = self.writer.lock();
         let full = |writer: &Writer| {
