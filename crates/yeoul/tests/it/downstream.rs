@@ -25,7 +25,7 @@ use yeoul_trials::{Broker, Fault, Kind, Proxy, send};
 
 use crate::kill::{free_port, number_from};
 use crate::program::project;
-use crate::running::{PATIENCE, Running};
+use crate::running::{AtTheEnd, PATIENCE, Running};
 
 /// How often each program is killed unless the environment says otherwise.
 const KILLS: u64 = 50;
@@ -173,15 +173,6 @@ fn produce_and_die(
     let last = yeoul_trials::producer(address, &[("transactional.id", "shop")]);
     assert!(!step(|| last.init_transactions(Duration::from_secs(2))), "it begins");
     died
-}
-
-/// Sets what it is made of when it goes, also in a panic.
-struct AtTheEnd<'a>(&'a AtomicBool);
-
-impl Drop for AtTheEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
 }
 
 /// Kills a program again and again; it runs when this returns.
