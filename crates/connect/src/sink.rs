@@ -22,8 +22,9 @@ use yeoul_engine::{ChangeId, Changes, Engine, EngineError, SinkReport, SinkSpec}
 
 use crate::error::ConnectError;
 
-/// About how many changed rows are sent together.
+/// About how many changed rows are sent together, and how much these take: while they are sent, the next wait.
 const ROWS: usize = 65_536;
+const BYTES: u64 = 16 << 20;
 /// How long it is waited for a commit until it is looked whether the sink is to stop.
 const PATIENCE: Duration = Duration::from_millis(50);
 /// After how long with nothing to send what was seen is let go of.
@@ -195,7 +196,7 @@ fn fetch(
     ready: Sender<Result<Changes, EngineError>>,
 ) {
     while !context.stopped() {
-        let changes = context.engine.changes(spec, after, ROWS);
+        let changes = context.engine.changes(spec, after, (ROWS, BYTES));
         let (through, is_last) = match &changes {
             Ok(changes) => (changes.through, changes.is_empty()),
             Err(_) => (after, true),

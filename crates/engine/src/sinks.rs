@@ -14,7 +14,7 @@ use arrow::datatypes::SchemaRef;
 use parking_lot::{Condvar, Mutex};
 use yeoul_batch::{Clock, CommitId, KeyRange};
 use yeoul_sql::{Connector, Envelope, SinkFormat};
-use yeoul_store::{SyncPolicy, TreeSnapshot, key_bytes, read_ranges};
+use yeoul_store::{SyncPolicy, TreeSnapshot, key_bytes, read_some};
 
 use crate::catalog::{Catalog, ChangeId, Relation, RelationId, SinkBody, taken_apart};
 use crate::commit::{Build, Job, SinkState};
@@ -146,8 +146,9 @@ impl Engine {
         world.catalog.in_order().iter().filter_map(spec).collect()
     }
 
-    /// Changes behind `after`, about `rows` rows or a few more; where there are more, up to the end of a change.
-    /// `through` is the end of the newest commit where there are no more.
+    /// Changes behind `after`: about `rows` rows, or fewer when these take more than about `bytes`; where there are more,
+    /// up to the end of a change, of which one is never cut. `through` is the end of the newest commit where there are no
+    /// more.
     ///
     /// # Errors
     /// When the sink is gone or has stopped, has not kept them, or is elsewhere further than the engine is.
@@ -155,16 +156,16 @@ impl Engine {
         &self,
         sink: &SinkSpec,
         after: ChangeId,
-        rows: usize,
+        (rows, bytes): (usize, u64),
     ) -> Result<Changes, EngineError> {
         let world = self.shared.world.load_full();
         let tree = changes_of(&world, sink, after)?;
         let next: ArrayRef = Arc::new(Int64Array::from(vec![after.number().saturating_add(1)]));
         let from = key_bytes(tree.spec(), &[next])?.row(0).data().to_vec();
-        let range = [KeyRange { from: Bound::Included(from), to: Bound::Unbounded }];
-        let mut wanted = rows.max(1);
+        let range = KeyRange { from: Bound::Included(from), to: Bound::Unbounded };
+        let mut wanted = (rows.max(1), bytes.max(1));
         loop {
-            let read = read_ranges(tree, &range, wanted, false)?;
+            let read = read_some(tree, range.clone(), wanted.0, wanted.1)?;
             let all = read.rows;
             let complete = !read.more.contains(&true);
             if all.num_rows() > 0 && self.shared.options.sync != SyncPolicy::Always {
@@ -178,7 +179,7 @@ impl Engine {
                 false => ids.values().partition_point(|&id| id < last),
             };
             if whole == 0 && !complete {
-                wanted = wanted.saturating_mul(2);
+                wanted = (wanted.0.saturating_mul(2), wanted.1.saturating_mul(2));
                 continue;
             }
             let (ids, times, diffs, columns) = taken_apart(&all.slice(0, whole));

@@ -34,8 +34,8 @@ pub use spec::{PartMeta, PartitionBy, Rule, RuleKind, TreeManifest, TreeSpec};
 pub use store::{Meta, Opening, Publication, Store, StoreOptions, StoreStats, TreeStats};
 pub use tree::{
     Fit, MemoryBatch, Part, PartCompression, Scan, ScanOptions, Slices, Snapshot, TreeSnapshot,
-    added_value, from_stored, get_many, key_bytes, may_differ, place_of, read_ranges, scan,
-    stored_schema, stored_type, value_of, widened,
+    added_value, from_stored, get_many, key_bytes, may_differ, place_of, read_ranges, read_some,
+    scan, stored_schema, stored_type, value_of, widened,
 };
 
 /// The bytes of a fixture of the formats; `YEOUL_WRITE_FIXTURES=1` writes it anew first.

@@ -31,6 +31,9 @@ use super::merge::{MergeExec, Stored};
 use super::part::PartReaderFactory;
 use super::rule::{MergeRule, Narrowed};
 
+/// About how much a batch takes that is read from a part.
+const BATCH_BYTES: u64 = 16 << 20;
+
 /// The setting `merge_rows` of the engine, as queries carry it. By default it is large enough that the
 /// start of a range costs little, and small enough that its keys fit in a processor's cache.
 pub(crate) struct MergeRows(pub usize);
@@ -154,10 +157,17 @@ impl TreeProvider {
         if let Some(predicate) = predicate {
             source = source.with_predicate(Arc::clone(predicate));
         }
+        // Narrow rows are read as many at once as the engine likes, wide ones fewer.
+        let batch = state.config().batch_size();
+        let columns = projection.map(Vec::as_slice);
+        let of_part = |part: &Arc<Part>| part.rows_at_once(columns, batch, BATCH_BYTES);
+        let batches = self.tree.parts().iter().map(of_part).collect::<Result<Vec<_>, _>>();
+        let batches = batches.map_err(|error| DataFusionError::External(Box::new(error)))?;
         let rows: u64 = self.tree.parts().iter().map(|p| p.meta().rows).sum();
         let mut statistics = Statistics::new_unknown(schema);
         statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
         FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+            .with_batch_size(batches.into_iter().min().filter(|&rows| rows < batch))
             .with_statistics(statistics)
             .with_expr_adapter(super::stored::adapter(schema))
             .with_projection_indices(projection.cloned())

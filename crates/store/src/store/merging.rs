@@ -28,7 +28,7 @@ const PART_TIER_BASE: u64 = 1 << 20;
 /// This many parts of one tier make a merge.
 const PART_WIDTH_MIN: usize = 4;
 
-/// A merge reads at most this many parts at once: 16 chunks of 16 Ki rows are 25 to 100 MB.
+/// A merge reads at most this many parts at once: 16 chunks of 16 Ki rows are 25 to 64 MB, of wide rows fewer.
 const PART_WIDTH_MAX: usize = 16;
 
 /// Parts to be made into one.
@@ -105,7 +105,7 @@ impl Shared {
         let mut sources = Vec::with_capacity(plan.parts.len());
         for part in &plan.parts {
             ranges.include_values(&part.key_values()?);
-            sources.push(Source::part(part, &spec.schema)?);
+            sources.push(Source::part(part, &spec.schema, plan.parts.len())?);
         }
         let order = Arc::new(KeyOrder::new(spec, &ranges)?);
         let mut merge = Merge::new(spec, &order, sources, self.cover(plan)?, WRITE_ROWS)?;

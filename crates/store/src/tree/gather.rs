@@ -126,7 +126,7 @@ pub(crate) fn bytes_of(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(column_bytes).sum()
 }
 
-fn column_bytes(column: &ArrayRef) -> usize {
+pub(super) fn column_bytes(column: &ArrayRef) -> usize {
     match column.data_type() {
         DataType::Utf8View => view_bytes(column.len(), column.as_string_view().data_buffers()),
         DataType::BinaryView => view_bytes(column.len(), column.as_binary_view().data_buffers()),

@@ -28,8 +28,14 @@ const KEEP_GROUP_ROWS: usize = 1 << 20;
 /// Rows per row group of a keyed tree: small ones, because its readers look up.
 const KEYED_GROUP_ROWS: usize = 1 << 17;
 
+/// Bytes per row group, encoded: what its writer holds of it.
+const GROUP_BYTES: usize = 64 << 20;
+
 /// Rows per page: what a lookup decompresses at least.
 const PAGE_ROWS: usize = 20_480;
+
+/// Rows that are written at once: after each it is looked whether the page is full.
+pub(super) const WRITE_BATCH_ROWS: usize = 1024;
 
 /// Rows per page of a keyed tree.
 const KEYED_PAGE_ROWS: usize = 8_192;
@@ -62,8 +68,9 @@ pub(crate) fn properties(
         .set_created_by("yeoul".to_owned())
         .set_compression(compression)
         .set_max_row_group_row_count(Some(group_rows))
+        .set_max_row_group_bytes(Some(GROUP_BYTES))
         .set_data_page_row_count_limit(page_rows)
-        .set_write_batch_size(1024)
+        .set_write_batch_size(WRITE_BATCH_ROWS)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_sorting_columns(sorting);
     for (column, field) in spec.schema.fields().iter().enumerate() {

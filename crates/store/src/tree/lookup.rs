@@ -22,8 +22,9 @@ use super::snapshot::TreeSnapshot;
 use super::wanted::Wanted;
 use crate::{Rule, StoreError, TreeSpec};
 
-/// Rows of a part that are read at once.
+/// Rows of a part that are read at once, and about how much they take at most.
 const BATCH_ROWS: usize = 8192;
+const BATCH_BYTES: u64 = 32 << 20;
 
 /// The merged rows of those of `keys` that the tree holds, in no particular order: one per key, of a
 /// [`Rule::Keep`] tree all. `keys` are the key columns, or only the leading ones: then all keys that begin
@@ -40,7 +41,8 @@ pub fn get_many(tree: &TreeSnapshot, keys: &[ArrayRef]) -> Result<RecordBatch, S
     };
     let mut found = Found::default();
     for part in &tree.parts {
-        for batch in wanted.in_part(part, BATCH_ROWS)?.into_iter().flatten() {
+        let rows = part.rows_at_once(None, BATCH_ROWS, BATCH_BYTES)?;
+        for batch in wanted.in_part(part, rows)?.into_iter().flatten() {
             let batch = batch?;
             let rows = batch.num_rows();
             found.push(batch, 0..rows);

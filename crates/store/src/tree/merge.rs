@@ -9,8 +9,8 @@
 //! What must hold: the sources come oldest first, so that of two equal versions the later arrival
 //! wins; rows of one key never end up in two batches of a keyed tree.
 //!
-//! Limits: one chunk per source and one output batch are held; a key with more rows than an output
-//! batch makes that batch longer.
+//! Limits: one chunk per source and one output batch are held, both of fewer rows when these are wide; a key with
+//! more rows than an output batch makes that batch longer.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ use super::gather::gather;
 use super::order::{Address, KeyOrder, Keys, sort_rows};
 use super::source::{Chunk, Source};
 use crate::{Rule, StoreError, TreeSpec};
+
+/// About how much the rows of a batch take that were read for it.
+const BATCH_BYTES: usize = 32 << 20;
 
 /// Which rows of a key the sources hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ impl Cursor {
 struct Pending {
     chunks: Vec<Arc<Chunk>>,
     rows: Vec<(usize, usize)>,
+    /// What the rows take that were chosen since some were taken out.
+    bytes: usize,
 }
 
 impl Pending {
@@ -140,7 +145,10 @@ impl Merge {
     pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, StoreError> {
         loop {
             let wanted = self.batch_rows;
-            while self.pending.rows.len() < wanted && self.step(wanted)? {}
+            while self.pending.rows.len() < wanted
+                && self.pending.bytes < BATCH_BYTES
+                && self.step(wanted)?
+            {}
             let done = self.cursors.is_empty();
             if done && self.pending.rows.is_empty() {
                 return Ok(None);
@@ -168,7 +176,7 @@ impl Merge {
         let Some((first, second)) = self.heads() else { return Ok(false) };
         let cursor = &self.cursors[first];
         let Some(chunk) = cursor.chunk.clone() else { return Ok(false) };
-        let from = cursor.row;
+        let (from, row_bytes) = (cursor.row, chunk.row_bytes);
         let room = rows_max.saturating_sub(self.pending.rows.len()).max(1);
         let len = chunk.rows.num_rows().min(from.saturating_add(room));
         let to = match second.map(|other| (other, &self.cursors[other])) {
@@ -186,6 +194,7 @@ impl Merge {
             self.pending.chunks.len() - 1
         });
         self.pending.rows.extend((from..to).map(|row| (slot, row)));
+        self.pending.bytes += (to - from) * row_bytes;
         cursor.advance(to, &self.order)?;
         if cursor.chunk.is_none() {
             self.cursors.remove(first);

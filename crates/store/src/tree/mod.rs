@@ -31,6 +31,7 @@ mod source;
 mod sparse;
 mod stored;
 mod wanted;
+mod weight;
 mod write;
 
 pub use fit::{Fit, added_value, may_differ, place_of, value_of, widened};
@@ -38,7 +39,7 @@ pub use lookup::get_many;
 pub use memory::MemoryBatch;
 pub use part::Part;
 pub use scan::{Scan, ScanOptions, scan};
-pub use seek::{key_bytes, read_ranges};
+pub use seek::{key_bytes, read_ranges, read_some};
 pub use slices::Slices;
 pub use snapshot::{Snapshot, TreeSnapshot};
 pub use stored::{from_stored, stored_schema, stored_type};

@@ -31,6 +31,7 @@ use super::fit::{Fit, may_differ, place_of};
 use super::order::{Known, ordered, packs};
 use super::sparse::SparseKeys;
 use super::stored::{FromStored, stored_schema};
+use super::weight::Weights;
 use crate::media::Media;
 use crate::{PartMeta, StoreError, TreeSpec};
 
@@ -51,6 +52,7 @@ pub struct Part {
     loaded: OnceLock<ArrowReaderMetadata>,
     sparse: OnceLock<Arc<SparseKeys>>,
     blooms: OnceLock<Vec<Option<Sbbf>>>,
+    weights: OnceLock<Weights>,
     unwanted: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Part {
             loaded: OnceLock::new(),
             sparse: OnceLock::new(),
             blooms: OnceLock::new(),
+            weights: OnceLock::new(),
             unwanted: AtomicBool::new(false),
         }
     }
@@ -194,6 +197,39 @@ impl Part {
         let root = place_of(loaded.schema(), self.spec.schema.field(column))?;
         let schema = loaded.parquet_schema();
         (0..schema.num_columns()).find(|&leaf| schema.get_column_root_idx(leaf) == root)
+    }
+
+    /// About how much its rows take in memory.
+    pub(super) fn weights(&self) -> Result<&Weights, StoreError> {
+        if let Some(weights) = self.weights.get() {
+            return Ok(weights);
+        }
+        let metadata = self.metadata()?;
+        Ok(self.weights.get_or_init(|| Weights::read(&metadata, |_| true)))
+    }
+
+    /// How many rows a reader of the tree's columns at `columns`, or of all, can read at once so that they take about
+    /// `bytes_max` at most; at least one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn rows_at_once(
+        &self,
+        columns: Option<&[usize]>,
+        rows_max: usize,
+        bytes_max: u64,
+    ) -> Result<usize, StoreError> {
+        let of_all = self.weights()?.rows_at_once(rows_max, bytes_max);
+        let Some(columns) = columns.filter(|_| of_all < rows_max) else { return Ok(of_all) };
+        let metadata = self.metadata()?;
+        let loaded = self.reader_metadata()?;
+        let fields = columns.iter().map(|&column| self.spec.schema.field(column));
+        let roots: Vec<usize> =
+            fields.filter_map(|field| place_of(loaded.schema(), field)).collect();
+        let schema = loaded.parquet_schema();
+        let weights =
+            Weights::read(&metadata, |leaf| roots.contains(&schema.get_column_root_idx(leaf)));
+        Ok(weights.rows_at_once(rows_max, bytes_max))
     }
 
     /// What is read of the file for the columns of `schema` at `columns` (ascending), or for all: how it is

@@ -24,6 +24,9 @@ use super::source::{CHUNK_ROWS, SortedRows, Source, keys_of};
 use super::stored::PartRows;
 use crate::{Rule, StoreError, TreeSpec};
 
+/// About how much a batch takes that is read from a part.
+const BATCH_BYTES: u64 = 32 << 20;
+
 /// Which rows and columns to read.
 #[derive(Clone, Debug)]
 pub struct ScanOptions {
@@ -34,7 +37,7 @@ pub struct ScanOptions {
     /// The first and last key in ordered bytes (`KeyCodec` over the tree's key). Either may be the
     /// encoding of only the leading key columns: then all keys that begin so are meant.
     pub keys: Option<RangeInclusive<Vec<u8>>>,
-    /// About how many rows a batch has.
+    /// About how many rows a batch has; of wide rows it has fewer.
     pub batch_rows: usize,
 }
 
@@ -180,7 +183,7 @@ impl Scan {
     /// A part of a `keep` tree: only the columns asked for are read, unless keys are compared or
     /// the columns are wanted in another order than the file's.
     fn open(&self, part: &Part) -> Result<Active, StoreError> {
-        let mut reader = part.reader()?.with_batch_size(self.options.batch_rows.max(1));
+        let mut reader = part.reader()?;
         let mut narrowed = None;
         if let Some(keys) = &self.options.keys {
             let rows = part.sparse_keys()?.rows_between(keys.start(), keys.end());
@@ -194,6 +197,8 @@ impl Scan {
             narrowed = Some(columns.as_slice());
         }
         let (from, read) = part.columns(&self.spec.schema, narrowed)?;
+        let rows = part.rows_at_once(narrowed, self.options.batch_rows, BATCH_BYTES)?;
+        let reader = reader.with_batch_size(rows);
         let mask = ProjectionMask::roots(reader.parquet_schema(), read);
         let reader = PartRows::new(reader.with_projection(mask).build()?, from);
         Ok(Active::Part { reader, whole: narrowed.is_none() })
@@ -202,7 +207,7 @@ impl Scan {
     fn merge(&self, parts: &[Arc<Part>], rows: Vec<Address>) -> Result<Merge, StoreError> {
         let mut sources = Vec::with_capacity(parts.len() + 1);
         for part in parts {
-            sources.push(Source::part(part, &self.spec.schema)?);
+            sources.push(Source::part(part, &self.spec.schema, parts.len())?);
         }
         if !rows.is_empty() {
             sources.push(Source::Memory(SortedRows::new(

@@ -26,7 +26,8 @@ use super::gather::{compact_views, gather};
 use super::part::Part;
 use super::reach::{Aim, Blocks, Cursor, Pick, Reach};
 use super::snapshot::TreeSnapshot;
-use crate::{Rule, StoreError, TreeSpec};
+use super::weight::RowBytes;
+use crate::{Rule, RuleKind, StoreError, TreeSpec};
 
 /// Rows of which the key columns are decoded at once.
 const READ_ROWS: usize = 1 << 16;
@@ -81,12 +82,39 @@ pub fn read_ranges(
     rows_max: usize,
     reverse: bool,
 ) -> Result<RangeRows, StoreError> {
+    read(tree, ranges, (rows_max, u64::MAX), reverse)
+}
+
+/// The first rows of a range of a [`Rule::Keep`] tree: at most `rows_max`, and so many that they take about `bytes_max`
+/// at most, but one where there is one.
+///
+/// # Errors
+/// As [`read_ranges`].
+pub fn read_some(
+    tree: &TreeSnapshot,
+    range: KeyRange,
+    rows_max: usize,
+    bytes_max: u64,
+) -> Result<RangeRows, StoreError> {
+    if tree.spec.rule.kind() != RuleKind::Keep {
+        return Err(no_such_key(&tree.spec, "is not one whose rows are kept as they are"));
+    }
+    read(tree, &[range], (rows_max, bytes_max), false)
+}
+
+fn read(
+    tree: &TreeSnapshot,
+    ranges: &[KeyRange],
+    (rows_max, bytes_max): (usize, u64),
+    reverse: bool,
+) -> Result<RangeRows, StoreError> {
     if tree.spec.key.is_empty() {
         return Err(no_such_key(&tree.spec, "has no key"));
     }
     let rows = rows_max.saturating_add(1);
     let aim = Aim { rule: tree.spec.rule.kind(), reverse, rows };
     let mut search = Search::new(tree, ranges, aim)?;
+    search.bytes_left = bytes_max;
     while search.round()? {}
     search.answer(ranges.len(), rows_max)
 }
@@ -125,6 +153,10 @@ struct Search<'a> {
     blocks: Blocks,
     /// The batches of memory, then answers.
     batches: Vec<RecordBatch>,
+    /// How much more is wanted.
+    bytes_left: u64,
+    /// There are more rows than those that were found, which take as much as is wanted.
+    cut: bool,
 }
 
 impl<'a> Search<'a> {
@@ -144,6 +176,8 @@ impl<'a> Search<'a> {
             reaches,
             blocks: Blocks(Vec::new()),
             batches: tree.memory.iter().map(|batch| batch.rows().clone()).collect(),
+            bytes_left: u64::MAX,
+            cut: false,
         };
         for (source, part) in tree.parts.iter().enumerate() {
             search.seek_in_part(source, part)?;
@@ -199,12 +233,13 @@ impl<'a> Search<'a> {
         for (number, reach) in self.reaches.iter_mut().enumerate().filter(|(_, r)| !r.done) {
             reach.pick(number, self.aim, &self.blocks, &mut picks);
         }
+        self.cut(&mut picks)?;
         self.keep(&picks)?;
         let mut needed = vec![false; self.blocks.0.len()];
         needed[..self.tree.memory.len()].fill(true);
         let mut open = false;
         for reach in &mut self.reaches {
-            reach.done |= reach.found.len() >= self.aim.rows;
+            reach.done |= self.cut || reach.found.len() >= self.aim.rows;
             open |= !reach.done;
             reach.blocks().for_each(|block| needed[block] = true);
         }
@@ -212,6 +247,38 @@ impl<'a> Search<'a> {
             *block = None;
         }
         Ok(open)
+    }
+
+    /// Leaves out what would be more than is wanted.
+    fn cut(&mut self, picks: &mut Vec<Pick>) -> Result<(), StoreError> {
+        if self.bytes_left == u64::MAX {
+            return Ok(());
+        }
+        let parts = self.tree.parts.len();
+        let memory = &self.batches[..self.tree.memory.len()];
+        let memory: Vec<RowBytes<'_>> = memory.iter().map(RowBytes::of).collect();
+        let mut any = self.reaches.iter().any(|reach| !reach.found.is_empty());
+        for (number, pick) in picks.iter().enumerate() {
+            let bytes = match pick.source.checked_sub(parts) {
+                Some(batch) => memory[batch].row(pick.position),
+                None => {
+                    let weights = self.tree.parts[pick.source].weights()?;
+                    let position = pick.position as u64;
+                    weights.before(position + 1) - weights.before(position)
+                }
+            };
+            match self.bytes_left.checked_sub(bytes) {
+                Some(left) => self.bytes_left = left,
+                None if !any => self.bytes_left = 0,
+                None => {
+                    self.cut = true;
+                    picks.truncate(number);
+                    break;
+                }
+            }
+            any = true;
+        }
+        Ok(())
     }
 
     fn read_on(&mut self) -> Result<(), StoreError> {
@@ -366,7 +433,7 @@ impl<'a> Search<'a> {
         }
         let batches: Vec<&RecordBatch> = self.batches.iter().collect();
         let rows = compact_views(gather(&self.tree.spec.schema, &batches, &rows)?)?;
-        let more = found.iter().map(|found| found.len() > rows_max).collect();
+        let more = found.iter().map(|found| self.cut || found.len() > rows_max).collect();
         Ok(RangeRows { rows, ranges: numbers, more })
     }
 }

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ProjectionMask;
 
-use super::gather::gather;
+use super::gather::{bytes_of, gather};
 use super::order::{Address, KeyOrder, Keys, sort_rows};
 use super::part::Part;
 use super::stored::PartRows;
@@ -15,11 +15,16 @@ use crate::StoreError;
 /// Rows of a chunk: small enough that a merge of many parts holds few of each.
 pub(crate) const CHUNK_ROWS: usize = 16_384;
 
+/// What the chunks of all sources of a merge take.
+const CHUNKS_BYTES: u64 = 64 << 20;
+
 /// Some rows in order, with their keys.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) rows: RecordBatch,
     pub(crate) keys: Keys,
+    /// What a row takes, about; 0 of those in memory, which are there anyway.
+    pub(crate) row_bytes: usize,
 }
 
 /// Rows of several batches in the order of their keys, gathered a slice at a time.
@@ -75,10 +80,11 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// All rows of a part of a tree with the columns `schema`.
-    pub(crate) fn part(part: &Part, schema: &SchemaRef) -> Result<Self, StoreError> {
+    /// All rows of a part of a tree with the columns `schema`; `of` are merged.
+    pub(crate) fn part(part: &Part, schema: &SchemaRef, of: usize) -> Result<Self, StoreError> {
         let (from, read) = part.columns(schema, None)?;
-        let reader = part.reader()?.with_batch_size(CHUNK_ROWS);
+        let rows = part.rows_at_once(None, CHUNK_ROWS, CHUNKS_BYTES / of.max(1) as u64)?;
+        let reader = part.reader()?.with_batch_size(rows);
         let mask = ProjectionMask::roots(reader.parquet_schema(), read);
         Ok(Self::Part(PartRows::new(reader.with_projection(mask).build()?, from)))
     }
@@ -86,16 +92,17 @@ impl Source {
     /// The next rows with their keys.
     pub(crate) fn next_chunk(&mut self, order: &KeyOrder) -> Result<Option<Chunk>, StoreError> {
         loop {
-            let rows = match self {
-                Self::Memory(rows) => rows.next_rows()?,
-                Self::Part(reader) => reader.next().transpose()?,
+            let (rows, is_read) = match self {
+                Self::Memory(rows) => (rows.next_rows()?, false),
+                Self::Part(reader) => (reader.next().transpose()?, true),
             };
             match rows {
                 None => return Ok(None),
                 Some(rows) if rows.num_rows() == 0 => {}
                 Some(rows) => {
                     let keys = order.encode(&rows)?;
-                    return Ok(Some(Chunk { rows, keys }));
+                    let row_bytes = if is_read { bytes_of(&rows) / rows.num_rows() } else { 0 };
+                    return Ok(Some(Chunk { rows, keys, row_bytes }));
                 }
             }
         }

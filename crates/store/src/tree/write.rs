@@ -4,9 +4,10 @@
 //! a part that is returned is durable, its name included.
 //!
 //! Limits: one row group is buffered, encoded: at most 1 Mi rows (about 25 MB of events), 128 Ki rows
-//! for keyed trees.
+//! for keyed trees, and 64 MiB. Pages have about 1 MiB, of which a reader needs one at once.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,10 +19,12 @@ use yeoul_batch::KeyCodec;
 use super::format::{
     KEYS_ENTRY, PART_VERSION, PARTITION_ENTRY, RULE_ENTRY, TREE_ENTRY, VERSION_ENTRY,
 };
-use super::layout::properties;
+use super::gather::bytes_of;
+use super::layout::{WRITE_BATCH_ROWS, properties};
 use super::part::{PARTS_DIR, Part, part_path};
 use super::sparse::{BLOCK_ROWS, SparseKeys};
 use super::stored::{batch_to_stored, stored_schema};
+use super::weight::RowBytes;
 use crate::media::{Media, MediaFile};
 use crate::{PartMeta, RuleKind, StoreError, TreeSpec};
 
@@ -41,6 +44,9 @@ pub(crate) struct PartLabel {
     pub(crate) partition: i64,
     pub(crate) level: u8,
 }
+
+/// About how long a page becomes.
+const PAGE_BYTES: u64 = 1 << 20;
 
 /// Bytes gathered before they are handed to the file.
 const SINK_BYTES: usize = 1 << 20;
@@ -69,6 +75,35 @@ impl Write for Sink {
         }
         Ok(())
     }
+}
+
+/// The rows of a batch as they are to be written: together where they are narrow. Whether a page is full is only looked
+/// at after every so many rows and at the end of each piece, so a piece of wide ones is about a page.
+fn pieces(batch: &RecordBatch) -> Vec<Range<usize>> {
+    let rows = batch.num_rows();
+    if bytes_of(batch) as u64 <= PAGE_BYTES {
+        return std::iter::once(0..rows).collect();
+    }
+    let bytes = RowBytes::of(batch);
+    let (mut pieces, mut from) = (Vec::new(), 0);
+    for start in (0..rows).step_by(WRITE_BATCH_ROWS) {
+        let end = rows.min(start + WRITE_BATCH_ROWS);
+        if (start..end).map(|row| bytes.row(row)).sum::<u64>() <= PAGE_BYTES {
+            continue;
+        }
+        let mut piece = 0;
+        for row in start..end {
+            piece += bytes.row(row);
+            if piece > PAGE_BYTES {
+                pieces.push(from..row + 1);
+                (from, piece) = (row + 1, 0);
+            }
+        }
+    }
+    if from < rows {
+        pieces.push(from..rows);
+    }
+    pieces
 }
 
 /// One part being written.
@@ -155,9 +190,11 @@ impl PartWriter {
             self.last_key = last.as_ref().to_vec();
         }
         self.rows += rows;
-        match &self.stored {
-            None => self.writer.write(batch)?,
-            Some(stored) => self.writer.write(&batch_to_stored(batch, stored)?)?,
+        let stored =
+            self.stored.as_ref().map(|stored| batch_to_stored(batch, stored)).transpose()?;
+        let batch = stored.as_ref().unwrap_or(batch);
+        for piece in pieces(batch) {
+            self.writer.write(&batch.slice(piece.start, piece.len()))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod measure;
 mod model;
 mod options;
 mod seek;
+mod wide;
 mod world;
 
 /// The program's: what is measured here is to cost what it costs there.

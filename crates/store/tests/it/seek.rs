@@ -10,7 +10,7 @@ use bytes::Bytes;
 use yeoul_batch::{KeyCodec, KeyRange};
 use yeoul_store::{
     Media, MediaFile, Rule, ScanOptions, StoreError, TreeSnapshot, TrialMedia, key_bytes,
-    read_ranges, scan,
+    read_ranges, read_some, scan,
 };
 
 use crate::model::check_prefixes;
@@ -132,6 +132,7 @@ pub(crate) fn check_ranges(
 ) -> usize {
     let twin = Twin::new(tree);
     let bounds = bounds(tree, probe, rng);
+    check_some(tree, &twin, &ranges(&bounds, rng, 3), rng);
     let mut seen = 0;
     for rows_max in [[0, 2, 5_000], [1, 30, usize::MAX]][rng.index(2)] {
         let reverse = rng.below(2) == 0;
@@ -155,6 +156,30 @@ pub(crate) fn check_ranges(
         }
     }
     seen
+}
+
+/// `read_some` gives the beginning of a range: as many rows as are wanted, or fewer where these take too much.
+fn check_some(tree: &TreeSnapshot, twin: &Twin, ranges: &[KeyRange], rng: &mut Rng) {
+    for range in ranges {
+        let rows_max = 1 + rng.index(300);
+        let bytes_max = [0, 500, 5_000, u64::MAX][rng.index(4)];
+        let found = read_some(tree, range.clone(), rows_max, bytes_max);
+        if !matches!(tree.spec().rule, Rule::Keep) {
+            assert!(found.is_err(), "{}", tree.spec().name);
+            continue;
+        }
+        let found = found.expect("reads");
+        let (all, _) = twin.expected(range, usize::MAX, false);
+        let count = found.rows.num_rows();
+        assert_eq!(texts(&found.rows), all[..count], "{range:?}");
+        assert_eq!(found.more, [count < all.len()], "{range:?}");
+        assert!(count <= rows_max && (count > 0 || all.is_empty()), "{range:?}: {count}");
+        match bytes_max {
+            0 => assert!(count <= 1, "{range:?}: {count}"),
+            u64::MAX => assert_eq!(count, all.len().min(rows_max), "{range:?}"),
+            _ => {}
+        }
+    }
 }
 
 /// Parts of many blocks, several of them, with and without rows in memory beside them.

@@ -13,3 +13,4 @@ mod program;
 mod running;
 mod served;
 mod upstream;
+mod wide;

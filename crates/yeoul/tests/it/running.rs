@@ -86,6 +86,14 @@ impl Running {
         std::fs::read_to_string(self.dir.join("stderr.txt")).unwrap_or_default()
     }
 
+    /// The most memory that it has had since it was started, in MiB, where the system says it.
+    pub(crate) fn peak_mib(&self) -> Option<u64> {
+        let id = self.child.as_ref().expect("it was started").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024)
+    }
+
     /// Not asked, not warned: SIGKILL.
     pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().expect("it was started");

@@ -177,6 +177,8 @@ impl Sink for KafkaSink {
             config.create_with_context(told.clone()).map_err(|error| again(&error, &told))?;
         let mut config = self.config.clone();
         config.set("enable.idempotence", "true").set("acks", "all");
+        // What was taken is counted; only what was not is heard of.
+        config.set("delivery.report.only.error", "true");
         if self.options.delivery == Delivery::ExactlyOnce {
             config.set("transactional.id", &identity);
             config.set("transaction.timeout.ms", TRANSACTION_MAX.as_millis().to_string());
