@@ -16,7 +16,7 @@ use super::security::{TokenSource, security};
 use super::sink::options::SinkOptions;
 
 /// How much librdkafka may hold that was fetched and not read, unless `queue_bytes_max` says it.
-const QUEUE_BYTES_MAX: usize = 32 << 20;
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 
 /// The connector.
 pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
@@ -82,7 +82,7 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
         OptionSpec::of_source(
             "queue_bytes_max",
             OptionType::Bytes,
-            "32 MiB",
+            "16 MiB",
             "messages that are fetched ahead",
         ),
         OptionSpec::of_both(
