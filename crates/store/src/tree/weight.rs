@@ -9,7 +9,7 @@
 //! What must hold: narrow rows are read as many at once as the reader likes, wide ones so many that they take about
 //! what it may have, wherever they are in the part.
 
-use arrow::array::{Array, ArrayRef, AsArray, ByteView, RecordBatch};
+use arrow::array::{Array, AsArray, ByteView, RecordBatch};
 use arrow::datatypes::DataType;
 use parquet::basic::Type;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
@@ -138,32 +138,39 @@ fn bytes_of_chunk(chunk: &ColumnChunkMetaData, rows: u64) -> u64 {
 
 /// How much each row of a batch takes.
 pub(super) struct RowBytes<'a> {
-    views: Vec<&'a ArrayRef>,
+    /// The strings of each column, as its array has them.
+    views: Vec<&'a [u128]>,
     /// What the other columns take, of each row the same.
     others: u64,
 }
 
 impl<'a> RowBytes<'a> {
     pub(super) fn of(batch: &'a RecordBatch) -> Self {
-        let is_view = |column: &&ArrayRef| {
-            matches!(column.data_type(), DataType::Utf8View | DataType::BinaryView)
-        };
-        let (views, others): (Vec<_>, Vec<_>) = batch.columns().iter().partition(is_view);
-        let bytes: usize = others.into_iter().map(column_bytes).sum();
+        let (mut views, mut bytes) = (Vec::new(), 0);
+        for column in batch.columns() {
+            match column.data_type() {
+                DataType::Utf8View => views.push(&**column.as_string_view().views()),
+                DataType::BinaryView => views.push(&**column.as_binary_view().views()),
+                _ => bytes += column_bytes(column),
+            }
+        }
         let others = (bytes / batch.num_rows().max(1)) as u64 + VIEW_BYTES * views.len() as u64;
         Self { views, others }
     }
 
     pub(super) fn row(&self, row: usize) -> u64 {
-        let length = |column: &&ArrayRef| {
-            let views = match column.data_type() {
-                DataType::Utf8View => column.as_string_view().views(),
-                _ => column.as_binary_view().views(),
-            };
-            u64::from(ByteView::from(views[row]).length)
-        };
-        self.others + self.views.iter().map(length).sum::<u64>()
+        self.others + self.views.iter().map(|views| length(views[row])).sum::<u64>()
     }
+
+    /// What no row takes more than: quick to say.
+    pub(super) fn row_max(&self) -> u64 {
+        let longest = |views: &&[u128]| views.iter().copied().map(length).max().unwrap_or(0);
+        self.others + self.views.iter().map(longest).sum::<u64>()
+    }
+}
+
+fn length(view: u128) -> u64 {
+    u64::from(ByteView::from(view).length)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]

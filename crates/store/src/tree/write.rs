@@ -81,10 +81,11 @@ impl Write for Sink {
 /// at after every so many rows and at the end of each piece, so a piece of wide ones is about a page.
 fn pieces(batch: &RecordBatch) -> Vec<Range<usize>> {
     let rows = batch.num_rows();
-    if bytes_of(batch) as u64 <= PAGE_BYTES {
+    let bytes = RowBytes::of(batch);
+    let fits = bytes.row_max().saturating_mul(WRITE_BATCH_ROWS as u64) <= PAGE_BYTES;
+    if fits || bytes_of(batch) as u64 <= PAGE_BYTES {
         return std::iter::once(0..rows).collect();
     }
-    let bytes = RowBytes::of(batch);
     let (mut pieces, mut from) = (Vec::new(), 0);
     for start in (0..rows).step_by(WRITE_BATCH_ROWS) {
         let end = rows.min(start + WRITE_BATCH_ROWS);

@@ -27,6 +27,10 @@ use crate::shell::Backend;
 pub(super) const PARTITIONS: i32 = 4;
 /// Messages sent before it is looked at the clock.
 const BATCH: u64 = 500;
+/// What is late is not made up faster than this: a burst is ten times the steady load, never more.
+const EVENTS_PER_S_MAX: f64 = 1_000_000.0;
+/// How much of a pause that took too long is made up at once.
+const OVERSLEPT_MAX: Duration = Duration::from_millis(5);
 /// How long brokers may take to take what was sent.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -103,15 +107,18 @@ pub(super) fn produce(
     let pace = if per_s == 0 { 1_000_000 } else { per_s };
     let mut shop = ShopEvents::at(seed, now_ms, pace as f64);
     let begun = Instant::now();
-    let (mut sent, mut partition) = (0, 0);
+    let (mut sent, mut partition, mut earliest) = (0, 0, Duration::ZERO);
     while sent < events && !stop.load(Ordering::Relaxed) {
         let count = BATCH.min(events - sent);
         send(&producer, topic, &mut shop, (count, partition))?;
         sent += count;
         partition = (partition + 1) % partitions;
         if per_s > 0 {
+            let now = begun.elapsed();
             let due = Duration::from_secs_f64(sent as f64 / per_s as f64);
-            thread::sleep(due.saturating_sub(begun.elapsed()));
+            let step = Duration::from_secs_f64(count as f64 / EVENTS_PER_S_MAX);
+            earliest = earliest.max(now.saturating_sub(OVERSLEPT_MAX)) + step;
+            thread::sleep(due.max(earliest).saturating_sub(now));
         }
     }
     producer.flush(PATIENCE)?;
