@@ -33,6 +33,7 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             "whether to wait for more at the end, instead of stopping",
         ),
     ],
+    called: &[],
     required: &[("path", "path = 'data/*.csv'")],
     metadata: &[],
     formats: &["json", "csv", "tsv", "parquet"],

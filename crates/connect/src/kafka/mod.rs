@@ -21,6 +21,7 @@ mod beside;
 mod block;
 mod client;
 mod forms;
+mod names;
 mod offsets;
 mod options;
 mod queue;

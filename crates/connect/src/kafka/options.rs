@@ -12,6 +12,7 @@ use yeoul_engine::{
 use yeoul_format::KeyFormat;
 
 use super::forms::{Start, parse_properties, parse_ranges};
+use super::names;
 use super::security::{TokenSource, security};
 use super::sink::options::SinkOptions;
 
@@ -202,6 +203,7 @@ pub(crate) static SPEC: ConnectorSpec = ConnectorSpec {
             "further settings of librdkafka, by its own names",
         ),
     ],
+    called: names::CALLED,
     required: &[("brokers", "brokers = 'localhost:9092'"), ("topic", "topic = 'clicks'")],
     metadata: &[
         Metadata::Key,

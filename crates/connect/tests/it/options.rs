@@ -122,3 +122,29 @@ fn the_guide_lists_every_option() {
     let table = yeoul_engine::options_markdown(yeoul_connect::CONNECTORS);
     assert!(guide.contains(&table), "put this into docs/guide/sql.md:\n{table}");
 }
+
+#[test]
+fn options_by_the_names_that_others_have_for_them() {
+    let shop = Shop::new();
+    for (given, ours) in [
+        ("properties.bootstrap.server = 'a:1'", "brokers"),
+        ("kafka_broker_list = 'a:1'", "brokers"),
+        ("\"bootstrap.servers\" = 'a:1'", "brokers"),
+        ("group_id = 'g'", "group"),
+        ("scan.startup.mode = 'earliest'", "start"),
+        ("sasl_mechanisms = 'PLAIN'", "sasl_mechanism"),
+        ("properties.sasl.mechanism = 'PLAIN'", "sasl_mechanism"),
+        ("partition = '1'", "partitions"),
+    ] {
+        let error = shop
+            .try_run(&format!(
+                "CREATE STREAM s (id BIGINT) WITH (connector = 'kafka', {given}, topic = 't')"
+            ))
+            .err()
+            .expect(given);
+        let report = error.report.expect("a report");
+        assert!(report.contains(&format!("did you mean \"{ours}\"?")), "{given}: {report}");
+        let own = report.find("brokers, topic").expect("its own options are named first");
+        assert!(report.find("unique_key").is_none_or(|common| own < common), "{report}");
+    }
+}

@@ -19,6 +19,7 @@ use super::support::{TestClock, ok, options, run, settle};
 static PLACE: ConnectorSpec = ConnectorSpec {
     name: "place",
     options: &[OptionSpec::of_sink("path", OptionType::Text, "", "where it is")],
+    called: &[],
     required: &[],
     metadata: &[],
     formats: &[],

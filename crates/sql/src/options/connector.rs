@@ -17,6 +17,9 @@ pub struct ConnectorSpec {
     pub name: &'static str,
     /// The options that are its own.
     pub options: &'static [OptionSpec],
+    /// What others call an option that it has, and its name here: in small letters, with points between words and without
+    /// a prefix such as `properties.`.
+    pub called: &'static [(&'static str, &'static str)],
     /// Those that it cannot be without, and an example of each.
     pub required: &'static [(&'static str, &'static str)],
     /// What it tells beside an event.
@@ -46,6 +49,7 @@ pub type Connectors = &'static [&'static ConnectorSpec];
 static HTTP: ConnectorSpec = ConnectorSpec {
     name: "http",
     options: &[],
+    called: &[],
     required: &[],
     metadata: &[],
     formats: &["json", "csv", "tsv", "debezium-json"],
@@ -57,6 +61,20 @@ static HTTP: ConnectorSpec = ConnectorSpec {
 /// `connectors`, and the one that is always there.
 pub(super) fn all(connectors: Connectors) -> impl Iterator<Item = &'static ConnectorSpec> + Clone {
     std::iter::once(&HTTP).chain(connectors.iter().copied())
+}
+
+/// What others begin names of options with.
+const PREFIXES: [&str; 6] = ["properties.", "kafka.", "connector.", "scan.", "source.", "sink."];
+
+/// The option that others call `name`.
+pub(super) fn called(name: &str, connectors: Connectors) -> Option<&'static str> {
+    let lower = name.to_lowercase().replace(['_', '-'], ".");
+    let mut bare = lower.as_str();
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| bare.strip_prefix(prefix)) {
+        bare = rest;
+    }
+    let mut all = all(connectors).flat_map(|connector| connector.called);
+    all.find(|(theirs, _)| *theirs == bare).map(|(_, ours)| *ours)
 }
 
 /// The names of those that may stand on `target`.

@@ -61,9 +61,10 @@ impl Values {
     ) -> Result<Self, SqlError> {
         let (mut values, mut wrong) = (BTreeMap::new(), Vec::new());
         let owner = |name: &str| known(target, connectors).find(|(spec, _)| spec.name == name);
+        let of = given.iter().find(|g| g.name == "connector").map(|g| g.value.as_str());
         for g in given {
             let Some((spec, _)) = owner(&g.name) else {
-                wrong.push(unknown(target, g, connectors));
+                wrong.push(unknown((target, of), g, connectors));
                 continue;
             };
             match parse_value(spec, g, connectors) {
@@ -237,17 +238,32 @@ fn together(wrong: Vec<SqlError>) -> Option<SqlError> {
     Some(first)
 }
 
-fn unknown(target: Target, given: &Given, connectors: Connectors) -> SqlError {
+fn unknown(
+    (target, connector): (Target, Option<&str>),
+    given: &Given,
+    connectors: Connectors,
+) -> SqlError {
     let noun = target.noun();
     let names = || known(target, connectors).map(|(option, _)| option.name);
+    // First those that only this connector has, and none of others.
+    let (own, common): (Vec<_>, Vec<_>) = known(target, connectors)
+        .filter(|(_, owner)| owner.is_none() || connector.is_none() || *owner == connector)
+        .partition(|(_, owner)| owner.is_some() && connector.is_some());
     let known = match names().next() {
-        Some(_) => format!("the options are {}", list(names())),
+        Some(_) => format!(
+            "the options are {}",
+            list(own.into_iter().chain(common).map(|(option, _)| option.name))
+        ),
         None => format!("a {noun} has no options"),
     };
     let e = invalid(format!("option \"{}\" does not exist for a {noun}", given.name))
         .detail(known)
         .at(given.name_span);
-    let meant = did_you_mean(&given.name, names());
+    let called = connector::called(&given.name, connectors);
+    let meant = match called.filter(|called| names().any(|name| name == *called)) {
+        Some(name) => Some(format!("did you mean \"{name}\"?")),
+        None => did_you_mean(&given.name, names()),
+    };
     let elsewhere = OPTIONS.iter().find(|o| o.name == given.name);
     match (meant, elsewhere) {
         (Some(hint), _) => e.hint(hint),

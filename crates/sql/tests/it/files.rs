@@ -17,6 +17,7 @@ static FILE: ConnectorSpec = ConnectorSpec {
         ),
         OptionSpec::of_source("follow", OptionType::Bool, "false", "whether to wait for more"),
     ],
+    called: &[],
     required: &[("path", "path = 'data/*.csv'")],
     metadata: &[],
     formats: &["json", "csv", "tsv", "parquet"],
