@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -22,6 +22,9 @@ use crate::source::Context;
 
 /// How long an answer of a broker is waited for.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a group may divide its partitions until it is said why nothing comes.
+const DIVIDED_WITHIN: Duration = Duration::from_secs(5);
 
 /// A partition by its topic and number.
 pub(super) type Place = (String, i32);
@@ -51,6 +54,8 @@ pub(super) struct Listener {
     answers: Mutex<Vec<Answer>>,
     /// Why there is no connection.
     down: Mutex<Option<String>>,
+    /// Since when the group divides its partitions, and what was said of it.
+    dividing: Mutex<Option<(Instant, Option<String>)>>,
     /// Nothing is read any more: what the group takes away is given at once.
     closing: AtomicBool,
 }
@@ -74,6 +79,30 @@ impl Listener {
     /// Why brokers do not answer, where connections have said more than that they do not.
     pub(super) fn why(&self, error: &KafkaError) -> String {
         lock(&self.down).clone().unwrap_or_else(|| super::assign::reason(error))
+    }
+
+    /// The member is in this state of joining. A group gives nobody anything before all its members are there, and a
+    /// broker waits for one that has died; the client takes that for no error.
+    fn joining(&self, state: &str) {
+        let mut dividing = lock(&self.dividing);
+        let is_ours =
+            |said: &Option<String>| said.is_some() && self.context.status().error == *said;
+        if !matches!(state, "wait-join" | "wait-sync") {
+            if dividing.take().is_some_and(|(_, said)| is_ours(&said)) {
+                self.context.note_error(None);
+            }
+            return;
+        }
+        let (since, said) = dividing.get_or_insert_with(|| (Instant::now(), None));
+        let seconds = since.elapsed().as_secs();
+        let free = is_ours(said) || self.context.status().error.is_none();
+        if seconds >= DIVIDED_WITHIN.as_secs() && free {
+            *said = Some(format!(
+                "the group has been dividing its partitions for {seconds} s ({state}): it waits for a member that does \
+                 not answer, until that member's session_timeout has passed"
+            ));
+            self.context.note_error(said.clone());
+        }
     }
 
     /// Nothing is read any more.
@@ -112,6 +141,7 @@ impl ClientContext for Listener {
             let times = u64::try_from(group.rebalance_cnt).unwrap_or(0);
             let why = Some(&group.rebalance_reason).filter(|why| !why.is_empty());
             self.context.report().rebalanced(times, why.cloned());
+            self.joining(&group.join_state);
         }
         let mut ends = lock(&self.ends);
         ends.clear();
@@ -241,6 +271,7 @@ pub(super) fn consumer(
         ends: Mutex::default(),
         answers: Mutex::default(),
         down: Mutex::default(),
+        dividing: Mutex::default(),
         closing: AtomicBool::new(false),
     };
     let consumer: BaseConsumer<Listener> = config.create_with_context(listener)?;

@@ -115,6 +115,39 @@ fn share(address: &str, assignor: &str) {
     assert_eq!(all.len(), 1200);
 }
 
+/// A member that is heard of and does not join again holds up the others, and they say so.
+#[test]
+fn a_group_that_waits_for_a_member_says_so() {
+    let cluster = MockCluster::new(1).expect("a cluster");
+    cluster.create_topic("clicks", 2, 1).expect("a topic");
+    let address = cluster.bootstrap_servers();
+    send(&producer(&address, &[]), "clicks", 0, texts(&events(0..10)));
+    let silent: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", &address)
+        .set("group.id", "shops")
+        .set("session.timeout.ms", "14000")
+        .create()
+        .expect("a consumer");
+    silent.subscribe(&["clicks"]).expect("subscribes");
+    let begun = Instant::now();
+    while silent.assignment().expect("knows").count() == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(40), "it was given nothing");
+        drop(silent.poll(Duration::from_millis(50)));
+    }
+    // From here on it is not polled, and hears nothing of the rebalance.
+    let shop = Shop::new();
+    create(&shop, &address, "clicks", ", group = 'shops', session_timeout = '14 seconds'");
+    let sources = shop.start().expect("starts");
+    let says = "SELECT count(*) > 0 FROM yeoul.sources WHERE error LIKE 'the group has been dividing its partitions for %'";
+    wait_for(&shop, says, &["true"]);
+    drop(silent);
+    wait_for(&shop, ONCE, &["10|10"]);
+    wait_for(&shop, says, &["false"]);
+    let said = "SELECT count(*) > 0 FROM yeoul.sources WHERE last_error LIKE 'the group has been dividing%'";
+    assert_eq!(shop.rows(said), ["true"]);
+    sources.stop();
+}
+
 /// noida refuses what a member commits before it gives its partitions up.
 #[test]
 fn members_of_a_group_share_the_partitions() {
