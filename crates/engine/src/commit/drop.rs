@@ -45,6 +45,8 @@ impl Committer {
         self.log_definition(&definition, commit)?;
         self.state.remove(ids)?;
         self.publish(commit, Vec::new())?;
+        // A build may have waited for nothing but what is gone.
+        self.ripen()?;
         Ok(commit)
     }
 

@@ -33,7 +33,6 @@ impl Committer {
         let definition = Definition::Drop { ids: ids.iter().map(|id| id.0).collect() };
         self.log_definition(&definition, commit)?;
         self.state.remove(&ids)?;
-        self.state.ripe.remove(&build);
         self.publish(commit, Vec::new())?;
         Ok(commit)
     }

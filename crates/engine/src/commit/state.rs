@@ -246,6 +246,8 @@ impl State {
             }
         }
         self.catalog = Arc::new(self.catalog.without(ids));
+        let builds = self.catalog.builds();
+        self.ripe.retain(|build| builds.contains(build));
         self.refollow();
         Arc::make_mut(&mut self.sources).drop_relations(ids);
         Ok(())

@@ -3,7 +3,9 @@
 use yeoul_engine::Engine;
 
 use super::super::support::{ok, run, settle};
-use super::{DEEP, NEW, OLD, STREAM, consistent, deliver, replace, replaced, slow, trees, views};
+use super::{
+    DEEP, NEW, OLD, STREAM, consistent, deliver, replace, replaced, slow, sorted, trees, views,
+};
 
 #[test]
 fn a_build_is_cancelled_and_superseded_without_a_trace() {
@@ -125,5 +127,28 @@ fn what_is_dropped_takes_its_version_with_it() {
     views(&engine);
     settle(&engine);
     assert!(left < before && trees(&engine, dir.path()) == before);
+    engine.shutdown().expect("stops");
+}
+
+#[test]
+fn what_is_complete_without_the_dropped_view_is_swapped_in() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let engine = slow(dir.path(), 16);
+    ok(&engine, STREAM);
+    ok(&engine, "CREATE TABLE t (k BIGINT PRIMARY KEY)");
+    ok(&engine, "INSERT INTO t VALUES (1), (2)");
+    deliver(&engine, 0..20_000).expect("stored");
+    // One of the two is built in a step, and the other takes its time.
+    ok(&engine, "CREATE MATERIALIZED VIEW v AS SELECT k FROM t");
+    ok(&engine, "CREATE MATERIALIZED VIEW below AS SELECT k FROM e UNION ALL SELECT k FROM v");
+    settle(&engine);
+    ok(&engine, "CREATE OR REPLACE MATERIALIZED VIEW v AS SELECT k + 10 AS k FROM t");
+    let words = || ok(&engine, "SELECT replacement FROM yeoul.views ORDER BY name DESC");
+    while words() != ["complete", "building"] {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    ok(&engine, "DROP MATERIALIZED VIEW below");
+    replaced(&engine);
+    assert_eq!(sorted(&engine, "SELECT k FROM v"), ["11", "12"]);
     engine.shutdown().expect("stops");
 }
